@@ -1,0 +1,1 @@
+"""The only path from trainer to sampler: sent, versioned, proven."""

@@ -1,0 +1,1 @@
+"""Loading, chat templates and masks, quarantine, streams."""

@@ -1,0 +1,31 @@
+"""Errors that a user sees as one line: what, where, what to do."""
+
+from __future__ import annotations
+
+
+class RlsysError(Exception):
+    """Base of the errors that the command line prints without a traceback (exit code 1)."""
+
+
+class ConfigError(RlsysError):
+    """Bad configuration or bad command line (exit code 2): names file, line, key and the nearest valid one."""
+
+
+class DataError(RlsysError):
+    """Input data that can't be used."""
+
+
+class ActorError(RlsysError):
+    """An actor died or raised; carries the root cause first."""
+
+
+class WaitTimeout(RlsysError):
+    """A wait reached its limit; says what it waited for."""
+
+
+class WeightSyncError(RlsysError):
+    """Weights did not arrive as sent; names the tensor."""
+
+
+class CheckpointError(RlsysError):
+    """A checkpoint that is missing, incomplete or damaged."""

@@ -1,0 +1,1 @@
+"""Pure math of the losses. Imports torch and nothing else of ours."""

@@ -1,0 +1,1 @@
+"""Tiny tasks and tiny models that make every loop runnable on a CPU in minutes."""
