@@ -13,7 +13,6 @@ from rlsys.batch import Batch, Group, Prompt, ScoredGroup
 from rlsys.objectives.outputs import Outputs
 from rlsys.objectives.stats import Stats
 
-
 BatchT = TypeVar("BatchT", bound=Batch)
 BatchT_contra = TypeVar("BatchT_contra", bound=Batch, contravariant=True)
 

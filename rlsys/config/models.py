@@ -16,7 +16,7 @@ class LoraConfig(Model):
     """Rank of the adapter matrices."""
     alpha: PositiveFloat = 32.0
     """Scale of the adapter: its output is multiplied by alpha / rank."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the adapter's input."""
     target_modules: tuple[str, ...] = ()
     """Module names that get an adapter; empty means every linear layer except the output head."""
@@ -52,7 +52,7 @@ class DatasetConfig(Model):
     """Render prompts with the tokenizer's chat template: auto does so if it has one."""
     limit: PositiveInt | None = None
     """Use only the first so many rows."""
-    wrong_fraction: float = Field(0.0, ge=0, le=1)
+    wrong_fraction: float = Field(default=0.0, ge=0, le=1)
     """For `playground:TASK` only: the fraction of rows whose answer is replaced by a wrong one."""
 
 
@@ -72,7 +72,7 @@ class DataConfig(Model):
 class SamplingConfig(Model):
     temperature: NonNegativeFloat = 1.0
     """Softmax temperature; training scores log-probs at the same one."""
-    top_p: float = Field(1.0, gt=0, le=1)
+    top_p: float = Field(default=1.0, gt=0, le=1)
     """Nucleus sampling bound; 1 is off."""
     top_k: NonNegativeInt = 0
     """Sample among so many most likely tokens; 0 is off."""
@@ -100,7 +100,7 @@ class PolicyConfig(Model):
     """Data-parallel training processes; on GPUs, one GPU each."""
     threads: PositiveInt = 1
     """CPU threads of each rank."""
-    zero_stage: int = Field(2, ge=0, le=3)
+    zero_stage: int = Field(default=2, ge=0, le=3)
     """DeepSpeed ZeRO stage: 0 shards nothing, 1 optimizer states, 2 gradients too, 3 weights too."""
     learning_rate: PositiveFloat = 1e-6
     """Peak learning rate."""
@@ -150,7 +150,7 @@ class RolloutConfig(Model):
     """Longest prompt plus response; none takes data.max_prompt_tokens + sampling.max_tokens."""
     max_num_seqs: PositiveInt = 256
     """Sequences that one engine runs at the same time."""
-    gpu_memory_fraction: float = Field(0.85, gt=0, le=1)
+    gpu_memory_fraction: float = Field(default=0.85, gt=0, le=1)
     """Share of a GPU's memory that one engine may take."""
     kv_cache_gib: PositiveInt = 1
     """CPU only: memory for keys and values of each engine, GiB."""
@@ -180,7 +180,7 @@ class LoopConfig(Model):
     """Save a checkpoint every so many steps, beside the end; 0 is only at the end."""
     keep_last: PositiveInt = 2
     """Newest checkpoints to keep; the best one by held-out score is kept as well."""
-    max_staleness: int = Field(0, ge=0, le=0)
+    max_staleness: int = Field(default=0, ge=0, le=0)
     """Policy versions that a batch may lag behind the weights it trains; only 0 (on-policy) so far."""
     timeout: PositiveFloat = 1800.0
     """Longest wait (seconds) for any single answer of an actor before the run stops and says what it waited for."""

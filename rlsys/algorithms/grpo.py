@@ -1,0 +1,146 @@
+"""GRPO: group-relative policy optimization (Shao et al. 2024, DeepSeekMath, section 4.1), with the options that later papers added.
+
+Generate G samples per prompt, score them, take the advantage relative to the group, step on the clipped surrogate. No critic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from rlsys.algorithm import Experience, Learned, Step
+from rlsys.batch import PolicyBatch, Score, ScoredBatch, ScoredGroup
+from rlsys.config.base import Model
+from rlsys.config.models import SamplingConfig
+from rlsys.data.stream import Stream
+from rlsys.objectives.advantages import group_relative
+from rlsys.objectives.length_penalty import soft_overlong
+from rlsys.objectives.policy_loss import PolicyGradientLoss
+from rlsys.roles import Roles
+from rlsys.rollouts import collect_groups, rollout_metrics
+from rlsys.update import update
+
+
+class Config(Model):
+    name: str = "grpo"
+    """This file."""
+    prompts_per_step: PositiveInt = 32
+    """Prompts of one training step."""
+    group_size: int = Field(default=8, ge=2)
+    """Samples per prompt."""
+    epochs: PositiveInt = 1
+    """Passes over each step's samples."""
+    mini_batches: PositiveInt = 1
+    """Optimizer steps per pass."""
+    scale_by_std: bool = True
+    """Divide the advantage by the group's standard deviation; false is Dr. GRPO (Liu et al. 2025)."""
+    clip_low: PositiveFloat = 0.2
+    """The probability ratio is clipped from below at 1 - clip_low."""
+    clip_high: PositiveFloat = 0.2
+    """The probability ratio is clipped from above at 1 + clip_high; 0.28 is DAPO's clip-higher (Yu et al. 2025)."""
+    dual_clip: float | None = Field(default=None, gt=1)
+    """Bound on the ratio for negative advantages (Ye et al. 2020); none is off."""
+    reduction: Literal["token_mean", "sequence_mean", "constant"] = "sequence_mean"
+    """Mean over tokens (DAPO), over sequences of their token means (GRPO), or sum over sampling.max_tokens (Dr. GRPO)."""
+    kl_coef: NonNegativeFloat = 0.0
+    """Weight of the KL to the reference in the loss; above 0 a reference actor is started."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """Estimator of that KL (Schulman 2020)."""
+    entropy_coef: NonNegativeFloat = 0.0
+    """Weight of an entropy bonus."""
+    importance_sampling: Literal["off", "token", "sequence"] = "token"
+    """Correct for the sampler's log-probs being not quite the trainer's, with truncated weights per token or per sequence."""
+    importance_cap: PositiveFloat = 2.0
+    """Those weights are truncated here."""
+    equal_groups: Literal["keep", "drop", "resample"] = "keep"
+    """Groups whose rewards are all equal teach nothing: keep them, leave them out, or draw other prompts for them (DAPO's dynamic sampling)."""
+    max_resamples: PositiveInt = 4
+    """With `resample`: rounds of further prompts before going on with fewer groups."""
+    overlong_buffer: NonNegativeInt = 0
+    """Responses that end within so many tokens of sampling.max_tokens lose up to 1 point, linearly (DAPO); 0 is off."""
+
+
+@dataclass(frozen=True)
+class Samples(Experience):
+    kept: tuple[ScoredGroup, ...] = ()
+    """The groups to train on."""
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    config: Config
+    sampling: SamplingConfig
+    pad_id: int
+
+    rows = "prompts"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"policy", "rollout", "reward"} | ({"reference"} if self.config.kl_coef else set()))
+
+    @property
+    def updates_per_step(self) -> int:
+        return self.config.epochs * self.config.mini_batches
+
+    def collect(self, roles: Roles, source: Stream, step: Step) -> Samples:
+        """Sample and score; with `resample`, go on until enough groups have something to teach."""
+        config = self.config
+        sampled: list[ScoredGroup] = []
+        kept: list[ScoredGroup] = []
+        rounds = 1 + (config.max_resamples if config.equal_groups == "resample" else 0)
+        for _ in range(rounds):
+            prompts = source.take(config.prompts_per_step - len(kept))
+            groups = collect_groups(roles, prompts, self.sampling.sampling(config.group_size), tag=f"train-{step.number}")
+            groups = [self.shaped(group) for group in groups]
+            sampled += groups
+            kept += [group for group in groups if config.equal_groups == "keep" or len(set(group.scores)) > 1]
+            if len(kept) == config.prompts_per_step:
+                break
+        metrics = rollout_metrics(sampled) | {"rollout/groups_left_out": float(len(sampled) - len(kept))}
+        return Samples(version=step.version, groups=tuple(sampled), metrics=metrics, kept=tuple(kept))
+
+    def shaped(self, group: ScoredGroup) -> ScoredGroup:
+        """Add the overlong penalty to what was scored; abstentions stay abstentions."""
+        if not self.config.overlong_buffer:
+            return group
+        results = tuple(
+            Score(result.value + penalty, result.parts | {"overlong": penalty}) if isinstance(result, Score) else result
+            for result, trajectory in zip(group.results, group.trajectories, strict=True)
+            for penalty in [soft_overlong(trajectory.response_length, self.sampling.max_tokens, self.config.overlong_buffer)]
+        )
+        return ScoredGroup(group.prompt, group.trajectories, results)
+
+    def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned:
+        assert isinstance(experience, Samples)
+        # A group with one scored sample left has nothing to be compared with: it teaches nothing, and its abstentions are already counted.
+        groups = [group for group in experience.kept if len(group.scores) > 1]
+        if not groups:
+            return Learned({})
+        scored = ScoredBatch.from_groups(groups, self.pad_id)
+        advantages_B = group_relative(scored.rewards_B, scored.group_index_B, self.config.scale_by_std)
+        batch = self.policy_batch(roles, scored, advantages_B)
+        stats = update(roles.policy, batch, self.loss, self.config.epochs, self.config.mini_batches, step.seed, step.number)
+        sample_ids = [
+            trajectory.sample_id
+            for group in groups
+            for trajectory, result in zip(group.trajectories, group.results, strict=True)
+            if isinstance(result, Score)
+        ]
+        return Learned(stats, dict(zip(sample_ids, advantages_B.tolist(), strict=True)))
+
+    def policy_batch(self, roles: Roles, scored: ScoredBatch, advantages_B: torch.Tensor) -> PolicyBatch:
+        temperature = self.sampling.temperature
+        several_updates = self.updates_per_step > 1
+        return PolicyBatch(
+            **vars(scored),
+            advantages_BT=advantages_B[:, None] * scored.loss_mask_BT,
+            old_log_probs_BT=roles.policy.log_probs(scored, temperature) if several_updates else None,
+            reference_log_probs_BT=roles.reference.log_probs(scored, temperature) if roles.reference else None,
+        )
+
+    @property
+    def loss(self) -> PolicyGradientLoss:
+        raise AssertionError

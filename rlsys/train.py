@@ -1,0 +1,137 @@
+"""One training run from its config: data, algorithm, roles, loop, final model and summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlsys.algorithm import Algorithm
+from rlsys.checkpoint import Checkpoints
+from rlsys.config.load import load, save
+from rlsys.config.models import DatasetConfig, Experiment
+from rlsys.data.load import Loaded, load_demonstrations, load_prompts
+from rlsys.data.stream import Stream
+from rlsys.errors import CheckpointError
+from rlsys.evaluation import Evaluator, Judgement
+from rlsys.ledger import Ledger
+from rlsys.loop import Loop
+from rlsys.metrics import MetricsLog
+from rlsys.models.load import load_tokenizer, local_path
+from rlsys.progress import Progress
+from rlsys.registry import resolve
+from rlsys.roles import Roles
+from rlsys.run_dir import RunDir
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnRequest:
+    """What the roles of a run must be able to do."""
+
+    needs: frozenset[str]
+    """Roles to start."""
+    model: Path | str
+    """Local folder or hub id of the policy's starting weights."""
+    optimizer_steps: int
+    """Over the whole run, for the learning-rate schedule."""
+
+
+Spawn = Callable[[Experiment, SpawnRequest], AbstractContextManager[Roles]]
+"""Starts the roles; closing the context stops them. `actors.spawn.spawn` is the one for Ray."""
+
+
+def train(experiment: Experiment, spawn: Spawn) -> dict[str, Any]:
+    """Run the experiment in a new folder; returns the summary."""
+    run_dir = RunDir.create(experiment.output, experiment.name)
+    save(experiment, run_dir.config)
+    return execute(experiment, spawn, run_dir, resume=False)
+
+
+def resume(folder: Path, spawn: Spawn) -> dict[str, Any]:
+    """Go on with a run from its newest checkpoint, as if it had never stopped; returns the summary."""
+    run_dir = RunDir.open(folder)
+    return execute(load(run_dir.config, ()), spawn, run_dir, resume=True)
+
+
+def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool) -> dict[str, Any]:
+    started = time.monotonic()
+    checkpoints = Checkpoints(run_dir.checkpoints, experiment.loop.keep_last)
+    checkpoint = checkpoints.latest() if resume else None
+    if resume and checkpoint is None:
+        raise CheckpointError(f"{run_dir.path}: no checkpoint to go on from; start it anew with `rlsys train {run_dir.config}`")
+    model = local_path(experiment.model.path, experiment.output / "playground")
+    tokenizer = load_tokenizer(model)
+    algorithm = build_algorithm(experiment, tokenizer.pad_token_id)
+    rows = load_rows(experiment, experiment.data.train, algorithm.rows, tokenizer, run_dir)
+    evaluator = build_evaluator(experiment, tokenizer, run_dir) if "rollout" in algorithm.needs else None
+    request = SpawnRequest(algorithm.needs, model, experiment.loop.steps * algorithm.updates_per_step)
+    with ExitStack() as stack:
+        ledger = stack.enter_context(Ledger(run_dir.ledger))
+        metrics = stack.enter_context(MetricsLog(run_dir, experiment.logging))
+        progress = stack.enter_context(Progress(experiment.loop.steps, experiment.logging.progress, title=run_dir.path.name))
+        with progress.stage("start"):
+            roles = stack.enter_context(spawn(experiment, request))
+        source = Stream(rows.rows, experiment.seed, experiment.data.shuffle)
+        loop = Loop(experiment, algorithm, roles, source, evaluator, run_dir, ledger, metrics, checkpoints, progress)
+        if checkpoint is not None:
+            loop.restore(checkpoint)
+        state = loop.run()
+        with progress.stage("export"):
+            roles.policy.export(run_dir.final)
+        summary = {
+            "run": str(run_dir.path),
+            "model": str(run_dir.final),
+            "steps": state.step,
+            "policy_version": state.version,
+            "samples": state.samples,
+            "tokens": state.tokens,
+            "before": state.before,
+            "after": state.after,
+            "data": rows.report.counts(),
+            "train_seconds": state.seconds,
+            "wall_seconds": time.monotonic() - started,
+        }
+        run_dir.write_summary(summary)
+        progress.table(summary_rows(summary))
+    return summary
+
+
+def build_algorithm(experiment: Experiment, pad_id: int) -> Algorithm:
+    folder, config = ("algorithms", experiment.algorithm) if experiment.algorithm else ("stages", experiment.stage)
+    factory = resolve(f"rlsys.{folder}", config.name, "Algorithm")
+    return factory(config, experiment.sampling, pad_id)
+
+
+def load_rows(experiment: Experiment, dataset: DatasetConfig, kind: str, tokenizer: Any, run_dir: RunDir) -> Loaded[Any]:
+    data = experiment.data
+    if kind == "prompts":
+        return load_prompts(dataset, tokenizer, data.max_prompt_tokens, data.strict, run_dir.quarantine)
+    return load_demonstrations(dataset, tokenizer, experiment.stage.max_tokens, data.strict, run_dir.quarantine)
+
+
+def build_evaluator(experiment: Experiment, tokenizer: Any, run_dir: RunDir) -> Evaluator | None:
+    if experiment.data.eval is None:
+        return None
+    prompts = load_rows(experiment, experiment.data.eval, "prompts", tokenizer, run_dir).rows
+    config = experiment.evaluation
+    judgement = Judgement(config.reward or experiment.rewards[0].name, config.pass_score)
+    return Evaluator(tuple(prompts[: config.prompts]), config, experiment.sampling, judgement)
+
+
+def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """The closing table, for people."""
+    rows = []
+    for mode in ("sampled", "greedy"):
+        key = f"eval/accuracy_{mode}"
+        if key in summary["before"] and key in summary["after"]:
+            rows.append((f"held-out accuracy, {mode}", f"{summary['before'][key]:.3f} -> {summary['after'][key]:.3f}"))
+    rows.append(("steps", str(summary["steps"])))
+    if summary["samples"]:
+        rows.append(("sampled", f"{summary['samples']:,} responses, {summary['tokens']:,} tokens"))
+    rows.append(("time", f"{summary['train_seconds']:.0f} s training, {summary['wall_seconds']:.0f} s in all"))
+    rows.append(("model", summary["model"]))
+    rows.append(("run folder", summary["run"]))
+    return rows
