@@ -20,6 +20,8 @@ RECIPE = "playground.json"
 
 PAD, BOS, EOS = "<|pad|>", "<|bos|>", "<|eos|>"
 ROLES = ("system", "user", "assistant")
+SPECIALS = (PAD, BOS, EOS, *(f"<|{role}|>" for role in ROLES))
+"""Their ids follow those of the 256 bytes, in this order."""
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
     "{% for message in messages %}"
@@ -64,9 +66,8 @@ def build(size: str, folder: Path, seed: int = 0) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        tokenizer = byte_tokenizer()
-        random_model(SIZES[size], tokenizer, seed).save_pretrained(draft)
-        tokenizer.save_pretrained(draft)
+        random_model(SIZES[size], seed).save_pretrained(draft)
+        byte_tokenizer().save_pretrained(draft)
         (draft / RECIPE).write_text(json.dumps(recipe))
         draft.chmod(0o755)  # mkdtemp's are private
         try:
@@ -88,10 +89,10 @@ def _holds(folder: Path, recipe: dict[str, object]) -> bool:
     return True
 
 
-def random_model(shape: Shape, tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
+def random_model(shape: Shape, seed: int) -> Qwen3ForCausalLM:
     """The same weights for the same seed, whatever was drawn before."""
     config = Qwen3Config(
-        vocab_size=len(tokenizer),
+        vocab_size=256 + len(SPECIALS),
         hidden_size=shape.hidden,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
@@ -100,9 +101,9 @@ def random_model(shape: Shape, tokenizer: PreTrainedTokenizerFast, seed: int) ->
         intermediate_size=shape.intermediate,
         max_position_embeddings=MAX_POSITIONS,
         tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=256 + SPECIALS.index(BOS),
+        eos_token_id=256 + SPECIALS.index(EOS),
+        pad_token_id=256 + SPECIALS.index(PAD),
         dtype="float32",
     )
     with torch.random.fork_rng(devices=[]):
@@ -115,14 +116,13 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     core = Tokenizer(models.BPE(vocab={character: byte for byte, character in enumerate(_byte_characters())}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
-    specials = [PAD, BOS, EOS, *(f"<|{role}|>" for role in ROLES)]
-    core.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in specials])
+    core.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIALS])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token=PAD,
         bos_token=BOS,
         eos_token=EOS,
-        additional_special_tokens=specials[3:],
+        additional_special_tokens=list(SPECIALS[3:]),
         chat_template=CHAT_TEMPLATE,
         model_max_length=MAX_POSITIONS,
         clean_up_tokenization_spaces=False,
@@ -130,7 +130,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _byte_characters() -> list[str]:
-    """The printable character that stands for each byte in `tokenizers`' ByteLevel: printable Latin-1 for itself, the others from U+0100 on."""
+    """The character that stands for each byte in `tokenizers`' ByteLevel: printable Latin-1 for itself, the others from U+0100 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(0x100, 0x200))
     return [chr(byte if byte in printable else next(others)) for byte in range(256)]
