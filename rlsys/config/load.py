@@ -1,0 +1,167 @@
+"""YAML and `key=value` overrides to a frozen `Experiment`. Whatever is wrong is one line: where, which key, what to do."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from rlsys import registry
+from rlsys.config import checks, yaml_file
+from rlsys.config.base import Model
+from rlsys.config.messages import Problem, explain_error
+from rlsys.config.models import Experiment
+from rlsys.config.schema import Key, dotted
+from rlsys.errors import ConfigError
+
+PACKAGES = {"algorithm": "rlsys.algorithms", "stage": "rlsys.stages"}
+"""Which folder the name in a section refers to."""
+
+
+def load(path: Path | str, overrides: Sequence[str] = (), *, this_machine: bool = True) -> Experiment:
+    """Read, override, validate. `algorithm` or `stage` of the result is the `Config` of the file that it names.
+
+    Overrides are `policy.ranks=2`, `rewards.0.weight=2`, `model.lora={rank: 8}`, `stage=null`: dotted keys, values in YAML. `this_machine`
+    also checks files, CPUs and GPUs; leave it out to read a config that another machine will run, or has run.
+
+    Raises ConfigError with one line for the first problem, and how many more there are.
+    """
+    document = _Document.read(Path(path))
+    for override in overrides:
+        document.override(override)
+    experiment, problems = _validate(document.data)
+    if experiment is not None and not problems:
+        problems = [*checks.combinations(experiment), *(checks.machine(experiment) if this_machine else [])]
+    if problems or experiment is None:
+        raise ConfigError(document.report(problems))
+    return experiment
+
+
+def save(experiment: Experiment, path: Path) -> None:
+    """Write the resolved config, defaults included; `load` reads it back equal."""
+    path.write_text(yaml_file.dump(experiment.model_dump(mode="json")), encoding="utf-8")
+
+
+@dataclass(frozen=True, order=True)
+class _Origin:
+    """Where a value was written. Ordered: overrides first (they were just typed), then by line, then the file as a whole."""
+
+    order: float
+    text: str
+
+
+@dataclass
+class _Document:
+    data: dict[str, Any]
+    origins: dict[Key, _Origin]
+
+    @classmethod
+    def read(cls, path: Path) -> _Document:
+        data, lines = yaml_file.read(path)
+        origins = {key: _Origin(line, f"{path}:{line}") for key, line in lines.items()}
+        return cls(data, origins | {(): _Origin(float("inf"), str(path))})
+
+    def override(self, text: str) -> None:
+        name, equals, value = text.partition("=")
+        where = f"override {text!r}"
+        if not equals or not all(name.strip().split(".")):
+            raise ConfigError(f"{where}: wanted key=value, as in policy.ranks=2")
+        key: Key = tuple(int(part) if part.isdecimal() else part for part in name.strip().split("."))
+        _put(self.data, key, yaml_file.parse_value(value, where), where)
+        for old in [old for old in self.origins if old[: len(key)] == key]:
+            del self.origins[old]
+        self.origins[key] = _Origin(-1, where)
+
+    def origin(self, key: Key) -> _Origin:
+        """Of the key itself, or of the nearest section around it."""
+        while key not in self.origins:
+            key = key[:-1]
+        return self.origins[key]
+
+    def report(self, problems: Sequence[Problem]) -> str:
+        """One line. An unknown key comes first: it often explains the others."""
+        first, *others = sorted(problems, key=lambda problem: (not problem.unknown_key, self.origin(problem.key)))
+        more = len({problem.key for problem in others} - {first.key})
+        text = f"{self.origin(first.key).text}: {dotted(first.key)}: {first.message}" + (f" (and {more} more)" if more else "")
+        return " ".join(text.split())
+
+
+def _put(data: Any, key: Key, value: Any, where: str) -> None:
+    """Set a nested value in place, making the sections on the way."""
+    for depth, part in enumerate(key):
+        last = depth == len(key) - 1
+        if isinstance(data, list):
+            if not isinstance(part, int) or part >= len(data):
+                raise ConfigError(f"{where}: {dotted(key[:depth])} is a list of {len(data)}, whose items are numbered from 0; {part!r} is none of them")
+        elif isinstance(data, dict):
+            part = str(part)
+            if not last and data.get(part) is None:
+                data[part] = {}
+        else:
+            raise ConfigError(f"{where}: {dotted(key[:depth])} is {data!r}, not a section; override it as a whole: {dotted(key[:depth])}={{...}}")
+        if last:
+            data[part] = value
+        else:
+            data = data[part]
+
+
+def _validate(data: dict[str, Any]) -> tuple[Experiment | None, list[Problem]]:
+    """The experiment with its algorithm or stage resolved, and everything found wrong (then it may be None)."""
+    experiment, problems = _check(Experiment, data, ())
+    given = [name for name in PACKAGES if data.get(name) is not None]
+    if len(given) != 1:
+        state = "both are given; keep one" if given else "neither is given"
+        problems.append(Problem((given[-1] if given else "algorithm",), f"wanted exactly one of algorithm and stage: {state}"))
+    for name in given:
+        config, found = _resolve(PACKAGES[name], "Algorithm", data[name], (name,))
+        problems += found
+        if experiment is not None and config is not None:
+            experiment = experiment.model_copy(update={name: config})
+    rewards = data.get("rewards")
+    for index, spec in enumerate(rewards if isinstance(rewards, list) else []):
+        problems += _reward_problems(spec, ("rewards", index))
+    return experiment, problems
+
+
+def _check(model: type[Model], data: Any, key: Key) -> tuple[Any, list[Problem]]:
+    """Strict, as JSON is: a list may fill a tuple and text a path, but the text `2` is no number and 1 is not true."""
+    try:
+        return model.model_validate_json(json.dumps(data), strict=True), []
+    except ValidationError as error:
+        return None, [explain_error(model, detail, data, key) for detail in error.errors()]
+
+
+def _resolve(package: str, attribute: str, data: Any, key: Key) -> tuple[Model | None, list[Problem]]:
+    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+        known = ", ".join(registry.names(package, attribute))
+        return None, [Problem((*key, "name"), f"required key is missing: the name of a file in {package} ({known}) or a dotted path")]
+    try:
+        registry.resolve(package, data["name"], attribute)
+        model = registry.resolve(package, data["name"], "Config")
+    except ConfigError as error:
+        return None, [Problem((*key, "name"), str(error))]
+    if not (inspect.isclass(model) and issubclass(model, Model)):
+        return None, [Problem((*key, "name"), f"Config of {data['name']!r} must be a subclass of rlsys.config.base.Model")]
+    return _check(model, data, key)
+
+
+def _reward_problems(spec: Any, key: Key) -> list[Problem]:
+    """A reward's name and, where it declares a `Config`, its args. A function of the user's own declares none."""
+    if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
+        return []  # reported already, as the wrong type
+    try:
+        reward = registry.resolve("rlsys.rewards", spec["name"], "Reward")
+        if not inspect.isclass(reward):
+            return []
+        model = registry.resolve(reward.__module__ if "." in spec["name"] else "rlsys.rewards", spec["name"], "Config")
+    except ConfigError as error:
+        return [Problem((*key, "name"), str(error))]
+    if not (inspect.isclass(model) and issubclass(model, Model)):
+        return []
+    args = spec.get("args", {})
+    return _check(model, args, (*key, "args"))[1] if isinstance(args, dict) else []

@@ -1,0 +1,75 @@
+"""Turns pydantic's findings into sentences about keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from rlsys.config.base import Model
+from rlsys.config.schema import Key, choices, field, fields, section, wanted
+from rlsys.registry import nearest
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong at a key, and what to do about it."""
+
+    key: Key
+    message: str
+    unknown_key: bool = False
+
+
+def explain_error(model: type[Model], detail: ErrorDetails, data: Any, prefix: Key) -> Problem:
+    """`detail` was found in `data`, which stands at `prefix` and must be a `model`."""
+    loc = tuple(detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return Problem(prefix + loc, "unknown key" + _suggestion(model, loc), unknown_key=True)
+    if detail["type"] == "missing":
+        info = field(model, loc)
+        return Problem(prefix + loc, f"required key is missing: {info.description or wanted(info)}" if info else "required key is missing")
+    loc = tuple(_present(data, loc))
+    if detail["type"] in ("value_error", "assertion_error"):
+        return Problem(prefix + loc, str(detail["ctx"]["error"]) if "ctx" in detail else detail["msg"])
+    info = field(model, loc)
+    if info is None:
+        message = detail["msg"].replace("Input should be", "wanted", 1)
+        return Problem(prefix + loc, f"{message}, got {detail['input']!r:.80}")
+    got = detail["input"]
+    close = nearest(str(got), choices(info.annotation)) if isinstance(got, str) else None
+    hint = f"; did you mean {close}?" if close else ""
+    return Problem(prefix + loc, f"wanted {wanted(info)}, got {_show(got)}{hint}")
+
+
+def _present(data: Any, loc: Key) -> Iterator[str | int]:
+    """`loc` as far as it exists in the data: pydantic appends names of types where a field allows several."""
+    for part in loc:
+        if isinstance(data, dict) and part in data:
+            data = data[part]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            return
+        yield part
+
+
+def _suggestion(model: type[Model], loc: Key) -> str:
+    """The nearest key of the same section, else the same key in another section."""
+    word = str(loc[-1])
+    here = section(model, loc[:-1])
+    close = nearest(word, here.model_fields) if here else None
+    elsewhere = [name for name, _ in fields(model) if name.rpartition(".")[2] == word]
+    if close is None and elsewhere:
+        return f"; did you mean {' or '.join(elsewhere)}?"
+    return f"; did you mean {close}?" if close else (f" (known: {', '.join(here.model_fields)})" if here else "")
+
+
+def _show(value: Any) -> str:
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a section", type(None): "null"}
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"the text {value!r:.80}"
+    return "null" if value is None else f"{kinds[type(value)]}" if isinstance(value, (list, dict)) else f"{value}"

@@ -1,0 +1,112 @@
+"""The folder is the registry: `grpo` is the file `rlsys/algorithms/grpo.py`; a dotted name is your own module, found as Python finds it.
+
+A package's valid names are its files that define what is asked for (`Algorithm`, `Stage`, `Reward`, ...), read from their source: listing them
+imports nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rlsys.errors import ConfigError
+
+
+def resolve(package: str, name: str, attribute: str) -> Any:
+    """`resolve("rlsys.algorithms", "grpo", "Algorithm")` is `Algorithm` in rlsys/algorithms/grpo.py.
+
+    A dotted name is a module of your own (the current folder is searched last) or ends in the function or class itself, which is then returned.
+
+    Raises ConfigError: unknown name (with the nearest one and the list), a module that can't be imported or that lacks `attribute`.
+    """
+    if "." in name:
+        found = _import_own(name)
+        if not isinstance(found, ModuleType):
+            return found
+        module = found
+    else:
+        options = names(package, attribute)
+        if name not in options:
+            raise ConfigError(
+                f"{name!r} is not a file of {package} that defines {attribute}{did_you_mean(name, options)} (known: {_list(options)})"
+            )
+        module = _import(f"{package}.{name}")
+    if not hasattr(module, attribute):
+        raise ConfigError(f"{name!r} ({module.__file__}) does not define {attribute}{did_you_mean(attribute, dir(module))}")
+    return getattr(module, attribute)
+
+
+def names(package: str, attribute: str) -> list[str]:
+    """Names of the package's files that define `attribute` at top level, sorted."""
+    folders = [Path(folder) for folder in importlib.import_module(package).__path__]
+    return sorted(file.stem for folder in folders for file in folder.glob("*.py") if attribute in _defined(file))
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """`; did you mean clip_high?`, or nothing when no option is close."""
+    close = nearest(word, options)
+    return f"; did you mean {close}?" if close else ""
+
+
+def nearest(word: str, options: Iterable[str]) -> str | None:
+    """The most similar option (compared without case, `_` and `-`), or None when none is close."""
+    plain = {option.lower().replace("_", "").replace("-", ""): option for option in options}
+    close = difflib.get_close_matches(word.lower().replace("_", "").replace("-", ""), list(plain), n=1, cutoff=0.6)
+    return plain[close[0]] if close else None
+
+
+def _defined(file: Path) -> set[str]:
+    """Names that a file binds at top level by class, function or assignment (an import is not a definition)."""
+    found: set[str] = set()
+    for node in ast.parse(file.read_text(encoding="utf-8"), str(file)).body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found.update(target.id for target in node.targets if isinstance(target, ast.Name))
+    return found
+
+
+def _import_own(dotted: str) -> Any:
+    """The module `dotted`, or the attribute that its last part names."""
+    if os.getcwd() not in sys.path:
+        # Last, so that a folder of the user's can't hide a library. It stays: Ray hands the driver's path to its workers.
+        sys.path.append(os.getcwd())
+    if (module := _import_if_there(dotted)) is not None:
+        return module
+    parent, _, last = dotted.rpartition(".")
+    module = _import_if_there(parent) if parent and last else None
+    if module is None:
+        raise ConfigError(f"{dotted!r}: no such module on Python's path or in {os.getcwd()}")
+    if not hasattr(module, last):
+        raise ConfigError(f"{dotted!r}: module {parent} ({module.__file__}) has no {last}{did_you_mean(last, dir(module))}")
+    return getattr(module, last)
+
+
+def _import_if_there(dotted: str) -> ModuleType | None:
+    """None when the module itself (or one of its parents) does not exist; its own failing imports are errors."""
+    try:
+        return _import(dotted)
+    except ModuleNotFoundError as error:
+        if error.name and (dotted == error.name or dotted.startswith(error.name + ".")):
+            return None
+        raise ConfigError(f"{dotted!r} can't be imported: it needs the module {error.name!r}, which is not installed") from error
+
+
+def _import(dotted: str) -> ModuleType:
+    try:
+        return importlib.import_module(dotted)
+    except ModuleNotFoundError:
+        raise
+    except (ImportError, SyntaxError) as error:
+        raise ConfigError(f"{dotted!r} can't be imported: {type(error).__name__}: {error}") from error
+
+
+def _list(options: list[str]) -> str:
+    return ", ".join(options) if options else "none"
