@@ -158,14 +158,15 @@ class Loop:
         self.roles.policy.save_state(folder / "policy")
         (folder / STATE).write_text(json.dumps({"state": asdict(self.state), "source": self.source.state()}))
 
-    def restore(self, folder: Path) -> None:
-        """Go back to a checkpoint; whatever the ledger and the metrics say of later steps is forgotten."""
-        saved = json.loads((folder / STATE).read_text())
-        self.state = State(**saved["state"])
-        self.source.restore(saved["source"])
-        self.roles.policy.load_state(folder / "policy")
-        self.ledger.truncate_after(self.state.step)
-        self.metrics.truncate_after(self.state.step)
+    def restore(self, folder: Path | None) -> None:
+        """Go back to a checkpoint, or to the start if there is none; what ledger and metrics say of later steps is forgotten."""
+        if folder is not None:
+            saved = json.loads((folder / STATE).read_text())
+            self.state = State(**saved["state"])
+            self.source.restore(saved["source"])
+            self.roles.policy.load_state(folder / "policy")
+        self.ledger.truncate_after(self.state.step if folder else -1)
+        self.metrics.truncate_after(self.state.step if folder else -1)
 
 
 def due(step: int, every: int) -> bool:

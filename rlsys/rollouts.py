@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
-from rlsys.batch import Abstention, Prompt, ScoredGroup
+import torch
+
+from rlsys.batch import Abstention, Prompt, Score, ScoredGroup
 from rlsys.errors import RlsysError
+from rlsys.objectives.length_penalty import soft_overlong
 from rlsys.roles import Roles, Sampling
 
 
@@ -27,6 +30,30 @@ def collect_groups(roles: Roles, prompts: Sequence[Prompt], sampling: Sampling, 
         reason, count = reasons.most_common(1)[0]
         raise RlsysError(f"{tag}: none of {reasons.total()} samples could be scored; most often ({count}): {reason}")
     return groups
+
+
+def punish_overlong(groups: Sequence[ScoredGroup], max_tokens: int, buffer: int) -> list[ScoredGroup]:
+    """Add DAPO's soft overlong penalty to what was scored; abstentions stay abstentions."""
+
+    def punished(group: ScoredGroup) -> ScoredGroup:
+        lengths = torch.tensor([trajectory.response_length for trajectory in group.trajectories])
+        results = tuple(
+            Score(result.value + penalty, result.parts | {"overlong": penalty}) if isinstance(result, Score) else result
+            for result, penalty in zip(group.results, soft_overlong(lengths, max_tokens, buffer).tolist(), strict=True)
+        )
+        return ScoredGroup(group.prompt, group.trajectories, results)
+
+    return [punished(group) for group in groups]
+
+
+def scored_ids(groups: Sequence[ScoredGroup]) -> list[str]:
+    """Sample ids in the row order of `ScoredBatch.from_groups`."""
+    return [
+        trajectory.sample_id
+        for group in groups
+        for trajectory, result in zip(group.trajectories, group.results, strict=True)
+        if isinstance(result, Score)
+    ]
 
 
 def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:

@@ -15,7 +15,6 @@ from rlsys.config.load import load, save
 from rlsys.config.models import DatasetConfig, Experiment
 from rlsys.data.load import Loaded, load_demonstrations, load_prompts
 from rlsys.data.stream import Stream
-from rlsys.errors import CheckpointError
 from rlsys.evaluation import Evaluator, Judgement
 from rlsys.ledger import Ledger
 from rlsys.loop import Loop
@@ -51,17 +50,15 @@ def train(experiment: Experiment, spawn: Spawn) -> dict[str, Any]:
 
 
 def resume(folder: Path, spawn: Spawn) -> dict[str, Any]:
-    """Go on with a run from its newest checkpoint, as if it had never stopped; returns the summary."""
+    """Go on with a run from its newest checkpoint, or from its start if there is none yet, as if it had never stopped; returns the summary."""
     run_dir = RunDir.open(folder)
-    return execute(load(run_dir.config, ()), spawn, run_dir, resume=True)
+    return execute(load(run_dir.config, this_machine=False), spawn, run_dir, resume=True)
 
 
 def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool) -> dict[str, Any]:
     started = time.monotonic()
     checkpoints = Checkpoints(run_dir.checkpoints, experiment.loop.keep_last)
     checkpoint = checkpoints.latest() if resume else None
-    if resume and checkpoint is None:
-        raise CheckpointError(f"{run_dir.path}: no checkpoint to go on from; start it anew with `rlsys train {run_dir.config}`")
     model = local_path(experiment.model.path, experiment.output / "playground")
     tokenizer = load_tokenizer(model)
     algorithm = build_algorithm(experiment, tokenizer.pad_token_id)
@@ -76,7 +73,7 @@ def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool)
             roles = stack.enter_context(spawn(experiment, request))
         source = Stream(rows.rows, experiment.seed, experiment.data.shuffle)
         loop = Loop(experiment, algorithm, roles, source, evaluator, run_dir, ledger, metrics, checkpoints, progress)
-        if checkpoint is not None:
+        if resume:
             loop.restore(checkpoint)
         state = loop.run()
         with progress.stage("export"):

@@ -8,20 +8,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
 
 from rlsys.algorithm import Experience, Learned, Step
-from rlsys.batch import PolicyBatch, Score, ScoredBatch, ScoredGroup
+from rlsys.batch import PolicyBatch, ScoredBatch, ScoredGroup
 from rlsys.config.base import Model
 from rlsys.config.models import SamplingConfig
 from rlsys.data.stream import Stream
 from rlsys.objectives.advantages import group_relative
-from rlsys.objectives.length_penalty import soft_overlong
-from rlsys.objectives.policy_loss import PolicyGradientLoss
+from rlsys.objectives.kl import KL_ESTIMATORS, KlName
+from rlsys.objectives.off_policy import SequenceTruncation, TokenTruncation
+from rlsys.objectives.policy_loss import ClippedSurrogate, PolicyGradientLoss
+from rlsys.objectives.reduction import ReductionName, reduction
 from rlsys.roles import Roles
-from rlsys.rollouts import collect_groups, rollout_metrics
+from rlsys.rollouts import collect_groups, punish_overlong, rollout_metrics, scored_ids
 from rlsys.update import update
+
+CORRECTIONS = {"token": TokenTruncation, "sequence": SequenceTruncation}
 
 
 class Config(Model):
@@ -43,11 +47,11 @@ class Config(Model):
     """The probability ratio is clipped from above at 1 + clip_high; 0.28 is DAPO's clip-higher (Yu et al. 2025)."""
     dual_clip: float | None = Field(default=None, gt=1)
     """Bound on the ratio for negative advantages (Ye et al. 2020); none is off."""
-    reduction: Literal["token_mean", "sequence_mean", "constant"] = "sequence_mean"
+    reduction: ReductionName = "sequence_mean"
     """Mean over tokens (DAPO), over sequences of their token means (GRPO), or sum over sampling.max_tokens (Dr. GRPO)."""
     kl_coef: NonNegativeFloat = 0.0
     """Weight of the KL to the reference in the loss; above 0 a reference actor is started."""
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    kl_estimator: KlName = "k3"
     """Estimator of that KL (Schulman 2020)."""
     entropy_coef: NonNegativeFloat = 0.0
     """Weight of an entropy bonus."""
@@ -94,24 +98,14 @@ class Algorithm:
         for _ in range(rounds):
             prompts = source.take(config.prompts_per_step - len(kept))
             groups = collect_groups(roles, prompts, self.sampling.sampling(config.group_size), tag=f"train-{step.number}")
-            groups = [self.shaped(group) for group in groups]
+            if config.overlong_buffer:
+                groups = punish_overlong(groups, self.sampling.max_tokens, config.overlong_buffer)
             sampled += groups
             kept += [group for group in groups if config.equal_groups == "keep" or len(set(group.scores)) > 1]
             if len(kept) == config.prompts_per_step:
                 break
         metrics = rollout_metrics(sampled) | {"rollout/groups_left_out": float(len(sampled) - len(kept))}
         return Samples(version=step.version, groups=tuple(sampled), metrics=metrics, kept=tuple(kept))
-
-    def shaped(self, group: ScoredGroup) -> ScoredGroup:
-        """Add the overlong penalty to what was scored; abstentions stay abstentions."""
-        if not self.config.overlong_buffer:
-            return group
-        results = tuple(
-            Score(result.value + penalty, result.parts | {"overlong": penalty}) if isinstance(result, Score) else result
-            for result, trajectory in zip(group.results, group.trajectories, strict=True)
-            for penalty in [soft_overlong(trajectory.response_length, self.sampling.max_tokens, self.config.overlong_buffer)]
-        )
-        return ScoredGroup(group.prompt, group.trajectories, results)
 
     def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned:
         assert isinstance(experience, Samples)
@@ -123,15 +117,9 @@ class Algorithm:
         advantages_B = group_relative(scored.rewards_B, scored.group_index_B, self.config.scale_by_std)
         batch = self.policy_batch(roles, scored, advantages_B)
         stats = update(roles.policy, batch, self.loss, self.config.epochs, self.config.mini_batches, step.seed, step.number)
-        sample_ids = [
-            trajectory.sample_id
-            for group in groups
-            for trajectory, result in zip(group.trajectories, group.results, strict=True)
-            if isinstance(result, Score)
-        ]
-        return Learned(stats, dict(zip(sample_ids, advantages_B.tolist(), strict=True)))
+        return Learned(stats, dict(zip(scored_ids(groups), advantages_B.tolist(), strict=True)))
 
-    def policy_batch(self, roles: Roles, scored: ScoredBatch, advantages_B: torch.Tensor) -> PolicyBatch:
+    def policy_batch(self, roles: Roles, scored: ScoredBatch, advantages_B: Tensor) -> PolicyBatch:
         temperature = self.sampling.temperature
         several_updates = self.updates_per_step > 1
         return PolicyBatch(
@@ -143,4 +131,13 @@ class Algorithm:
 
     @property
     def loss(self) -> PolicyGradientLoss:
-        raise AssertionError
+        config = self.config
+        return PolicyGradientLoss(
+            temperature=self.sampling.temperature,
+            surrogate=ClippedSurrogate(config.clip_low, config.clip_high, config.dual_clip),
+            reduction=reduction(config.reduction, self.sampling.max_tokens),
+            kl_coefficient=config.kl_coef,
+            kl_estimator=KL_ESTIMATORS[config.kl_estimator],
+            entropy_coefficient=config.entropy_coef,
+            correction=CORRECTIONS[config.importance_sampling](config.importance_cap) if config.importance_sampling != "off" else None,
+        )
