@@ -20,7 +20,7 @@ from rlsys.objectives.advantages import group_relative
 from rlsys.objectives.kl import KL_ESTIMATORS, KlName
 from rlsys.objectives.off_policy import SequenceTruncation, TokenTruncation
 from rlsys.objectives.policy_loss import ClippedSurrogate, PolicyGradientLoss
-from rlsys.objectives.reduction import ReductionName, reduction
+from rlsys.objectives.reduction import ReductionName, make_reduction
 from rlsys.roles import Roles
 from rlsys.rollouts import collect_groups, punish_overlong, rollout_metrics, scored_ids
 from rlsys.update import update
@@ -135,7 +135,7 @@ class Algorithm:
         return PolicyGradientLoss(
             temperature=self.sampling.temperature,
             surrogate=ClippedSurrogate(config.clip_low, config.clip_high, config.dual_clip),
-            reduction=reduction(config.reduction, self.sampling.max_tokens),
+            reduction=make_reduction(config.reduction, self.sampling.max_tokens),
             kl_coefficient=config.kl_coef,
             kl_estimator=KL_ESTIMATORS[config.kl_estimator],
             entropy_coefficient=config.entropy_coef,
