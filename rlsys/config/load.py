@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -18,6 +18,10 @@ from rlsys.config.messages import Problem, explain_error
 from rlsys.config.models import Experiment
 from rlsys.config.schema import Key, dotted
 from rlsys.errors import ConfigError
+
+ModelT = TypeVar("ModelT", bound=Model)
+
+ModelT = TypeVar("ModelT", bound=Model)
 
 PACKAGES = {"algorithm": "rlsys.algorithms", "stage": "rlsys.stages"}
 """Which folder the name in a section refers to."""
@@ -42,9 +46,20 @@ def load(path: Path | str, overrides: Sequence[str] = (), *, this_machine: bool 
     return experiment
 
 
-def save(experiment: Experiment, path: Path) -> None:
-    """Write the resolved config, defaults included; `load` reads it back equal."""
-    path.write_text(yaml_file.dump(experiment.model_dump(mode="json")), encoding="utf-8")
+def load_as(model: type[ModelT], path: Path | str, overrides: Sequence[str] = ()) -> ModelT:
+    """Read, override and validate any other config model. Raises ConfigError as `load` does."""
+    document = _Document.read(Path(path))
+    for override in overrides:
+        document.override(override)
+    config, problems = _check(model, document.data, ())
+    if config is None:
+        raise ConfigError(document.report(problems))
+    return config
+
+
+def save(config: Model, path: Path) -> None:
+    """Write the resolved config, defaults included; `load` (or `load_as`) reads it back equal."""
+    path.write_text(yaml_file.dump(config.model_dump(mode="json")), encoding="utf-8")
 
 
 @dataclass(frozen=True, order=True)
@@ -93,21 +108,26 @@ class _Document:
 
 def _put(data: Any, key: Key, value: Any, where: str) -> None:
     """Set a nested value in place, making the sections on the way."""
+    container = data
     for depth, part in enumerate(key):
+        here = dotted(key[:depth])
         last = depth == len(key) - 1
-        if isinstance(data, list):
-            if not isinstance(part, int) or part >= len(data):
-                raise ConfigError(f"{where}: {dotted(key[:depth])} is a list of {len(data)}, whose items are numbered from 0; {part!r} is none of them")
-        elif isinstance(data, dict):
-            part = str(part)
-            if not last and data.get(part) is None:
-                data[part] = {}
+        if isinstance(container, list):
+            if not isinstance(part, int) or part >= len(container):
+                raise ConfigError(f"{where}: {here} is a list of {len(container)}, numbered from 0; it has no item {part!r}")
+            container[part] = value if last else container[part]
+            container = container[part]
+        elif isinstance(container, dict):
+            name = str(part)
+            following = None if last else key[depth + 1]
+            if isinstance(following, int) and container.get(name) is None:
+                raise ConfigError(
+                    f"{where}: {dotted(key[: depth + 1])} is not given in the file; give the whole list: {dotted(key[: depth + 1])}=[...]"
+                )
+            container[name] = value if last else {} if container.get(name) is None else container[name]
+            container = container[name]
         else:
-            raise ConfigError(f"{where}: {dotted(key[:depth])} is {data!r}, not a section; override it as a whole: {dotted(key[:depth])}={{...}}")
-        if last:
-            data[part] = value
-        else:
-            data = data[part]
+            raise ConfigError(f"{where}: {here} is {container!r}, not a section; give the whole section: {here}={{...}}")
 
 
 def _validate(data: dict[str, Any]) -> tuple[Experiment | None, list[Problem]]:
@@ -128,7 +148,7 @@ def _validate(data: dict[str, Any]) -> tuple[Experiment | None, list[Problem]]:
     return experiment, problems
 
 
-def _check(model: type[Model], data: Any, key: Key) -> tuple[Any, list[Problem]]:
+def _check(model: type[ModelT], data: Any, key: Key) -> tuple[ModelT | None, list[Problem]]:
     """Strict, as JSON is: a list may fill a tuple and text a path, but the text `2` is no number and 1 is not true."""
     try:
         return model.model_validate_json(json.dumps(data), strict=True), []
@@ -151,17 +171,15 @@ def _resolve(package: str, attribute: str, data: Any, key: Key) -> tuple[Model |
 
 
 def _reward_problems(spec: Any, key: Key) -> list[Problem]:
-    """A reward's name and, where it declares a `Config`, its args. A function of the user's own declares none."""
+    """A reward's name and, where it declares a `Config`, its args."""
     if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
         return []  # reported already, as the wrong type
     try:
-        reward = registry.resolve("rlsys.rewards", spec["name"], "Reward")
-        if not inspect.isclass(reward):
-            return []
-        model = registry.resolve(reward.__module__ if "." in spec["name"] else "rlsys.rewards", spec["name"], "Config")
+        registry.resolve("rlsys.rewards", spec["name"], "Reward")
+        model = registry.resolve("rlsys.rewards", spec["name"], "Config")
     except ConfigError as error:
         return [Problem((*key, "name"), str(error))]
     if not (inspect.isclass(model) and issubclass(model, Model)):
-        return []
+        return []  # the name ends in a function or class of the user's own, which checks its arguments itself
     args = spec.get("args", {})
     return _check(model, args, (*key, "args"))[1] if isinstance(args, dict) else []

@@ -35,7 +35,7 @@ def explain_error(model: type[Model], detail: ErrorDetails, data: Any, prefix: K
         return Problem(prefix + loc, str(detail["ctx"]["error"]) if "ctx" in detail else detail["msg"])
     info = field(model, loc)
     if info is None:
-        message = detail["msg"].replace("Input should be", "wanted", 1)
+        message = detail["msg"].replace("Input should be", "wanted", 1).replace("a valid ", "a ").replace("a string", "text")
         return Problem(prefix + loc, f"{message}, got {detail['input']!r:.80}")
     got = detail["input"]
     close = nearest(str(got), choices(info.annotation)) if isinstance(got, str) else None
@@ -45,13 +45,12 @@ def explain_error(model: type[Model], detail: ErrorDetails, data: Any, prefix: K
 
 def _present(data: Any, loc: Key) -> Iterator[str | int]:
     """`loc` as far as it exists in the data: pydantic appends names of types where a field allows several."""
+    here = data
     for part in loc:
-        if isinstance(data, dict) and part in data:
-            data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        else:
+        items: Any = dict(enumerate(here)) if isinstance(here, list) else here
+        if not isinstance(items, dict) or part not in items:
             return
+        here = items[part]
         yield part
 
 
@@ -63,13 +62,17 @@ def _suggestion(model: type[Model], loc: Key) -> str:
     elsewhere = [name for name, _ in fields(model) if name.rpartition(".")[2] == word]
     if close is None and elsewhere:
         return f"; did you mean {' or '.join(elsewhere)}?"
-    return f"; did you mean {close}?" if close else (f" (known: {', '.join(here.model_fields)})" if here else "")
+    return f"; did you mean {close}?" if close else f" (known: {', '.join(here.model_fields)})" if here else ""
 
 
 def _show(value: Any) -> str:
-    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a section", type(None): "null"}
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f"the text {value!r:.80}"
-    return "null" if value is None else f"{kinds[type(value)]}" if isinstance(value, (list, dict)) else f"{value}"
+    match value:
+        case None | True | False:
+            return str(value).lower().replace("none", "null")
+        case str():
+            return f"the text {value!r:.80}"
+        case dict():
+            return "a section"
+        case list():
+            return "a list"
+    return str(value)

@@ -86,15 +86,29 @@ def _construct(loader: _Loader, node: Node, key: Key, where: str, lines: dict[Ke
             lines[*key, index] = item.start_mark.line + 1
         return [_construct(loader, item, (*key, index), where, lines) for index, item in enumerate(node.value)]
     if isinstance(node, MappingNode):
-        data: dict[str, Any] = {}
-        for name_node, value_node in node.value:
-            line = name_node.start_mark.line + 1
-            if not isinstance(name_node, ScalarNode):
-                raise ConfigError(f"{where}:{line}: a key must be text")
-            name = name_node.value
-            if name in data:
-                raise ConfigError(f"{where}:{line}: {dotted((*key, name))}: given twice (first in line {lines[*key, name]}); remove one")
-            lines[*key, name] = line
-            data[name] = _construct(loader, value_node, (*key, name), where, lines)
-        return data
+        return _construct_mapping(loader, node, key, where, lines)
     return loader.construct_object(node)
+
+
+def _construct_mapping(loader: _Loader, node: MappingNode, key: Key, where: str, lines: dict[Key, int]) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
+    for name_node, value_node in node.value:
+        line = name_node.start_mark.line + 1
+        if not isinstance(name_node, ScalarNode):
+            raise ConfigError(f"{where}:{line}: a key must be text")
+        name = name_node.value
+        if name == "<<":  # `<<: *anchor`: that mapping's keys, where they are not given here
+            if not isinstance(value_node, MappingNode):
+                raise ConfigError(f"{where}:{line}: `<<` wants one mapping, as in `<<: *anchor`")
+            inherited: dict[Key, int] = {}
+            merged = _construct_mapping(loader, value_node, key, where, inherited)
+            lines.update({place: number for place, number in inherited.items() if place not in lines})
+            continue
+        if name in data:
+            raise ConfigError(f"{where}:{line}: {dotted((*key, name))}: given twice (first in line {lines[*key, name]}); remove one")
+        for old in [old for old in lines if old[: len(key) + 1] == (*key, name)]:
+            del lines[old]  # of a merged value that this one replaces
+        lines[*key, name] = line
+        data[name] = _construct(loader, value_node, (*key, name), where, lines)
+    return merged | data
