@@ -21,9 +21,8 @@ def group_relative(rewards_B: Tensor, group_index_B: Tensor, scale_by_std: bool 
     def group_sum(values_B: Tensor) -> Tensor:
         return torch.zeros_like(sizes, dtype=torch.float64).index_add(0, group_B, values_B)
 
-    rewards_B = rewards_B.double()
-    # The mean of equal numbers need not be that number in floating point; the mean of zeros is zero.
-    rewards_B = rewards_B - rewards_B.new_zeros(len(sizes)).scatter_reduce(0, group_B, rewards_B, "amin", include_self=False)[group_B]
+    # Sums of float32 numbers are exact in float64, so that the mean of equal rewards is that very reward.
+    rewards_B = rewards_B.float().double()
     centered_B = rewards_B - (group_sum(rewards_B) / sizes)[group_B]
     if not scale_by_std:
         return centered_B.float()

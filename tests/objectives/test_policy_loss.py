@@ -93,12 +93,12 @@ def test_surrogate_statistics_by_hand():
 #   current     1/2    1/4    1/2
 #   old         1/2    1/8    1/2      ratio     1     2     1
 #   sampler     1/2    1/8    1/8      old/sampler 1   1     4
-#   reference   1/4    1/4    1        current/reference 2  1  1/2
+#   reference   1/4    1/8    1        current/reference 2  2  1/2
 MASK = torch.tensor([[False, True, True, True, False]])
 CURRENT = torch.tensor([[0.0, 1 / 2, 1 / 4, 1 / 2, 0.0]]).log().nan_to_num(neginf=0.0)
 OLD = torch.tensor([[0.0, 1 / 2, 1 / 8, 1 / 2, 0.0]]).log().nan_to_num(neginf=0.0)
 SAMPLER = torch.tensor([[0.0, 1 / 2, 1 / 8, 1 / 8, 0.0]]).log().nan_to_num(neginf=0.0)
-REFERENCE = torch.tensor([[0.0, 1 / 4, 1 / 4, 1.0, 0.0]]).log().nan_to_num(neginf=0.0)
+REFERENCE = torch.tensor([[0.0, 1 / 4, 1 / 8, 1.0, 0.0]]).log().nan_to_num(neginf=0.0)
 ENTROPY = torch.tensor([[0.0, 0.3, 0.6, 0.9, 0.0]])
 WORKED = batch(MASK, torch.tensor([[0.0, 1.0, 1.0, -1.0, 0.0]]), SAMPLER, OLD, REFERENCE)
 
@@ -109,14 +109,14 @@ def test_whole_loss_by_hand():
     )
     total, stats = loss(Outputs(CURRENT, ENTROPY), WORKED)
     # Surrogate: -1, -min(2, 1.2) = -1.2, +1. Weights 1, 1, min(4, 2) = 2. Policy term -1 - 1.2 + 2 = -0.2.
-    # k3 to the reference: ln 2 - 1/2, 0, 1 - ln 2: sum 1/2. Entropy: sum 1.8.
-    assert total.item() == pytest.approx(-0.2 + 0.1 * 0.5 - 0.01 * 1.8, rel=1e-5)
+    # k3 to the reference: twice ln 2 - 1/2, and 1 - ln 2: sum ln 2. Entropy: sum 1.8.
+    assert total.item() == pytest.approx(-0.2 + 0.1 * LN2 - 0.01 * 1.8, rel=1e-5)
     assert loss.normalizer(WORKED) == 3
     assert values(stats) == pytest.approx(
         {
-            "loss": -0.168 / 3,
+            "loss": (-0.218 + 0.1 * LN2) / 3,
             "policy_loss": -0.2 / 3,
-            "kl": 0.5 / 3,
+            "kl": LN2 / 3,
             "entropy": 0.6,
             "ratio": 4 / 3,
             "ratio_max": 2.0,
@@ -140,18 +140,18 @@ def test_gradient_in_closed_form():
     loss(Outputs(current, entropy), WORKED)[0].backward()
     assert current.grad is not None
     assert entropy.grad is not None
-    # -1 + 0.1 (1 - 1/2);  bounded + 0.1 (1 - 1);  2 + 0.1 (1 - 2)
-    assert_close(current.grad, torch.tensor([[0.0, -0.95, 0.0, 1.9, 0.0]]))
+    # -1 + 0.1 (1 - 1/2);  bounded + 0.1 (1 - 1/2);  2 + 0.1 (1 - 2)
+    assert_close(current.grad, torch.tensor([[0.0, -0.95, 0.05, 1.9, 0.0]]))
     assert_close(entropy.grad, torch.tensor([[0.0, -0.01, -0.01, -0.01, 0.0]]))
 
 
-@pytest.mark.parametrize(("estimator", "kl"), [(k1, 0.0), (k2, LN2**2), (k3, 0.5)])
+@pytest.mark.parametrize(("estimator", "kl"), [(k1, LN2), (k2, 1.5 * LN2**2), (k3, LN2)])
 def test_kl_estimator_is_the_one_asked_for(estimator, kl: float):
-    # d = ln 2, 0, -ln 2. The reported kl is k3 whatever the loss uses.
+    # d = ln 2, ln 2, -ln 2. The reported kl is k3 whatever the loss uses.
     plain = PolicyGradientLoss(temperature=1.0)(Outputs(CURRENT), WORKED)[0]
     total, stats = PolicyGradientLoss(temperature=1.0, kl_coefficient=1.0, kl_estimator=estimator)(Outputs(CURRENT), WORKED)
     assert (total - plain).item() == pytest.approx(kl, abs=1e-6)
-    assert stats["kl"].value == pytest.approx(0.5 / 3)
+    assert stats["kl"].value == pytest.approx(LN2 / 3, rel=1e-5)
 
 
 def test_without_old_log_probs_it_is_the_plain_policy_gradient():
