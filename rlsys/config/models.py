@@ -159,6 +159,9 @@ class RolloutConfig(Model):
     queue_groups: PositiveInt = 64
     """Finished groups that may wait to be taken before an engine pauses handing out more."""
 
+    def runs_eager(self, on_gpu: bool) -> bool:
+        return self.eager if self.eager is not None else not on_gpu
+
 
 class SyncConfig(Model):
     transport: Literal["auto", "shared_memory", "gloo", "nccl", "ipc"] = "auto"
