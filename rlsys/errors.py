@@ -29,3 +29,7 @@ class WeightSyncError(RlsysError):
 
 class CheckpointError(RlsysError):
     """A checkpoint that is missing, incomplete or damaged."""
+
+
+class RunError(RlsysError):
+    """A run's folder that can't be made, is none, or is in use."""
