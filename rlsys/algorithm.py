@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rlsys.batch import ScoredGroup
+from rlsys.config.models import Experiment
 from rlsys.data.stream import Stream
 from rlsys.objectives.stats import Stats
+from rlsys.registry import resolve
 from rlsys.roles import Roles
 
 
@@ -62,3 +64,9 @@ class Algorithm(Protocol):
     def collect(self, roles: Roles, source: Stream, step: Step) -> Experience: ...
 
     def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned: ...
+
+
+def build_algorithm(experiment: Experiment, pad_id: int) -> Algorithm:
+    """The algorithm or stage that the experiment names."""
+    package, config = ("rlsys.algorithms", experiment.algorithm) if experiment.algorithm else ("rlsys.stages", experiment.stage)
+    return resolve(package, config.name, "Algorithm")(config, experiment.sampling, pad_id)

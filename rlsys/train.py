@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlsys.algorithm import Algorithm
+from rlsys.algorithm import build_algorithm
 from rlsys.checkpoint import Checkpoints
 from rlsys.config.load import load, save
 from rlsys.config.models import DatasetConfig, Experiment
@@ -21,7 +21,6 @@ from rlsys.loop import Loop
 from rlsys.metrics import MetricsLog
 from rlsys.models.load import load_tokenizer, local_path
 from rlsys.progress import Progress
-from rlsys.registry import resolve
 from rlsys.roles import Roles
 from rlsys.run_dir import RunDir
 
@@ -66,9 +65,12 @@ def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool)
     evaluator = build_evaluator(experiment, tokenizer, run_dir) if "rollout" in algorithm.needs else None
     request = SpawnRequest(algorithm.needs, model, experiment.loop.steps * algorithm.updates_per_step)
     with ExitStack() as stack:
-        ledger = stack.enter_context(Ledger(run_dir.ledger))
-        metrics = stack.enter_context(MetricsLog(run_dir, experiment.logging))
-        progress = stack.enter_context(Progress(experiment.loop.steps, experiment.logging.progress, title=run_dir.path.name))
+        stack.enter_context(run_dir.lock())
+        ledger = stack.enter_context(closing(Ledger(run_dir.ledger)))
+        logging = experiment.logging
+        settings = experiment.model_dump(mode="json")
+        metrics = stack.enter_context(closing(MetricsLog(run_dir, logging.wandb, logging.wandb_project, settings)))
+        progress = stack.enter_context(Progress(experiment.loop.steps, logging.progress, title=run_dir.name))
         with progress.stage("start"):
             roles = stack.enter_context(spawn(experiment, request))
         source = Stream(rows.rows, experiment.seed, experiment.data.shuffle)
@@ -94,12 +96,6 @@ def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool)
         run_dir.write_summary(summary)
         progress.table(summary_rows(summary))
     return summary
-
-
-def build_algorithm(experiment: Experiment, pad_id: int) -> Algorithm:
-    folder, config = ("algorithms", experiment.algorithm) if experiment.algorithm else ("stages", experiment.stage)
-    factory = resolve(f"rlsys.{folder}", config.name, "Algorithm")
-    return factory(config, experiment.sampling, pad_id)
 
 
 def load_rows(experiment: Experiment, dataset: DatasetConfig, kind: str, tokenizer: Any, run_dir: RunDir) -> Loaded[Any]:

@@ -12,8 +12,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from rlsys.config.base import Model
 from rlsys.errors import ConfigError
+from rlsys.playground.shapes import SIZES, Shape
 
 RECIPE = "playground.json"
 """Written into each built folder: what it was built from."""
@@ -35,20 +35,6 @@ CHAT_TEMPLATE = (
 """A role marker before each turn. Only assistant turns end in EOS: what stops sampling is what was trained to stop it."""
 
 
-class Shape(Model):
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    """vLLM's CPU attention takes multiples of 32 (and 80, 112)."""
-    intermediate: int
-
-
-SIZES = {
-    "0.5m": Shape(hidden=128, layers=3, heads=4, kv_heads=4, head_size=32, intermediate=256),
-    "25m": Shape(hidden=512, layers=8, heads=8, kv_heads=4, head_size=64, intermediate=1536),
-}
 MAX_POSITIONS = 4096
 
 
