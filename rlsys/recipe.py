@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import Field
 
 from rlsys.config.base import Model
+from rlsys.config.checks import STAGE
 from rlsys.config.load import load, load_as, save
 from rlsys.config.models import Experiment
 from rlsys.config.yaml_file import read
@@ -26,8 +27,6 @@ from rlsys.errors import ConfigError, RunError
 from rlsys.run_dir import RunDir
 from rlsys.train import Spawn, resume, train
 
-STAGE = "stage:"
-"""Prefix of a model path that names an earlier stage of the recipe."""
 RECIPE = "recipe.yaml"
 """The recipe, saved in its folder beside one resolved config per stage."""
 
