@@ -87,6 +87,7 @@ class Loop:
         if not self.state.step and (evaluation := self.evaluate()):
             self.state.before = evaluation.metrics
             self.metrics.log(0, evaluation.metrics)
+        self.progress.update(self.state.step, self.state.before)
         while self.state.step < config.steps:
             metrics = self.one_step()
             self.state.seconds = time.monotonic() - started

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,11 +66,9 @@ def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool)
     request = SpawnRequest(algorithm.needs, model, experiment.loop.steps * algorithm.updates_per_step)
     with ExitStack() as stack:
         stack.enter_context(run_dir.lock())
-        ledger = stack.enter_context(closing(Ledger(run_dir.ledger)))
-        logging = experiment.logging
-        settings = experiment.model_dump(mode="json")
-        metrics = stack.enter_context(closing(MetricsLog(run_dir, logging.wandb, logging.wandb_project, settings)))
-        progress = stack.enter_context(Progress(experiment.loop.steps, logging.progress, title=run_dir.name))
+        ledger = stack.enter_context(Ledger(run_dir.ledger))
+        metrics = stack.enter_context(MetricsLog(run_dir, experiment.logging))
+        progress = stack.enter_context(Progress(experiment.loop.steps, experiment.logging.progress, title=run_dir.name))
         with progress.stage("start"):
             roles = stack.enter_context(spawn(experiment, request))
         source = Stream(rows.rows, experiment.seed, experiment.data.shuffle)
