@@ -1,0 +1,139 @@
+"""The one place where chat templates are applied: text and tokens of prompts, tokens and assistant masks of demonstrations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from rlsys.config.models import DatasetConfig
+from rlsys.data.sources import BadRow
+from rlsys.errors import ConfigError
+
+if TYPE_CHECKING:  # importing transformers takes seconds, and a configuration check needs none of it
+    from transformers import PreTrainedTokenizerBase
+
+Message = dict[str, str]
+GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Turns prompts and demonstrations into tokens, with the tokenizer's chat template (`templated`) or as plain text."""
+
+    tokenizer: PreTrainedTokenizerBase
+    templated: bool
+    system_prompt: str | None
+    eos_id: int
+
+    @classmethod
+    def create(cls, config: DatasetConfig, tokenizer: PreTrainedTokenizerBase) -> Renderer:
+        """Raises ConfigError when the data set's settings don't fit the tokenizer."""
+        has_template = bool(tokenizer.chat_template)
+        if config.chat_template == "always" and not has_template:
+            raise ConfigError(f"{config.path}: chat_template is always, but the tokenizer {tokenizer.name_or_path!r} has no chat template")
+        templated = has_template and config.chat_template != "never"
+        if config.system_prompt is not None and not templated:
+            raise ConfigError(f"{config.path}: system_prompt needs a chat template, and none is used; put it into the prompts instead")
+        eos_id = tokenizer.eos_token_id
+        if not isinstance(eos_id, int):
+            raise ConfigError(f"the tokenizer {tokenizer.name_or_path!r} has no EOS token: no response could ever end")
+        return cls(tokenizer, templated, config.system_prompt, eos_id)
+
+    def prompt(self, turns: str | Sequence[Message]) -> tuple[str, list[int]]:
+        """Exactly what is sent to the sampler, as text and as tokens: everything before the response."""
+        if isinstance(turns, str) and not self.templated:
+            return turns, self._plain_prompt(turns)
+        text = self._render(self._messages(turns), add_generation_prompt=True)
+        return text, self._tokens(text)
+
+    def demonstration(self, turns: str | Sequence[Message], answer: str | None = None) -> tuple[list[int], list[int]]:
+        """Token ids and loss mask (1 on the assistant's tokens and the EOS after them), of a prompt and its answer or of whole messages.
+
+        With a template that marks its assistant turns ({% generation %}) the marks are the mask; with another, a turn is what it adds to the
+        text before it. Ends in a trained EOS (or the template's own end-of-turn token): what comes after is cut off.
+        """
+        if isinstance(turns, str) and not self.templated:
+            assert answer is not None, "a plain prompt needs an answer"
+            before, after = self._plain_prompt(turns), [*self._tokens(answer), self.eos_id]
+            return before + after, [0] * len(before) + [1] * len(after)
+        messages = self._messages(turns)
+        if answer is not None:
+            messages.append({"role": "assistant", "content": answer})
+        assert isinstance(self.tokenizer.chat_template, str), "several chat templates: choose one"
+        marked = GENERATION_MARK.search(self.tokenizer.chat_template)
+        ids, mask = self._marked(messages) if marked else self._by_difference(messages)
+        return self._close(ids, mask)
+
+    def _messages(self, turns: str | Sequence[Message]) -> list[Message]:
+        if not self.templated:
+            raise ConfigError("messages need a chat template: the tokenizer has none, or chat_template is never")
+        messages = [{"role": "user", "content": turns}] if isinstance(turns, str) else list(turns)
+        if self.system_prompt is None:
+            return messages
+        return [{"role": "system", "content": self.system_prompt}, *messages]
+
+    def _plain_prompt(self, text: str) -> list[int]:
+        """With the tokenizer's own BOS, without the EOS that some tokenizers add: a prompt goes on."""
+        ids = list(self.tokenizer(text)["input_ids"])  # type: ignore[arg-type]
+        return ids[:-1] if ids and ids[-1] == self.eos_id else ids
+
+    def _tokens(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]
+
+    def _render(self, messages: list[Message], add_generation_prompt: bool = False) -> str:
+        import jinja2
+
+        try:
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+        except jinja2.TemplateError as error:  # templates refuse what they don't know, such as a system turn
+            raise BadRow(f"the chat template refuses it: {error}") from error
+        assert isinstance(text, str)
+        return text
+
+    def _marked(self, messages: list[Message]) -> tuple[list[int], list[int]]:
+        self._render(messages)  # for its errors
+        out: Any = self.tokenizer.apply_chat_template(messages, return_assistant_tokens_mask=True, return_dict=True)
+        return list(out["input_ids"]), list(out["assistant_masks"])
+
+    def _by_difference(self, messages: list[Message]) -> tuple[list[int], list[int]]:
+        """Raises ConfigError when the text of earlier turns changes with later ones: then nobody knows which tokens are the assistant's."""
+        whole = self._render(messages)
+        spans = []
+        for index, message in enumerate(messages):
+            if message["role"] == "assistant":
+                before = self._render(messages[:index], add_generation_prompt=True)
+                through = self._render(messages[: index + 1])
+                if not (through.startswith(before) and whole.startswith(through)):
+                    raise ConfigError(
+                        f"the chat template of {self.tokenizer.name_or_path!r} rewrites earlier turns and has no {{% generation %}} marks, so the "
+                        f"assistant's tokens can't be told apart; add the marks to the template, or set chat_template: never"
+                    )
+                spans.append((len(before), len(through)))
+        if not self.tokenizer.is_fast:
+            raise ConfigError(f"the tokenizer {self.tokenizer.name_or_path!r} is not a fast one: it can't tell which text a token covers")
+        out: Any = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+        mask = [int(any(a <= start and end <= b for a, b in spans) and end > start) for start, end in out["offset_mapping"]]
+        return list(out["input_ids"]), mask
+
+    def _close(self, ids: list[int], mask: list[int]) -> tuple[list[int], list[int]]:
+        """Make every assistant turn end in its end-of-turn token, trained, and nothing after it trained."""
+        mask, position = list(mask), 0
+        specials = set(self.tokenizer.all_special_ids)
+        for trained, run in groupby(list(mask)):
+            end = (start := position) + len(list(run))
+            position = end
+            if not trained:
+                continue
+            last = max((i for i in range(start, end) if ids[i] in specials), default=end - 1)
+            if end < len(ids) and ids[end] == self.eos_id:  # the template's mark stops short of it
+                mask[end] = 1
+            elif not str(self.tokenizer.decode(ids[last + 1 : end])).strip():  # the line break after the end of a turn
+                mask[last + 1 : end] = [0] * (end - last - 1)
+        length = max((i + 1 for i, trained in enumerate(mask) if trained), default=0)
+        ids, mask = ids[:length], mask[:length]
+        if ids and ids[-1] not in specials:
+            return [*ids, self.eos_id], [*mask, 1]
+        return ids, mask
