@@ -62,17 +62,18 @@ def resume(
     """Go on with a run that was interrupted, from its newest checkpoint."""
     from rlsys.recipe import RECIPE, resume_recipe
     from rlsys.run_dir import RunDir
-    from rlsys.train import resume as resume_run
 
     recipe = (run_folder / RECIPE).is_file()
     if not recipe:
-        RunDir.open(run_folder)
+        RunDir.open(run_folder)  # an error at once if it is none
     from actors.spawn import spawn
 
     if recipe:
         resume_recipe(run_folder, spawn)
     else:
-        resume_run(run_folder, spawn)
+        from rlsys.train import resume as run
+
+        run(run_folder, spawn)
 
 
 @app.command()

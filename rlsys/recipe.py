@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -25,7 +25,9 @@ from rlsys.config.models import Experiment
 from rlsys.config.yaml_file import read
 from rlsys.errors import ConfigError, RunError
 from rlsys.run_dir import RunDir
-from rlsys.train import Spawn, resume, train
+
+if TYPE_CHECKING:  # it imports transformers, which takes seconds; a recipe can be checked without
+    from rlsys.train import Spawn
 
 RECIPE = "recipe.yaml"
 """The recipe, saved in its folder beside one resolved config per stage."""
@@ -64,6 +66,8 @@ def run_recipe(path: Path, overrides: Sequence[str], spawn: Spawn) -> dict[str, 
 
 def resume_recipe(folder: Path, spawn: Spawn) -> dict[str, Any]:
     """Go on with a recipe: finished stages are kept, the one that was interrupted is resumed, later ones are started."""
+    from rlsys.train import resume, train
+
     recipe = load_as(Recipe, folder / RECIPE)
     summary: dict[str, Any] = {}
     for stage in recipe.stages:
