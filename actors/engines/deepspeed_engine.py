@@ -1,0 +1,193 @@
+"""One rank of the trainer: DeepSpeed ZeRO 0 to 3 around a Hugging Face model. No Ray in here; all ranks call the same methods in step."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import get_scheduler
+
+from actors.engines.deepspeed_setup import World, check, deepspeed_config, join, random_state, seed_everything, set_random_state
+from rlsys.batch import Batch
+from rlsys.config.models import ModelConfig, PolicyConfig
+from rlsys.errors import RlsysError
+from rlsys.models.forward import Scorer
+from rlsys.models.load import choose_attention, load_causal_lm
+from rlsys.models.lora import adapter_of, add_adapters, base_name, is_adapter, merged
+from rlsys.objectives.outputs import Outputs
+from rlsys.objectives.stats import Max, Mean, Stats, merge
+from rlsys.roles import BatchT, Loss
+
+if not torch.cuda.is_available():
+    os.environ["DS_ACCELERATOR"] = "cpu"  # else DeepSpeed guesses, and warns
+import deepspeed
+
+GATHER_BYTES = 256 * 2**20
+"""ZeRO-3 gathers about so much of the weights at a time."""
+TAG = "trainer"
+SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+
+
+class TrainEngine:
+    """See `roles.Policy` for what the methods mean; here each is one rank's part.
+
+    `model_path` is what `local_path` gave for `model.path`; `total_steps` is the length of the learning-rate schedule, in optimizer steps.
+    """
+
+    def __init__(self, model: ModelConfig, config: PolicyConfig, model_path: Path, total_steps: int, seed: int, world: World) -> None:
+        check(config, torch.cuda.is_available())
+        torch.set_num_threads(config.threads)
+        self.config, self.world, self.model_path = config, world, model_path
+        self.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        self.dtype = getattr(torch, model.dtype)
+        self.steps = 0
+        join(world, self.device)
+        seed_everything(seed)  # adapters start equal on all ranks
+        attention = choose_attention(model.attention, self.device.type == "cuda", self.dtype)
+        network = load_causal_lm(model_path, self.dtype, attention)
+        if model.lora:
+            add_adapters(network, model.lora)
+        if model.gradient_checkpointing:
+            network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        packed = config.packing == "packed" or (config.packing == "auto" and attention == "flash_attention_2")
+        self.scorer = Scorer(network, packed)
+        self.shapes = [(name, p.dtype, tuple(p.shape)) for name, p in network.named_parameters() if not is_adapter(name)]
+        self.engine: Any
+        self.engine, *_ = deepspeed.initialize(
+            model=self.scorer,
+            optimizer=self._optimizer(),
+            lr_scheduler=lambda optimizer: get_scheduler(SCHEDULES[config.schedule], optimizer, config.warmup_steps, total_steps),
+            config=deepspeed_config(config, self.dtype, world.size),
+        )
+        seed_everything(seed + world.rank)  # what they drop differs
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        trained = [p for p in self.scorer.parameters() if p.requires_grad]
+        # As is usual, norms and biases are not decayed.
+        groups = [
+            {"params": [p for p in trained if p.dim() >= 2], "weight_decay": self.config.weight_decay},
+            {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
+        return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=self.config.betas, fused=True)
+
+    @property
+    def packed(self) -> bool:
+        return self.scorer.packed
+
+    @torch.no_grad()
+    def log_probs(self, batch: Batch, micro_batches: Sequence[Sequence[int]], temperature: float) -> Tensor:
+        """float32 [rows, T] on the CPU, of the rows in the order in which the micro-batches name them."""
+        self.engine.eval()
+        width = batch.token_ids_BT.shape[1]
+        parts = []
+        for rows in micro_batches:
+            log_probs_BT, _ = self.engine(self._micro_batch(batch, rows), temperature, False)
+            if rows:
+                parts.append(nn.functional.pad(log_probs_BT.float().cpu(), (0, width - log_probs_BT.shape[1])))
+        return torch.cat(parts) if parts else torch.zeros(0, width)
+
+    def forward_backward(self, batch: BatchT, loss: Loss[BatchT], micro_batches: Sequence[Sequence[int]], normalizer: float) -> Stats:
+        """Add this rank's part of the gradient of loss_sum / normalizer. Every rank must be given the same number of micro-batches."""
+        self.engine.train()
+        parts: list[Stats] = []
+        for rows in micro_batches:
+            micro_batch = self._micro_batch(batch, rows)
+            outputs = Outputs(*self.engine(micro_batch, loss.temperature, loss.needs_entropy))
+            if rows:
+                loss_sum, stats = loss(outputs, micro_batch)
+                parts.append(stats)
+            else:
+                loss_sum = outputs.log_probs_BT.sum()
+            # DeepSpeed averages over the ranks; what we want is the sum.
+            self.engine.backward(loss_sum * (self.world.size / normalizer))
+        return merge(parts)
+
+    def _micro_batch(self, batch: BatchT, rows: Sequence[int]) -> BatchT:
+        """The rows on the device. Without rows: a single row without trained tokens, so that this rank still takes part in ZeRO's exchange."""
+        if rows:
+            return batch.rows(rows).to(self.device)
+        row = batch.rows([int(batch.lengths_B.argmin())])
+        return replace(row, loss_mask_BT=torch.zeros_like(row.loss_mask_BT)).to(self.device)
+
+    def optimizer_step(self) -> Stats:
+        """Raises RlsysError if the gradient is not finite."""
+        learning_rate = self.engine.get_lr()[0]
+        self.engine.step()
+        self.steps += 1
+        grad_norm = float(self.engine.get_global_grad_norm())
+        if not math.isfinite(grad_norm):
+            raise RlsysError(f"optimizer step {self.steps}: the gradient's norm is {grad_norm}; lower policy.learning_rate or check the rewards")
+        return {"grad_norm": Mean(grad_norm, 1.0), "grad_norm_max": Max(grad_norm), "learning_rate": Mean(learning_rate, 1.0)}
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """All weights of the model that a sampler needs, in `weight_metadata`'s order, adapters merged, on this rank's device.
+
+        Collective: all ranks go through it in step. A tensor is valid until the next one is asked for.
+        """
+        model = self.scorer.model
+        for group in self._groups():
+            with self._gathered(group), torch.no_grad():
+                for name, parameter in group:
+                    layer = adapter_of(model, name)
+                    yield base_name(name), parameter.detach() if layer is None else merged(parameter.detach(), layer)
+
+    def weight_metadata(self) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+        """Name, dtype and shape of what `named_weights` gives; local."""
+        return [(base_name(name), self.dtype, shape) for name, _, shape in self.shapes]
+
+    def _groups(self) -> Iterator[list[tuple[str, nn.Parameter]]]:
+        group: list[tuple[str, nn.Parameter]] = []
+        size = 0
+        named = ((name, p) for name, p in self.scorer.model.named_parameters() if not is_adapter(name))
+        for (name, parameter), (_, _, shape) in zip(named, self.shapes, strict=True):
+            group.append((name, parameter))
+            size += math.prod(shape) * self.dtype.itemsize
+            if size >= GATHER_BYTES:
+                yield group
+                group, size = [], 0
+        if group:
+            yield group
+
+    def _gathered(self, group: list[tuple[str, nn.Parameter]]) -> Any:
+        if self.config.zero_stage < 3:
+            return nullcontext()
+        layers = [adapter_of(self.scorer.model, name) for name, _ in group]
+        adapters = [p for layer in layers if layer is not None for name, p in layer.named_parameters() if is_adapter(f".{name}")]
+        return deepspeed.zero.GatheredParameters([p for _, p in group] + adapters)
+
+    def weight_hash(self) -> str:
+        """BLAKE2b over names and bytes of all weights; the same on all ranks."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in self.named_weights():
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().cpu().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def save_state(self, folder: Path) -> None:
+        """Collective; `folder` must be the same one, on storage that all ranks share."""
+        self.engine.save_checkpoint(str(folder), tag=TAG, client_state={"steps": self.steps}, save_latest=False)
+        torch.save(random_state(), folder / TAG / f"random-{self.world.rank}.pt")
+
+    def load_state(self, folder: Path) -> None:
+        """Collective. Raises CheckpointError if `folder` holds no state of so many ranks."""
+        random_file = folder / TAG / f"random-{self.world.rank}.pt"
+        if not random_file.is_file() or (folder / TAG / f"random-{self.world.size}.pt").exists():
+            raise CheckpointError(f"{folder}: holds no trainer state of {self.world.size} ranks; go on with as many as it was saved by")
+        _, client_state = self.engine.load_checkpoint(str(folder), tag=TAG)
+        self.steps = client_state["steps"]
+        set_random_state(torch.load(random_file, weights_only=True))
+
+    def export(self, folder: Path) -> None:
+        """Collective; rank 0 writes."""
+        weights = {name: tensor.cpu().clone() for name, tensor in self.named_weights() if self.world.rank == 0}
+        if self.world.rank == 0:
+            write_model(folder, self.model_path, self.dtype, weights)

@@ -1,0 +1,123 @@
+"""From a model's path to a loaded model and tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import is_flash_attn_2_available
+
+from rlsys.errors import ConfigError
+from rlsys.playground import models as playground
+
+Attention = Literal["sdpa", "flash_attention_2"]
+
+PLAYGROUND = "playground:"
+PROBE_TOLERANCE = 0.05
+"""Largest relative gap between the model's own logits and those of body plus head; what we look for is a factor or a cap between them."""
+
+
+def local_path(model_path: str, cache: Path) -> Path:
+    """What to load from: `playground:SIZE` is built under `cache`, a local folder is made absolute, a hub id stays as it is.
+
+    Raises ConfigError for a path that is neither a model's folder nor a possible hub id.
+    """
+    if model_path.startswith(PLAYGROUND):
+        size = model_path.removeprefix(PLAYGROUND)
+        return playground.build(size, cache / size).resolve()
+    folder = Path(model_path).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"model.path {model_path}: this folder has no config.json, so it holds no Hugging Face model")
+        return folder.resolve()
+    if folder.exists() or folder.is_absolute() or model_path.startswith((".", "~")) or not _possible_hub_id(model_path):
+        raise ConfigError(f"model.path {model_path}: no such folder (and it can't be a hub id); give a model's folder or a hub id")
+    return Path(model_path)
+
+
+def _possible_hub_id(text: str) -> bool:
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return True
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer, with an end-of-sequence token for sure and a padding token for sure.
+
+    A tokenizer without a padding token pads with its end-of-sequence token. Padding never counts: what is trained on is told by masks and
+    lengths, which are built before padding. Raises ConfigError without an end-of-sequence token: no response could ever end.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: no tokenizer can be loaded: {_first_line(error)}") from error
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(f"{path}: the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_config(path: Path) -> PreTrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(str(path))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: no model can be loaded: {_first_line(error)}") from error
+
+
+def load_causal_lm(path: Path, dtype: torch.dtype, attention: Attention = "sdpa") -> PreTrainedModel:
+    """The model on the CPU, in training mode with every dropout at 0.
+
+    Raises ConfigError if it can't be loaded, or if its logits are not its output head applied to its last hidden state (soft-capped or
+    scaled logits): log-probs are computed from those two, and would be silently wrong.
+    """
+    config = load_config(path)
+    _without_dropout(config)
+    try:
+        # The probe below runs on the CPU, where flash attention does not.
+        model = AutoModelForCausalLM.from_pretrained(str(path), config=config, dtype=dtype, attn_implementation="sdpa")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: no model can be loaded: {_first_line(error)}") from error
+    if not isinstance(model.get_output_embeddings(), torch.nn.Linear) or _head_gap(model) > PROBE_TOLERANCE:
+        raise ConfigError(f"{path}: {type(model).__name__} scales or caps its logits after the output head, which is not supported")
+    if attention != "sdpa":
+        model.set_attn_implementation(attention)
+    return model.train()
+
+
+@torch.no_grad()
+def _head_gap(model: PreTrainedModel) -> float:
+    """How far the head on the last hidden state is from the model's own logits, relative to the largest of these."""
+    token_ids = torch.arange(4)[None] % model.get_input_embeddings().weight.shape[0]
+    model.eval()
+    logits = model(input_ids=token_ids, use_cache=False).logits.float()
+    hidden = model.base_model(input_ids=token_ids, use_cache=False).last_hidden_state
+    return float((model.get_output_embeddings()(hidden).float() - logits).abs().max() / logits.abs().max())
+
+
+def _without_dropout(config: PreTrainedConfig) -> None:
+    """Sampler and trainer must be the same function, so nothing is dropped; adapters have their own dropout."""
+    values: dict[str, Any] = config.to_dict()
+    for name, value in values.items():
+        if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
+            setattr(config, name, 0.0)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def choose_attention(setting: Literal["auto", "sdpa", "flash_attention_2"], on_gpu: bool, dtype: torch.dtype) -> Attention:
+    """What `auto` stands for. Raises ConfigError for flash attention where it can't run."""
+    usable = on_gpu and dtype == torch.bfloat16 and is_flash_attn_2_available()
+    if setting == "flash_attention_2" and not usable:
+        raise ConfigError("model.attention: flash_attention_2 needs a GPU, bfloat16 and the package flash-attn; use sdpa or auto")
+    if setting == "auto":
+        return "flash_attention_2" if usable else "sdpa"
+    return setting

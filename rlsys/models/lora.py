@@ -1,0 +1,59 @@
+"""Low-rank adapters (Hu et al. 2021), by peft: put in place, and merged into full weights under the base model's names."""
+
+from __future__ import annotations
+
+from peft import LoraConfig as PeftConfig
+from peft import inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from rlsys.config.models import LoraConfig
+from rlsys.errors import ConfigError
+
+ADAPTER = "default"
+BASE = ".base_layer."
+"""What peft puts into the name of a weight that it wraps."""
+
+
+def add_adapters(model: PreTrainedModel, config: LoraConfig) -> None:
+    """Freeze the model and add adapters to it, in place. At first they change nothing: one of the two matrices is 0.
+
+    Raises ConfigError if `target_modules` names nothing in the model, or the output head, whose weights log-probs use directly.
+    """
+    head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings()).rsplit(".", 1)[-1]
+    if head in config.target_modules:
+        raise ConfigError(f"model.lora.target_modules: the output head ({head}) can't have an adapter; leave it out")
+    targets = list(config.target_modules) or "all-linear"
+    peft_config = PeftConfig(
+        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=targets, task_type="CAUSAL_LM", bias="none"
+    )
+    try:
+        inject_adapter_in_model(peft_config, model, adapter_name=ADAPTER)
+    except ValueError as error:
+        raise ConfigError(f"model.lora.target_modules: {str(error).splitlines()[0]}") from error
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a parameter is an adapter's own (it has no place in the merged model)."""
+    return ".lora_" in name
+
+
+def base_name(name: str) -> str:
+    """The name under which the base model knows a parameter."""
+    return name.replace(BASE, ".")
+
+
+def adapter_of(model: nn.Module, name: str) -> LoraLayer | None:
+    """The adapted layer whose base weight has this name; None for a weight that has no adapter."""
+    if not name.endswith(f"{BASE}weight"):
+        return None
+    layer = model.get_submodule(name.removesuffix(f"{BASE}weight"))
+    assert isinstance(layer, LoraLayer)
+    return layer
+
+
+def merged(weight: Tensor, layer: LoraLayer) -> Tensor:
+    """base + alpha / rank x B A, added in float32 and rounded once to the weight's dtype."""
+    a, b = layer.lora_A[ADAPTER].weight.detach(), layer.lora_B[ADAPTER].weight.detach()
+    return (weight.float() + layer.scaling[ADAPTER] * (b.float() @ a.float())).to(weight.dtype)
