@@ -44,7 +44,7 @@ class RolloutActor:
         self.spec = spec
 
     def start(self) -> int:
-        """Load the model; returns the size of its vocabulary."""
+        """Load the model; returns its vocabulary's size."""
         from actors.engines.vllm_engine import VllmEngine  # not at the top: the driver, which has another environment, imports this file
 
         self.engine: VllmEngine = VllmEngine(self.spec)
@@ -73,17 +73,20 @@ class RolloutActor:
     def finish_weight_update(self) -> None:
         self.engine.finish_weight_update()
 
-    def prove(self, version: int, token_ids: Sequence[int], trainer: Sequence[float], tolerance: float) -> float:
+    def prove(self, version: int, token_ids: Sequence[int], trainer: Sequence[Sequence[float]], tolerance: float) -> float:
         return self.engine.prove(version, token_ids, trainer, tolerance)
 
 
 class RolloutHandle:
     """Implements `roles.Rollout` over one or more engines."""
 
-    def __init__(self, actors: Sequence[Any], config: RolloutConfig, timeout: float) -> None:
-        """`actors` are started ones; `timeout` is the longest wait (seconds) for any single answer."""
+    def __init__(self, actors: Sequence[Any], spec: EngineSpec, vocab_size: int, timeout: float) -> None:
+        """`actors` are started ones of `spec`; `timeout` is the longest wait (seconds) for any single answer."""
         self.actors = list(actors)
         self.timeout = timeout
+        self.vocab_size = vocab_size
+        self.max_model_len = spec.max_model_len
+        config = spec.config
         self.per_item = min(GROUPS_PER_ITEM, config.queue_groups)
         self.items = config.queue_groups // self.per_item
 

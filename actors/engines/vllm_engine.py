@@ -12,6 +12,7 @@ from typing import Any
 
 from vllm import EngineArgs, RequestOutput, SamplingParams, TokensPrompt
 from vllm.config import WeightTransferConfig
+from vllm.logprobs import FlatLogprobs
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.llm_engine import LLMEngine
 
@@ -131,24 +132,26 @@ class VllmEngine:
             if not self.engine.reset_prefix_cache():
                 raise WeightSyncError("the prefix cache is in use: weights can only be updated between calls of generate")
 
-    def prove(self, version: int, token_ids: Sequence[int], trainer: Sequence[float], tolerance: float) -> float:
-        """Score the probe and compare with the trainer's log-probs of it; only then are the weights `version`. Returns the largest gap, nats.
+    def prove(self, version: int, token_ids: Sequence[int], trainer: Sequence[Sequence[float]], tolerance: float) -> float:
+        """Score the probe and compare with each trainer rank's log-probs of it; only then are the weights `version`. Returns the largest gap.
 
-        Raises WeightSyncError with both numbers when the gap is above `tolerance` or is not a number.
+        Raises WeightSyncError with both numbers when a gap is above `tolerance` (nats) or is not a number.
         """
-        assert self._whole, "there is no finished weight update to prove"
+        assert self._whole, "there is no whole weight update to prove"
         assert not self._updating, "a weight update must be finished before it can be proven"
-        pairs = list(zip(trainer, self.score(token_ids), strict=True))
-        gaps = [abs(ours - theirs) for ours, theirs in pairs]
-        worst = max(range(len(gaps)), key=lambda i: gaps[i] if math.isfinite(gaps[i]) else math.inf)
-        if not gaps[worst] <= tolerance:
-            raise WeightSyncError(
-                f"weights of version {version}: trainer and sampler disagree on token {worst} of the probe: log-prob {pairs[worst][0]:.6f} "
-                f"and {pairs[worst][1]:.6f}, a gap of {gaps[worst]:.2g} where {tolerance:.2g} is allowed"
-            )
+        ours, worst = self.score(token_ids), 0.0
+        for rank, row in enumerate(trainer):
+            for position, (theirs, own) in enumerate(zip(row, ours, strict=True)):
+                gap = abs(theirs - own)
+                if not gap <= tolerance:
+                    raise WeightSyncError(
+                        f"weights of version {version}: trainer (row {rank}) and sampler disagree on token {position} of the probe: log-prob "
+                        f"{theirs:.6f} and {own:.6f}, a gap of {gap:.2g} where {tolerance:.2g} is allowed"
+                    )
+                worst = max(worst, gap)
         self.engine.set_weight_version(str(version))
         self.version = version
-        return gaps[worst]
+        return worst
 
     @contextmanager
     def _awake(self) -> Iterator[None]:
@@ -186,10 +189,10 @@ def trajectory(prompt: Prompt, tag: str, index: int, output: RequestOutput, text
     sample_id = f"{tag}/{prompt.prompt_id}/{prompt.epoch}/{index}"
     if done.finish_reason not in ("stop", "length"):
         raise ActorError(f"sample {sample_id}: vLLM ended it with {done.finish_reason!r}")
-    assert done.logprobs is not None
+    assert isinstance(done.logprobs, FlatLogprobs), "the sampled token's alone, flat, is what was asked for"
     assert done.weight_versions is not None
     response = list(done.token_ids)
-    log_probs = list(done.logprobs.logprobs) if response else []  # flat: the sampled token's alone
+    log_probs = list(done.logprobs.logprobs)
     assert len(log_probs) == len(response), f"sample {sample_id}: {len(log_probs)} log-probs for {len(response)} tokens"
     if not all(map(math.isfinite, log_probs)):
         raise ActorError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import BroadcastOptions, PrefixStore, ProcessGroupGloo, TCPStore
+from torch._C._distributed_c10d import BroadcastOptions, PrefixStore, ProcessGroupGloo, TCPStore
 
 from actors.weight_sync.channel import Opening
 
@@ -51,7 +51,7 @@ class SendChannel:
 
 
 class ReceiveChannel:
-    def __init__(self, settings: Mapping[str, Any], rank: int, device: torch.device) -> None:  # noqa: ARG002 (host memory)
+    def __init__(self, settings: Mapping[str, Any], rank: int, device: torch.device) -> None:
         host, port, limit = settings["host"], settings["port"], timedelta(seconds=settings["timeout"])
         self.store: TCPStore | None = TCPStore(host, port, is_master=False, timeout=limit)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -59,7 +59,7 @@ class ReceiveChannel:
             own = probe.getsockname()[0]
         self.group: ProcessGroupGloo | None = join(self.store, own, 1 + rank, settings["world"], settings["timeout"])
 
-    def receive(self, offset: int, nbytes: int) -> Tensor:  # noqa: ARG002 (the buffer is reused: a bucket starts at its beginning)
+    def receive(self, offset: int, nbytes: int) -> Tensor:
         assert self.group is not None, "the channel is closed"
         data = torch.empty(nbytes, dtype=torch.uint8)
         broadcast(self.group, data)
@@ -70,7 +70,7 @@ class ReceiveChannel:
 
 
 def join(store: TCPStore, own: str, rank: int, world: int, timeout: float) -> ProcessGroupGloo:
-    options = ProcessGroupGloo._Options()
+    options = ProcessGroupGloo._Options()  # pyright: ignore[reportAttributeAccessIssue] (the stub lacks it)
     options._timeout = timedelta(seconds=timeout)
     options._devices = [ProcessGroupGloo.create_device(hostname=own)]
     return ProcessGroupGloo(PrefixStore("weights", store), rank, world, options)
@@ -80,4 +80,4 @@ def broadcast(group: ProcessGroupGloo, data: Tensor) -> None:
     if data.numel():
         options = BroadcastOptions()
         options.rootRank = options.rootTensor = 0
-        group.broadcast([data], options).wait()
+        group.broadcast([data], options).wait()  # pyright: ignore[reportAttributeAccessIssue] (the stub lacks it)

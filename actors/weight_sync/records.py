@@ -88,7 +88,7 @@ def as_bytes(tensor: Tensor) -> Tensor:
 
 def checksum(data: Tensor) -> int:
     """64-bit checksum of a flat uint8 tensor: XXH3 in host memory, a position-weighted sum on a GPU, where the bytes already are."""
-    return xxhash.xxh3_64_intdigest(data.numpy()) if data.device.type == "cpu" else device_checksum(data)
+    return xxhash.xxh3_64_intdigest(data.numpy().data) if data.device.type == "cpu" else device_checksum(data)
 
 
 def device_checksum(data: Tensor, chunk: int = 1 << 24) -> int:

@@ -57,7 +57,7 @@ class SendChannel:
 
 
 class ReceiveChannel:
-    def __init__(self, settings: Mapping[str, Any], rank: int, device: torch.device) -> None:  # noqa: ARG002 (every receiver reads all)
+    def __init__(self, settings: Mapping[str, Any], rank: int, device: torch.device) -> None:
         if settings["machine"] != BOOT_ID.read_text():
             raise WeightSyncError("the trainer's shared memory is on another machine: set weight_sync.transport=gloo")
         try:

@@ -1,0 +1,166 @@
+"""The trainer's side of a weight sync: every rank walks through the weights, rank 0 sends them bucket by bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from actors.wait import fetch
+from actors.weight_sync.channel import Opening, SendChannel
+from actors.weight_sync.records import Handshake, TensorRecord, TensorSpec, Update, aligned, as_bytes, checksum
+from rlsys.registry import resolve
+
+
+class WeightSource(Protocol):
+    """One trainer rank."""
+
+    def weight_metadata(self) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+        """Name, dtype and full shape of every weight, in the order of `named_weights`. Gathers nothing."""
+        ...
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Whole tensors under Hugging Face names, each valid until the next. Collective: all ranks iterate to the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SendPlan:
+    """How weights travel, decided by the driver, the same on every rank."""
+
+    transport: str
+    """A file of actors/weight_sync."""
+    bucket_bytes: int
+    workers: int
+    """Receiving processes of each engine."""
+    timeout: float
+    """Longest wait for one answer of the engines, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    tensors: int
+    nbytes: int
+
+
+class Samplers:
+    """The engines' weight-transfer API, all engines at once. Raises the first failing engine's error."""
+
+    def __init__(self, actors: Sequence[Any], timeout: float) -> None:
+        self.actors = list(actors)
+        self.timeout = timeout
+
+    def init_weight_transfer_engine(self, handshakes: Sequence[Handshake]) -> None:
+        refs = [actor.init_weight_transfer_engine.remote(shake) for actor, shake in zip(self.actors, handshakes, strict=True)]
+        fetch(refs, "the sampling engines to open the weight transfer", self.timeout)
+
+    def start_weight_update(self) -> None:
+        fetch([actor.start_weight_update.remote() for actor in self.actors], "the sampling engines to expect weights", self.timeout)
+
+    def update_weights(self, update: Update) -> None:
+        what = f"the sampling engines to load weights of version {update.version}"
+        fetch([actor.update_weights.remote(update) for actor in self.actors], what, self.timeout)
+
+    def finish_weight_update(self) -> None:
+        fetch(
+            [actor.finish_weight_update.remote() for actor in self.actors], "the sampling engines to take their new weights", self.timeout
+        )
+
+
+class Sender:
+    """One rank's sending end. `Sender(...)` and `send` are called on all ranks at the same time."""
+
+    def __init__(self, source: WeightSource, samplers: Samplers, plan: SendPlan, rank: int, host: str, device: torch.device) -> None:
+        """Open the transport and tell the engines which tensors every sync brings."""
+        self.source, self.samplers, self.rank = source, samplers, rank
+        specs = tuple(TensorSpec.of(*metadata) for metadata in source.weight_metadata())
+        sizes = [aligned(spec.nbytes) for spec in specs]
+        self.bucket_bytes = max(plan.bucket_bytes, *sizes)
+        receivers = len(samplers.actors) * plan.workers
+        opening = Opening(rank, sum(sizes), min(self.bucket_bytes, sum(sizes)), receivers, host, device, plan.timeout)
+        self.channel: SendChannel = resolve("actors.weight_sync", plan.transport, "SendChannel")(opening)
+        settings = self.channel.describe()
+        if rank == 0:
+            handshakes = [Handshake(specs, settings, engine) for engine in range(len(samplers.actors))]
+            with ThreadPoolExecutor(1) as pool:  # both ends open at the same time
+                opened = pool.submit(samplers.init_weight_transfer_engine, handshakes)
+                self.channel.connect()
+                opened.result()
+
+    def send(self, version: int) -> Sent:
+        """Send all weights as `version`. Engines load one bucket while the next is gathered.
+
+        Raises WeightSyncError that names the tensor when a receiver's checks fail, after this rank has walked through all weights: the other
+        ranks gather in step with it and would wait for it forever.
+        """
+        weights = self.source.named_weights()
+        pool = ThreadPoolExecutor(1)
+        try:
+            if self.rank == 0:
+                self.samplers.start_weight_update()
+            sync = _Sync(self, pool, version)
+            for name, tensor in weights:
+                sync.add(name, tensor)
+            sync.flush(last=True)
+            sync.wait()
+            if self.rank == 0:
+                self.samplers.finish_weight_update()
+            return Sent(sync.tensors, sync.nbytes)
+        finally:
+            for _ in weights:
+                pass
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def close(self) -> None:
+        self.channel.close()
+
+
+class _Sync:
+    """One sync in the making."""
+
+    def __init__(self, sender: Sender, pool: ThreadPoolExecutor, version: int) -> None:
+        self.sender, self.channel, self.pool, self.version = sender, sender.channel, pool, version
+        self.holds = self.channel.buffer.numel() > 0
+        self.tensors = self.nbytes = 0
+        self.start = self.end = 0
+        """The running bucket's place in the buffer."""
+        self.records: list[TensorRecord] = []
+        self.loading: list[Future[None]] = []
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        data = as_bytes(tensor)
+        size = aligned(data.numel())
+        if self.end > self.start and self.end - self.start + size > self.sender.bucket_bytes:
+            self.flush(last=False)
+        if self.holds:
+            self.channel.buffer[self.end : self.end + data.numel()].copy_(data)
+        if self.sender.rank == 0:
+            spec = TensorSpec.of(name, tensor.dtype, tuple(tensor.shape))
+            self.records.append(TensorRecord(spec, self.version, self.end, data.numel(), checksum(data)))
+        self.end += size
+        self.tensors += 1
+        self.nbytes += data.numel()
+
+    def flush(self, last: bool) -> None:
+        """Hand the bucket to the engines, and go on with the next."""
+        if self.sender.rank == 0:
+            update = Update(self.version, self.start, self.end - self.start, tuple(self.records), last)
+            self.loading.append(self.pool.submit(self.sender.samplers.update_weights, update))
+        if self.channel.reused:
+            if self.sender.rank == 0:
+                self.channel.transmit(self.end - self.start)
+            self.wait()
+            self.channel.settle()
+            self.end = 0
+        self.start, self.records = self.end, []
+        for future in self.loading:
+            if future.done():
+                future.result()  # raises what the engines raised, before more is gathered
+
+    def wait(self) -> None:
+        for future in self.loading:
+            future.result()

@@ -1,0 +1,79 @@
+"""The only path from trainer to sampler, as the driver sees it: send, and prove that it arrived."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from actors.rollout import RolloutHandle
+from actors.wait import fetch
+from actors.weight_sync.sender import SendPlan, Sent
+from rlsys.batch import Batch, stable_seed
+from rlsys.config.models import SyncConfig
+from rlsys.roles import SyncReport
+
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}
+"""Largest |trainer - sampler| log-prob on the probe, nats, unless the config gives one."""
+
+
+class Trainer(Protocol):
+    """The policy's ranks. Each actor offers `open_sender(samplers, plan)` and `send_weights(version) -> Sent`."""
+
+    @property
+    def actors(self) -> Sequence[Any]: ...
+
+    def log_probs(self, batch: Batch, temperature: float) -> Tensor: ...
+
+
+class WeightSyncHandle:
+    """Implements `roles.WeightSync`."""
+
+    def __init__(self, policy: Trainer, rollout: RolloutHandle, config: SyncConfig, plan: SendPlan, dtype: str, seed: int) -> None:
+        """`dtype` is the less precise of trainer's and sampler's. Opens the transport between all of them."""
+        self.policy, self.rollout, self.plan = policy, rollout, plan
+        self.tolerance = config.probe_tolerance or TOLERANCE[dtype]
+        length = max(2, min(config.probe_tokens, rollout.max_model_len - 1))
+        draw = random.Random(stable_seed(seed, "weight sync probe"))
+        self.probe = [draw.randrange(rollout.vocab_size) for _ in range(length)]
+        opened = [actor.open_sender.remote(rollout.actors, plan) for actor in policy.actors]
+        fetch(opened, "trainer and samplers to open the weight transfer", plan.timeout)
+
+    def sync(self, version: int) -> SyncReport:
+        """Send the weights to every sampler as `version`, then let each score a fixed prompt and compare with the trainer.
+
+        Raises WeightSyncError that names the tensor which did not arrive as it was sent, or that gives both log-probs where they disagree. The
+        samplers refuse to sample until a later sync succeeds.
+        """
+        started = time.monotonic()
+        sent: list[Sent] = fetch(
+            [actor.send_weights.remote(version) for actor in self.policy.actors],
+            f"weights of version {version} to be sent",
+            self.plan.timeout,
+        )
+        gap = self.prove(version)
+        return SyncReport(version, sent[0].nbytes, sent[0].tensors, time.monotonic() - started, gap)
+
+    def prove(self, version: int) -> float:
+        """The probe, once per trainer rank, so that each rank's copy is compared."""
+        rows = len(self.policy.actors)
+        token_ids = torch.tensor([self.probe] * rows)
+        mask = torch.ones_like(token_ids, dtype=torch.bool)
+        mask[:, 0] = False
+        lengths = torch.full((rows,), len(self.probe))
+        trainer = self.policy.log_probs(Batch(token_ids, mask, lengths), 1.0).tolist()
+        proofs = [actor.prove.remote(version, self.probe, trainer, self.tolerance) for actor in self.rollout.actors]
+        return max(fetch(proofs, f"the sampling engines to score the probe of version {version}", self.plan.timeout))
+
+
+def choose_transport(config: SyncConfig, on_gpu: bool, colocated: bool, one_host: bool) -> str:
+    """What `auto` stands for."""
+    if config.transport != "auto":
+        return config.transport
+    if on_gpu:
+        return "ipc" if colocated else "nccl"
+    return "shared_memory" if one_host else "gloo"
