@@ -75,14 +75,15 @@ def _defined(file: Path) -> set[str]:
 
 def _import_own(dotted: str) -> Any:
     """The module `dotted`, or the attribute that its last part names."""
+    parent, _, last = dotted.rpartition(".")
+    if not all(dotted.split(".")):
+        raise ConfigError(f"{dotted!r} is not a dotted name, as in my_package.my_module")
     if os.getcwd() not in sys.path:
         # Last, so that a folder of the user's can't hide a library. It stays: Ray hands the driver's path to its workers.
         sys.path.append(os.getcwd())
     if (module := _import_if_there(dotted)) is not None:
         return module
-    parent, _, last = dotted.rpartition(".")
-    module = _import_if_there(parent) if parent and last else None
-    if module is None:
+    if (module := _import_if_there(parent)) is None:
         raise ConfigError(f"{dotted!r}: no such module on Python's path or in {os.getcwd()}")
     if not hasattr(module, last):
         raise ConfigError(f"{dotted!r}: module {parent} ({module.__file__}) has no {last}{did_you_mean(last, dir(module))}")

@@ -80,10 +80,6 @@ def _algorithm(experiment: Experiment) -> Iterator[Problem]:
 def _rewards(experiment: Experiment) -> Iterator[Problem]:
     if "reward" in needs(experiment) and not experiment.rewards:
         yield Problem(("rewards",), f"{_name(experiment)} needs at least one, as in rewards: [{{name: exact_match}}]")
-    names = [spec.name for spec in experiment.rewards]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            yield Problem(("rewards", index, "name"), f"{name!r} is listed twice; keep one and set its weight")
     if experiment.rewards and all(spec.weight == 0 for spec in experiment.rewards):
         yield Problem(("rewards",), "every weight is 0, so every sample scores 0; give one a weight")
 

@@ -1,0 +1,171 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from rlsys.config.load import load, save
+from rlsys.errors import ConfigError
+
+CONFIG = """\
+name: tiny
+algorithm:
+  name: grpo
+  group_size: 4
+model:
+  path: playground:0.5m
+data:
+  train:
+    path: playground:sort_digits
+rewards:
+  - name: exact_match
+  - {name: format, weight: 0.5, args: {regex: "[0-9]+"}}
+loop:
+  steps: 3
+cluster: {cpus: 8}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    file = Path("tiny.yaml")
+    file.write_text(CONFIG)
+    return file
+
+
+def message(path: Path, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        load(path, overrides)
+    return str(error.value)
+
+
+def test_the_algorithm_is_the_config_of_its_file(config: Path):
+    from rlsys.algorithms import grpo
+
+    algorithm = load(config).algorithm
+    assert isinstance(algorithm, grpo.Config)
+    assert (algorithm.group_size, algorithm.clip_low) == (4, 0.2)
+
+
+def test_overrides_reach_every_kind_of_place(config: Path):
+    experiment = load(
+        config,
+        [
+            "policy.ranks=2",
+            "policy.learning_rate=1e-6",
+            "policy.betas=[0.8, 0.9]",
+            "rewards.1.weight=2",
+            "rewards.1.args.regex=a=b",
+            "model.lora.rank=4",
+            "data.eval={path: 'playground:add', split: test}",
+            "algorithm.clip_high=0.28",
+            "logging.wandb=off",
+            "rollout.max_model_len=null",
+            "output=elsewhere/runs",
+        ],
+    )
+    assert (experiment.policy.ranks, experiment.policy.learning_rate, experiment.policy.betas) == (2, 1e-6, (0.8, 0.9))
+    assert (experiment.rewards[1].weight, experiment.rewards[1].args) == (2.0, {"regex": "a=b"})
+    assert experiment.rewards[0].weight == 1.0
+    assert experiment.model.lora is not None
+    assert experiment.model.lora.rank == 4
+    assert experiment.data.eval is not None
+    assert experiment.data.eval.split == "test"
+    assert experiment.algorithm.clip_high == 0.28
+    assert experiment.logging.wandb == "off"
+    assert experiment.output == Path("elsewhere/runs")
+
+
+def test_later_overrides_win(config: Path):
+    assert load(config, ["loop.steps=5", "loop={steps: 7}", "loop.keep_last=4"]).loop.steps == 7
+
+
+def test_a_stage_may_take_the_algorithms_place(config: Path):
+    experiment = load(config, ["algorithm=null", "stage={name: sft, batch_size: 16}", "rewards=[]"])
+    assert experiment.algorithm is None
+    assert experiment.stage.batch_size == 16
+
+
+def test_an_algorithm_of_ones_own(config: Path):
+    Path("own_algorithm.py").write_text(
+        "from dataclasses import dataclass\nfrom typing import Any\nfrom rlsys.config.base import Model\n"
+        "class Config(Model):\n    name: str\n    boldness: float = 1.0\n"
+        "@dataclass\nclass Algorithm:\n    config: Any\n    sampling: Any\n    pad_id: int\n    needs = frozenset({'policy', 'rollout', 'reward'})\n"
+    )
+    Path("pack").mkdir()
+    os.rename("own_algorithm.py", "pack/own_algorithm.py")
+    assert load(config, ["algorithm={name: pack.own_algorithm, boldness: 2}"]).algorithm.boldness == 2.0
+    expected = "override 'algorithm={name: pack.own_algorithm, boldnes: 2}': algorithm.boldnes: unknown key; did you mean boldness?"
+    assert message(config, "algorithm={name: pack.own_algorithm, boldnes: 2}") == expected
+
+
+@pytest.mark.parametrize(
+    "overrides", [[], ["model.lora={rank: 8}", "loop.timeout=.inf", "data.train.fields={prompt: 'off'}", "name='1e5'"]]
+)
+def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
+    experiment = load(config, overrides)
+    save(experiment, Path("resolved.yaml"))
+    assert load("resolved.yaml") == experiment
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("  group_size: 4", "  cliphigh: 4", "tiny.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?"),
+        ("  group_size: 4", "  group_size: 1", "tiny.yaml:4: algorithm.group_size: wanted a whole number of at least 2, got 1"),
+        ("  group_size: 4", "  group_size: 4.0", "tiny.yaml:4: algorithm.group_size: wanted a whole number of at least 2, got 4.0"),
+        ("  group_size: 4", "  clip_high: wide", "tiny.yaml:4: algorithm.clip_high: wanted a number above 0, got the text 'wide'"),
+        ("  group_size: 4", "  scale_by_std: 1", "tiny.yaml:4: algorithm.scale_by_std: wanted true or false, got 1"),
+        ("  group_size: 4", "  learning_rate: 1", "tiny.yaml:4: algorithm.learning_rate: unknown key (known: name, prompts_per_step, "),
+        ("  name: grpo", "  name: gpro", "tiny.yaml:3: algorithm.name: 'gpro' is not a file of rlsys.algorithms that defines Algorithm; did you mean grpo?"),
+        ("  name: grpo\n", "", "tiny.yaml:2: algorithm.name: required key is missing: the name of a file in rlsys.algorithms ("),
+        ("model:\n  path:", "model:\n  pth:", "tiny.yaml:6: model.pth: unknown key; did you mean path? (and 1 more)"),
+        ("cluster:", "learning_rate: 1\ncluster:", "tiny.yaml:15: learning_rate: unknown key; did you mean policy.learning_rate?"),
+        ("loop:\n  steps: 3\n", "", "tiny.yaml: loop: required key is missing: How long, and what happens when."),
+        ("  steps: 3", "  keep_last: 3", "tiny.yaml:13: loop.steps: required key is missing: Training steps: each collects, learns and syncs once."),
+        ("  steps: 3", "  steps:", "tiny.yaml:14: loop.steps: wanted a whole number above 0, got null"),
+        ("model:\n  path: playground:0.5m", "model: playground:0.5m", "tiny.yaml:5: model: wanted a section, got the text 'playground:0.5m'"),
+        ("  - name: exact_match", "  - name: exact_mach", "tiny.yaml:11: rewards.0.name: 'exact_mach' is not a file of rlsys.rewards that defines Reward; did you mean exact_match?"),
+        ("weight: 0.5", "wieght: 0.5", "tiny.yaml:12: rewards.1.wieght: unknown key; did you mean weight?"),
+        ("regex:", "regx:", "tiny.yaml:12: rewards.1.args.regx: unknown key; did you mean regex?"),
+        ("name: tiny", "name: a b", "tiny.yaml:1: name: wanted text that matches ^[A-Za-z0-9._-]+$, got the text 'a b'"),
+        ("cluster:", "logging: {progress: liv}\ncluster:", "tiny.yaml:15: logging.progress: wanted one of auto, live, plain, off, got the text 'liv'; did you mean live?"),
+        ("algorithm:", "stage: {name: sft}\nalgorithm:", "tiny.yaml:2: stage: wanted exactly one of algorithm and stage: both are given; keep one"),
+        ("algorithm:\n  name: grpo\n  group_size: 4\n", "", "tiny.yaml: algorithm: wanted exactly one of algorithm and stage: neither is given"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_with_file_line_key_and_remedy(config: Path, old: str, new: str, expected: str):
+    assert old in CONFIG
+    config.write_text(CONFIG.replace(old, new))
+    got = message(config)
+    assert got.startswith(expected)
+    assert "\n" not in got
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("policy.rnks=2", "override 'policy.rnks=2': policy.rnks: unknown key; did you mean ranks?"),
+        ("policy.ranks=two", "override 'policy.ranks=two': policy.ranks: wanted a whole number above 0, got the text 'two'"),
+        ("policy.ranks=true", "override 'policy.ranks=true': policy.ranks: wanted a whole number above 0, got true"),
+        ("policy.betas=[0.9, x]", "override 'policy.betas=[0.9, x]': policy.betas.1: wanted a number, got 'x'"),
+        ("policy.ranks", "override 'policy.ranks': wanted key=value, as in policy.ranks=2"),
+        ("=2", "override '=2': wanted key=value, as in policy.ranks=2"),
+        ("policy=[", "override 'policy=[':1:2: not valid YAML: expected the node content, but found '<stream end>'"),
+        ("rewards.2.weight=1", "override 'rewards.2.weight=1': rewards is a list of 2, numbered from 0; it has no item 2"),
+        ("policy.betas.0=1", "override 'policy.betas.0=1': policy.betas is not given in the file; give the whole list: policy.betas=[...]"),
+        ("name.x=1", "override 'name.x=1': name is 'tiny', not a section; give the whole section: name={...}"),
+        (
+            "algorithm=grpo",
+            "override 'algorithm=grpo': algorithm.name: required key is missing: the name of a file in rlsys.algorithms (grpo",
+        ),
+    ],
+)
+def test_a_mistake_in_an_override_names_the_override(config: Path, override: str, expected: str):
+    assert message(config, override).startswith(expected)
+
+
+def test_the_first_of_several_mistakes_is_told_and_the_others_are_counted(config: Path):
+    config.write_text(CONFIG.replace("steps: 3", "steps: many").replace("group_size: 4", "group_size: 1"))
+    assert message(config) == "tiny.yaml:4: algorithm.group_size: wanted a whole number of at least 2, got 1 (and 1 more)"
+    assert message(config, "seed=x").startswith("override 'seed=x': seed: wanted a whole number, got the text 'x' (and 2 more)")
