@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+
+from rlsys.batch import Abstention, Score
+from rlsys.config.models import RewardSpec
+from rlsys.errors import ConfigError
+from rlsys.rewards.composite import WeightedSum
+
+
+@pytest.fixture(autouse=True)
+def _in_the_users_folder(monkeypatch: pytest.MonkeyPatch):
+    """A dotted path is found from the working folder."""
+    monkeypatch.chdir(Path(__file__).parent)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+def weighted(*specs: dict, timeout: float = 20.0) -> WeightedSum:
+    return WeightedSum([RewardSpec(**spec) for spec in specs], timeout)
+
+
+def test_the_value_is_the_weighted_sum_and_parts_are_unweighted(sample):
+    rewards = weighted(
+        {"name": "exact_match"},
+        {"name": "format", "weight": -0.5, "args": {"regex": "2"}},
+        {"name": "format", "weight": 0.25, "args": {"tags": ["a"]}},
+        {"name": "my_rewards.length", "weight": 0.1, "args": {"scale": 2}},
+        {"name": "my_rewards.Keyword", "weight": 10, "args": {"word": "zz"}},
+        {"name": "my_package.constant", "weight": 0.01, "args": {"bonus": 2.0}},
+    )
+    results = rewards.score([sample("12", "12"), sample("1", "12")])
+    scores = [result for result in results if isinstance(result, Score)]
+    assert [score.value for score in scores] == pytest.approx([1 - 0.5 + 0 + 0.1 * 4 + 0 + 0.01 * 3, 0 + 0 + 0 + 0.1 * 2 + 0 + 0.01 * 3])
+    assert scores[0].parts == {
+        "exact_match": 1.0,
+        "format": 1.0,
+        "format.2": 0.0,
+        "my_rewards.length": 4.0,
+        "my_rewards.Keyword": 0.0,
+        "my_rewards.Keyword.words": 1.0,
+        "my_package.constant": 3.0,
+    }
+
+
+def test_a_missing_part_makes_the_whole_missing(sample):
+    results = weighted({"name": "my_rewards.length"}, {"name": "exact_match"}).score([sample("ab", None), sample("ab", "ab")])
+    assert results == [
+        Abstention("exact_match: the prompt has no ground truth"),
+        Score(3.0, {"my_rewards.length": 2.0, "exact_match": 1.0}),
+    ]
+
+
+def test_a_crash_or_a_strange_result_is_an_abstention_with_the_reason(sample):
+    assert weighted({"name": "my_rewards.crashes"}).score([sample("x")]) == [Abstention("my_rewards.crashes: RuntimeError: no such thing")]
+    assert weighted({"name": "my_rewards.odd"}).score([sample(text) for text in ("nan", "text", "none", "true", "leaves", "absent")]) == [
+        Abstention("my_rewards.odd: returned nan"),
+        Abstention("my_rewards.odd: returned str, not a number, Score or Abstention"),
+        Abstention("my_rewards.odd: returned NoneType, not a number, Score or Abstention"),
+        Score(1.0, {"my_rewards.odd": 1.0}),
+        Abstention("my_rewards.odd: do not know"),
+        Abstention("my_rewards.odd: KeyError: 'absent'"),
+    ]
+
+
+def test_a_sample_that_hangs_does_not_hold_up_the_others(sample):
+    rewards = weighted({"name": "my_rewards.hangs_on_request"}, timeout=0.3)
+    results = rewards.score([sample("hang" if i == 3 else "go") for i in range(40)])
+    assert results[3] == Abstention("not scored within 0.3 s")
+    assert [result for i, result in enumerate(results) if i != 3] == [Score(1.0, {"my_rewards.hangs_on_request": 1.0})] * 39
+    __import__("my_rewards").WAIT.set()
+
+
+def test_math_is_one_of_them_and_closing_ends_its_processes(sample):
+    rewards = weighted({"name": "math", "args": {"processes": 1}})
+    assert rewards.score([sample(r"\boxed{4}", "4"), sample("5", "4")]) == [Score(1.0, {"math": 1.0}), Score(0.0, {"math": 0.0})]
+    rewards.close()
+    assert rewards.score([sample("4", "4")]) == [Abstention("math: the worker was gone")]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"name": "exakt_match"}, "exact_match"),
+        ({"name": "exact_match", "args": {"stripp": True}}, "reward 'exact_match': args.stripp: Extra inputs are not permitted"),
+        ({"name": "my_package.constant", "args": {"bonus": "much"}}, "args.bonus: Input should be a valid number"),
+        ({"name": "my_rewards.length", "args": {"size": 1}}, "does not take \\(prompt, trajectory\\) with args {'size': 1}"),
+        ({"name": "my_rewards.Keyword"}, "does not take \\(\\) with args {}: missing a required argument: 'word'"),
+        ({"name": "my_rewards.NUMBER"}, "int is neither a module with Config and Reward, nor a class, nor a function"),
+        ({"name": "my_rewards.WAIT"}, "neither a module"),
+        ({"name": "my_rewards.nothing"}, "nothing"),
+    ],
+)
+def test_rewards_that_can_not_be_made(spec: dict, message: str):
+    with pytest.raises(ConfigError, match=message):
+        weighted(spec)
+
+
+def test_no_reward_at_all():
+    with pytest.raises(ConfigError, match="rewards: none is given"):
+        weighted()
