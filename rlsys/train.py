@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +19,8 @@ from rlsys.loop import Loop
 from rlsys.metrics import MetricsLog
 from rlsys.models.load import load_tokenizer, local_path
 from rlsys.progress import Progress
-from rlsys.roles import Roles
 from rlsys.run_dir import RunDir
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnRequest:
-    """What the roles of a run must be able to do."""
-
-    needs: frozenset[str]
-    """Roles to start."""
-    model: Path | str
-    """Local folder or hub id of the policy's starting weights."""
-    optimizer_steps: int
-    """Over the whole run, for the learning-rate schedule."""
-
-
-Spawn = Callable[[Experiment, SpawnRequest], AbstractContextManager[Roles]]
-"""Starts the roles; closing the context stops them. `actors.spawn.spawn` is the one for Ray."""
+from rlsys.spawning import Spawn, SpawnRequest
 
 
 def train(experiment: Experiment, spawn: Spawn) -> dict[str, Any]:
