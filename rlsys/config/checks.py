@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from rlsys.algorithm import build_algorithm
@@ -13,12 +13,12 @@ from rlsys.data.sources import PLAYGROUND, looks_local
 from rlsys.playground.shapes import SIZES
 from rlsys.playground.tasks import SPLITS, TASKS
 from rlsys.registry import did_you_mean
-from rlsys.seating import Demand, demands, plan
+from rlsys.seating import demands, plan
 
 STAGE = "stage:"
 """A model path with this prefix is the model of an earlier stage of a recipe."""
-RANKS = {"policy": ("policy", "ranks"), "rollout": ("rollout", "engines"), "reference": ("reference", "ranks"), "reward": ("rewards",)}
-"""The key that says how many actors a role has."""
+ACTORS = {"policy": "ranks", "rollout": "engines", "reference": "ranks"}
+"""The key that says how many actors a role has; a reward always has one."""
 
 
 def needs(experiment: Experiment) -> frozenset[str]:
@@ -157,21 +157,24 @@ def _files(experiment: Experiment) -> Iterator[Problem]:
 
 
 def _resources(experiment: Experiment, gpus: int) -> Iterator[Problem]:
-    layout = plan(experiment, needs(experiment), gpus > 0)
-    asked = demands(experiment, needs(experiment), gpus > 0)
-    sharing = "" if experiment.cluster.colocate else ", let roles take turns (cluster.colocate=true)"
-    have: list[tuple[str, int, str, Callable[[Demand], int]]] = [
-        ("CPU", local_cpus(experiment), ", or let them share cores (cluster.cpus={needed:g})", lambda demand: demand.cpus),
-        ("GPU", gpus, "", lambda demand: demand.gpus),
-    ]
-    for resource, there, otherwise, per_actor in have:
-        needed = layout.total(resource)
-        if needed > there:
-            totals = {role: demand.actors * per_actor(demand) for role, demand in asked.items() if per_actor(demand)}
-            most = max(totals, key=lambda role: totals[role])
-            parts = ", ".join(f"{role} {total}" for role, total in totals.items())
-            text = f"the run needs {needed:g} {resource}s ({parts}) and there are {there}: lower {'.'.join(RANKS[most])}{sharing}"
-            yield Problem(RANKS[most], text + otherwise.format(needed=needed))
+    used = needs(experiment)
+    layout, asked = plan(experiment, used, gpus > 0), demands(experiment, used, gpus > 0)
+    turns = "" if experiment.cluster.colocate else ", let roles take turns (cluster.colocate=true)"
+    cpus = {role: demand.actors * demand.cpus for role, demand in asked.items()}
+    if (needed := layout.total("CPU")) > (there := local_cpus(experiment)):
+        most = max((role for role in ACTORS if role in cpus), key=lambda role: cpus[role])
+        key = (most, ACTORS[most] if asked[most].actors > 1 else "threads")
+        what = f"the run needs {needed:g} CPUs ({_listed(cpus)}) and there are {there}"
+        yield Problem(key, f"{what}: lower {'.'.join(key)}{turns}, or let them share cores (cluster.cpus={needed:g})")
+    on_gpu = {role: demand.actors * demand.gpus for role, demand in asked.items() if demand.gpus}
+    if (needed := layout.total("GPU")) > gpus:
+        most = max(on_gpu, key=lambda role: on_gpu[role])
+        what = f"the run needs {needed:g} GPUs ({_listed(on_gpu)}) and there are {gpus}"
+        yield Problem((most, ACTORS[most]), f"{what}: lower {most}.{ACTORS[most]}{turns}")
+
+
+def _listed(totals: dict[str, int]) -> str:
+    return ", ".join(f"{role} {total}" for role, total in totals.items())
 
 
 def _without_gpu(experiment: Experiment) -> Iterator[Problem]:

@@ -117,23 +117,51 @@ def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
         ("  group_size: 4", "  clip_high: wide", "tiny.yaml:4: algorithm.clip_high: wanted a number above 0, got the text 'wide'"),
         ("  group_size: 4", "  scale_by_std: 1", "tiny.yaml:4: algorithm.scale_by_std: wanted true or false, got 1"),
         ("  group_size: 4", "  learning_rate: 1", "tiny.yaml:4: algorithm.learning_rate: unknown key (known: name, prompts_per_step, "),
-        ("  name: grpo", "  name: gpro", "tiny.yaml:3: algorithm.name: 'gpro' is not a file of rlsys.algorithms that defines Algorithm; did you mean grpo?"),
+        (
+            "  name: grpo",
+            "  name: gpro",
+            "tiny.yaml:3: algorithm.name: 'gpro' is not a file of rlsys.algorithms that defines Algorithm; did you mean grpo?",
+        ),
         ("  name: grpo\n", "", "tiny.yaml:2: algorithm.name: required key is missing: the name of a file in rlsys.algorithms ("),
         ("model:\n  path:", "model:\n  pth:", "tiny.yaml:6: model.pth: unknown key; did you mean path? (and 1 more)"),
         ("cluster:", "learning_rate: 1\ncluster:", "tiny.yaml:15: learning_rate: unknown key; did you mean policy.learning_rate?"),
         ("loop:\n  steps: 3\n", "", "tiny.yaml: loop: required key is missing: How long, and what happens when."),
-        ("  steps: 3", "  keep_last: 3", "tiny.yaml:13: loop.steps: required key is missing: Training steps: each collects, learns and syncs once."),
+        (
+            "  steps: 3",
+            "  keep_last: 3",
+            "tiny.yaml:13: loop.steps: required key is missing: Training steps: each collects, learns and syncs once.",
+        ),
         ("  steps: 3", "  steps:", "tiny.yaml:14: loop.steps: wanted a whole number above 0, got null"),
-        ("model:\n  path: playground:0.5m", "model: playground:0.5m", "tiny.yaml:5: model: wanted a section, got the text 'playground:0.5m'"),
-        ("  - name: exact_match", "  - name: exact_mach", "tiny.yaml:11: rewards.0.name: 'exact_mach' is not a file of rlsys.rewards that defines Reward; did you mean exact_match?"),
+        (
+            "model:\n  path: playground:0.5m",
+            "model: playground:0.5m",
+            "tiny.yaml:5: model: wanted a section, got the text 'playground:0.5m'",
+        ),
+        (
+            "  - name: exact_match",
+            "  - name: exact_mach",
+            "tiny.yaml:11: rewards.0.name: 'exact_mach' is not a file of rlsys.rewards that defines Reward; did you mean exact_match?",
+        ),
         ("weight: 0.5", "wieght: 0.5", "tiny.yaml:12: rewards.1.wieght: unknown key; did you mean weight?"),
         ("regex:", "regx:", "tiny.yaml:12: rewards.1.args.regx: unknown key; did you mean regex?"),
         ("name: tiny", "name: a b", "tiny.yaml:1: name: wanted text that matches ^[A-Za-z0-9._-]+$, got the text 'a b'"),
-        ("cluster:", "logging: {progress: liv}\ncluster:", "tiny.yaml:15: logging.progress: wanted one of auto, live, plain, off, got the text 'liv'; did you mean live?"),
-        ("algorithm:", "stage: {name: sft}\nalgorithm:", "tiny.yaml:2: stage: wanted exactly one of algorithm and stage: both are given; keep one"),
-        ("algorithm:\n  name: grpo\n  group_size: 4\n", "", "tiny.yaml: algorithm: wanted exactly one of algorithm and stage: neither is given"),
+        (
+            "cluster:",
+            "logging: {progress: liv}\ncluster:",
+            "tiny.yaml:15: logging.progress: wanted one of auto, live, plain, off, got the text 'liv'; did you mean live?",
+        ),
+        (
+            "algorithm:",
+            "stage: {name: sft}\nalgorithm:",
+            "tiny.yaml:2: stage: wanted exactly one of algorithm and stage: both are given; keep one",
+        ),
+        (
+            "algorithm:\n  name: grpo\n  group_size: 4\n",
+            "",
+            "tiny.yaml: algorithm: wanted exactly one of algorithm and stage: neither is given",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_one_line_with_file_line_key_and_remedy(config: Path, old: str, new: str, expected: str):
     assert old in CONFIG
     config.write_text(CONFIG.replace(old, new))

@@ -1,0 +1,138 @@
+from pathlib import Path
+
+import pytest
+
+from rlsys.config import checks
+from rlsys.config.load import load
+from rlsys.errors import ConfigError
+
+CONFIG = """\
+name: tiny
+algorithm: {name: grpo}
+model: {path: "playground:0.5m"}
+data:
+  train: {path: "playground:sort_digits"}
+rewards: [{name: exact_match}]
+loop: {steps: 3}
+cluster: {cpus: 8, gpus: 0}
+"""
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No cluster is running, and the current folder is empty but for the file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    return tmp_path / "tiny.yaml"
+
+
+def message(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        load("tiny.yaml", overrides)
+    return str(error.value)
+
+
+def test_a_sound_config_passes():
+    load("tiny.yaml", ["data.eval={path: 'playground:add', split: test}", "evaluation.reward=exact_match", "policy.ranks=2"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["rewards=[]"], "rewards: grpo needs at least one, as in rewards: [{name: exact_match}]"),
+        (["rewards.0.weight=0"], "rewards: every weight is 0, so every sample scores 0; give one a weight"),
+        (["evaluation.reward=exact_mtch"], "evaluation.reward: 'exact_mtch' is not among rewards (exact_match); did you mean exact_match?"),
+        (["loop.eval_every=5"], "loop.eval_every: there is nothing to evaluate on; give data.eval, or set it to 0"),
+        (
+            ["data.eval={path: 'playground:add'}", "evaluation={samples: 0, greedy: false}"],
+            "evaluation.samples: 0 without evaluation.greedy measures nothing; set one of them, or leave data.eval out",
+        ),
+        (["sampling.temperature=0"], "sampling.temperature: 0 makes all samples of a prompt equal, so there is nothing to learn from"),
+        (
+            ["rollout.max_model_len=1500"],
+            "rollout.max_model_len: 1500 is less than data.max_prompt_tokens + sampling.max_tokens = 2048; raise it to that, or leave it out",
+        ),
+        (["policy.zero_stage=0", "policy.offload_optimizer=true"], "policy.offload_optimizer: needs policy.zero_stage of 1, 2 or 3, and it is 0"),
+        (["policy.offload_parameters=true"], "policy.offload_parameters: needs policy.zero_stage=3, and it is 2"),
+        (
+            ["model={path: x, attention: flash_attention_2, dtype: float32}"],
+            "model.attention: flash_attention_2 has no float32; set model.dtype=bfloat16 or model.attention=sdpa",
+        ),
+        (["weight_sync.transport=ipc"], "weight_sync.transport: ipc is for trainers and samplers on the same GPUs; set cluster.colocate=true"),
+        (["weight_sync.transport=nccl", "cluster.colocate=true"], "weight_sync.transport: nccl can't join two processes on one GPU"),
+        (["data.train.path=playground:sort"], "data.train.path: 'playground:sort': no such task (known: sort_digits, add)"),
+        (["data.train.split=dev"], "data.train.split: playground:sort_digits has no split 'dev' (known: train, test)"),
+        (["data.train={path: x/y, wrong_fraction: 0.5}"], "data.train.wrong_fraction: is for playground:TASK only; leave it out"),
+        (["model.path=playground:5m"], "model.path: 'playground:5m': no such size (known: 0.5m, 25m); did you mean 25m?"),
+        (["algorithm=null", "stage={name: sft}"], "rewards: has no effect: sft samples nothing; leave it out"),
+    ],
+)  # fmt: skip
+def test_combinations_that_can_not_work(overrides: list[str], expected: str):
+    where, _, text = message(*overrides).partition(": ")
+    assert where.startswith(("tiny.yaml", "override"))
+    assert expected in text
+
+
+def test_a_finding_names_the_line_of_its_key(config: Path):
+    config.write_text(CONFIG + "policy:\n  ranks: 1\n  offload_parameters: true\nweight_sync: {transport: ipc}\n")
+    assert message() == "tiny.yaml:11: policy.offload_parameters: needs policy.zero_stage=3, and it is 2 (and 1 more)"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["data.train.path=rows.jsonl"], "data.train.path: no such file or folder: rows.jsonl (looked in "),
+        (["data.eval={path: ./held_out}"], "data.eval.path: no such file or folder: ./held_out (looked in "),
+        (["model.path=/nowhere/model"], "model.path: no such folder: /nowhere/model (looked in "),
+        (["reference.path=~/nowhere"], "reference.path: no such folder: ~/nowhere (looked in "),
+        (["model.path=empty"], "model.path: empty is no Hugging Face model folder: it has no config.json"),
+    ],
+)
+def test_missing_files(tmp_path: Path, overrides: list[str], expected: str):
+    (tmp_path / "empty").mkdir()
+    assert expected in message(*overrides)
+
+
+def test_hub_ids_are_not_looked_up():
+    load("tiny.yaml", ["model.path=Qwen/Qwen2.5-0.5B", "data.train.path=openai/gsm8k", "reference.path=gpt2"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        # 6 x 1 for the policy, 2 x 2 for the sampler, 1 for the reward
+        (
+            ["policy.ranks=6", "rollout={engines: 2, threads: 2}"],
+            "policy.ranks: the run needs 11 CPUs (policy 6, rollout 4, reward 1) and there are 8: lower policy.ranks, "
+            "let roles take turns (cluster.colocate=true), or let them share cores (cluster.cpus=11)",
+        ),
+        # nine bundles of one CPU, which all roles share
+        (["policy.ranks=9", "cluster.colocate=true"], "policy.ranks: the run needs 9 CPUs (policy 9, rollout 1, reward 1) and there are 8: lower"),
+        (["rollout.threads=8"], "rollout.threads: the run needs 10 CPUs (policy 1, rollout 8, reward 1) and there are 8: lower rollout.threads, "),
+        (["cluster.gpus=2", "rollout.engines=2"], "rollout.engines: the run needs 3 GPUs (policy 1, rollout 2) and there are 2: lower rollout."),
+        (["cluster.gpus=2", "rollout.tensor_parallel=4"], "rollout.engines: the run needs 5 GPUs (policy 1, rollout 4) and there are 2: lower"),
+        (["rollout.tensor_parallel=2"], "rollout.tensor_parallel: needs GPUs, and there is none here; leave it out"),
+        (["weight_sync.transport=nccl"], "weight_sync.transport: needs GPUs, and there is none here; leave it out"),
+        (["policy.offload_optimizer=true"], "policy.offload_optimizer: needs GPUs, and there is none here; leave it out"),
+    ],
+)  # fmt: skip
+def test_more_than_this_machine_has(overrides: list[str], expected: str):
+    assert expected in message(*overrides)
+
+
+def test_a_cluster_that_will_be_joined_has_its_own_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    load("tiny.yaml", ["policy.ranks=64", "cluster.address=10.0.0.1:6379"])
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    load("tiny.yaml", ["policy.ranks=64"])
+    assert "64" in message("policy.ranks=64", "cluster.address=local")
+
+
+def test_another_machines_config_can_be_read():
+    assert load("tiny.yaml", ["policy.ranks=64", "model.path=/nowhere/model"], this_machine=False).policy.ranks == 64
+
+
+def test_the_cpus_of_the_machine_are_the_default(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(checks.os, "cpu_count", lambda: 2)
+    assert "needs 3 CPUs (policy 1, rollout 1, reward 1) and there are 2" in message("cluster.cpus=null")
