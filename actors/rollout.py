@@ -73,8 +73,11 @@ class RolloutActor:
     def finish_weight_update(self) -> None:
         self.engine.finish_weight_update()
 
-    def prove(self, version: int, token_ids: Sequence[int], trainer: Sequence[Sequence[float]], tolerance: float) -> float:
-        return self.engine.prove(version, token_ids, trainer, tolerance)
+    def score(self, token_ids: Sequence[int]) -> list[float]:
+        return self.engine.score(token_ids)
+
+    def prove(self, version: int, sampler: Sequence[float], trainer: Sequence[Sequence[float]], tolerance: float) -> float:
+        return self.engine.prove(version, sampler, trainer, tolerance)
 
 
 class RolloutHandle:
@@ -91,7 +94,8 @@ class RolloutHandle:
         self.items = config.queue_groups // self.per_item
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group]:
-        """Deal the prompts out in turn, and yield groups as they finish anywhere. An engine pauses when it has `queue_groups` waiting here.
+        """Deal the prompts out in turn, and yield groups as they finish anywhere. An engine pauses when it has `queue_groups` waiting here. Take
+        them all: an engine finishes what it was asked for, even if nobody takes it.
 
         Raises WaitTimeout when no engine finishes anything for `timeout` seconds, ActorError with the cause when one dies.
         """

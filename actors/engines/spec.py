@@ -19,8 +19,6 @@ class EngineSpec:
     """Longest prompt plus response, tokens."""
     seed: int
     """The run's seed; each sample derives its own from it."""
-    transport: str
-    """A file of actors/weight_sync."""
     config: RolloutConfig
     on_gpu: bool = False
     sleeps: bool = False

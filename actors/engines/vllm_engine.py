@@ -17,7 +17,7 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.llm_engine import LLMEngine
 
 from actors.engines.spec import EngineSpec
-from actors.weight_sync.plugin import backend
+from actors.weight_sync.plugin import BACKEND
 from actors.weight_sync.records import Handshake, Update
 from rlsys.batch import UNSAMPLED, Group, Prompt, Trajectory, stable_seed
 from rlsys.errors import ActorError, ConfigError, WeightSyncError
@@ -132,16 +132,16 @@ class VllmEngine:
             if not self.engine.reset_prefix_cache():
                 raise WeightSyncError("the prefix cache is in use: weights can only be updated between calls of generate")
 
-    def prove(self, version: int, token_ids: Sequence[int], trainer: Sequence[Sequence[float]], tolerance: float) -> float:
-        """Score the probe and compare with each trainer rank's log-probs of it; only then are the weights `version`. Returns the largest gap.
+    def prove(self, version: int, sampler: Sequence[float], trainer: Sequence[Sequence[float]], tolerance: float) -> float:
+        """Compare what `score` said of the probe with each trainer rank's log-probs; only then are the weights `version`. Returns the largest gap.
 
         Raises WeightSyncError with both numbers when a gap is above `tolerance` (nats) or is not a number.
         """
         assert self._whole, "there is no whole weight update to prove"
         assert not self._updating, "a weight update must be finished before it can be proven"
-        ours, worst = self.score(token_ids), 0.0
+        worst = 0.0
         for rank, row in enumerate(trainer):
-            for position, (theirs, own) in enumerate(zip(row, ours, strict=True)):
+            for position, (theirs, own) in enumerate(zip(row, sampler, strict=True)):
                 gap = abs(theirs - own)
                 if not gap <= tolerance:
                     raise WeightSyncError(
@@ -245,7 +245,7 @@ def engine_args(spec: EngineSpec) -> EngineArgs:
         tensor_parallel_size=config.tensor_parallel,
         gpu_memory_utilization=config.gpu_memory_fraction,
         logprobs_mode="processed_logprobs",  # else the temperature is missing from the log-probs
-        weight_transfer_config=WeightTransferConfig(backend=backend(spec.transport)),
+        weight_transfer_config=WeightTransferConfig(backend=BACKEND),
         enable_sleep_mode=spec.sleeps,
         disable_log_stats=True,
         use_tqdm_on_load=False,

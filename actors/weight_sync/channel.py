@@ -45,6 +45,10 @@ class SendChannel(Protocol):
         """Meet the receiving ends, which open at the same time. Rank 0 only."""
         ...
 
+    def prepare(self) -> None:
+        """On every rank, before the receivers are told of a bucket: make sure that its bytes are in the buffer."""
+        ...
+
     def transmit(self, nbytes: int) -> None:
         """Move the first bytes of a reused buffer; the receivers have been told and take them at the same time. Rank 0 only."""
         ...

@@ -44,6 +44,8 @@ class SendChannel:
         assert self.group is not None, "connect first"
         broadcast(self.group, self.buffer[:nbytes])
 
+    def prepare(self) -> None: ...
+
     def settle(self) -> None: ...
 
     def close(self) -> None:

@@ -42,7 +42,6 @@ class Receiver(WeightTransferEngine[InitInfo, UpdateInfo]):
 
     def __init__(self, config: WeightTransferConfig, vllm_config: VllmConfig, device: torch.device, model: torch.nn.Module) -> None:
         super().__init__(config, vllm_config, device, model)
-        self.transport = config.backend.removeprefix("rlsys_")
         self.channel: ReceiveChannel | None = None
         self.ledger: Ledger | None = None
         self.unfilled: set[str] = set()
@@ -52,7 +51,7 @@ class Receiver(WeightTransferEngine[InitInfo, UpdateInfo]):
         handshake = init_info.handshake
         self.shutdown()
         rank = handshake.engine * self.parallel_config.world_size + self.parallel_config.rank
-        channel = resolve("actors.weight_sync", self.transport, "ReceiveChannel")
+        channel = resolve("actors.weight_sync", handshake.transport, "ReceiveChannel")
         self.channel = channel(handshake.channel, rank, self.device)
         self.ledger = Ledger(handshake.expected)
 

@@ -53,6 +53,8 @@ class TensorRecord:
 class Handshake:
     """Said once: which tensors to expect, and how the channel is opened."""
 
+    transport: str
+    """A file of this folder."""
     expected: tuple[TensorSpec, ...]
     channel: Mapping[str, Any]
     engine: int

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -85,82 +85,88 @@ class Sender:
         self.channel: SendChannel = resolve("actors.weight_sync", plan.transport, "SendChannel")(opening)
         settings = self.channel.describe()
         if rank == 0:
-            handshakes = [Handshake(specs, settings, engine) for engine in range(len(samplers.actors))]
+            handshakes = [Handshake(plan.transport, specs, settings, engine) for engine in range(len(samplers.actors))]
             with ThreadPoolExecutor(1) as pool:  # both ends open at the same time
                 opened = pool.submit(samplers.init_weight_transfer_engine, handshakes)
                 self.channel.connect()
                 opened.result()
 
     def send(self, version: int) -> Sent:
-        """Send all weights as `version`. Engines load one bucket while the next is gathered.
+        """Send all weights as `version`. Engines may load one bucket while the next is gathered.
 
-        Raises WeightSyncError that names the tensor when a receiver's checks fail, after this rank has walked through all weights: the other
-        ranks gather in step with it and would wait for it forever.
+        Raises what the engines or the transport raised first, such as a WeightSyncError that names a tensor; on rank 0, and after all weights have
+        been walked through: the other ranks gather in step with it and would wait for it forever.
         """
-        weights = self.source.named_weights()
-        pool = ThreadPoolExecutor(1)
-        try:
-            if self.rank == 0:
-                self.samplers.start_weight_update()
-            sync = _Sync(self, pool, version)
-            for name, tensor in weights:
-                sync.add(name, tensor)
-            sync.flush(last=True)
-            sync.wait()
-            if self.rank == 0:
-                self.samplers.finish_weight_update()
-            return Sent(sync.tensors, sync.nbytes)
-        finally:
-            for _ in weights:
-                pass
-            pool.shutdown(wait=True, cancel_futures=True)
+        sync = _Sync(self, version)
+        sync.tell(self.samplers.start_weight_update)
+        sync.wait()
+        for name, tensor in self.source.named_weights():
+            sync.add(name, tensor)
+        sync.flush(last=True)
+        sync.wait()
+        sync.tell(self.samplers.finish_weight_update)
+        return sync.result()
 
     def close(self) -> None:
         self.channel.close()
 
 
 class _Sync:
-    """One sync in the making."""
+    """One sync in the making. What rank 0 asks of the engines and the transport runs beside it, in order; after the first failure it asks no
+    more, but keeps in step with the other ranks."""
 
-    def __init__(self, sender: Sender, pool: ThreadPoolExecutor, version: int) -> None:
-        self.sender, self.channel, self.pool, self.version = sender, sender.channel, pool, version
-        self.holds = self.channel.buffer.numel() > 0
-        self.tensors = self.nbytes = 0
+    def __init__(self, sender: Sender, version: int) -> None:
+        self.rank, self.samplers, self.channel = sender.rank, sender.samplers, sender.channel
+        self.bucket_bytes, self.version = sender.bucket_bytes, version
+        self.engines, self.transport = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self.asked: list[Future[None]] = []
+        self.sent = Sent(0, 0)
         self.start = self.end = 0
         """The running bucket's place in the buffer."""
         self.records: list[TensorRecord] = []
-        self.loading: list[Future[None]] = []
 
     def add(self, name: str, tensor: Tensor) -> None:
         data = as_bytes(tensor)
         size = aligned(data.numel())
-        if self.end > self.start and self.end - self.start + size > self.sender.bucket_bytes:
+        if self.end > self.start and self.end - self.start + size > self.bucket_bytes:
             self.flush(last=False)
-        if self.holds:
+        if self.channel.buffer.numel():
             self.channel.buffer[self.end : self.end + data.numel()].copy_(data)
-        if self.sender.rank == 0:
+        if self.rank == 0:
             spec = TensorSpec.of(name, tensor.dtype, tuple(tensor.shape))
             self.records.append(TensorRecord(spec, self.version, self.end, data.numel(), checksum(data)))
         self.end += size
-        self.tensors += 1
-        self.nbytes += data.numel()
+        self.sent = Sent(self.sent.tensors + 1, self.sent.nbytes + data.numel())
 
     def flush(self, last: bool) -> None:
-        """Hand the bucket to the engines, and go on with the next."""
-        if self.sender.rank == 0:
-            update = Update(self.version, self.start, self.end - self.start, tuple(self.records), last)
-            self.loading.append(self.pool.submit(self.sender.samplers.update_weights, update))
+        """Hand the bucket to the engines and begin the next."""
+        nbytes = self.end - self.start
+        update = Update(self.version, self.start, nbytes, tuple(self.records), last)
+        self.channel.prepare()
+        self.tell(self.samplers.update_weights, update)
         if self.channel.reused:
-            if self.sender.rank == 0:
-                self.channel.transmit(self.end - self.start)
+            self.tell(self.channel.transmit, nbytes, pool=self.transport)
             self.wait()
             self.channel.settle()
             self.end = 0
         self.start, self.records = self.end, []
-        for future in self.loading:
-            if future.done():
-                future.result()  # raises what the engines raised, before more is gathered
+
+    def tell(self, action: Callable[..., None], *args: Any, pool: ThreadPoolExecutor | None = None) -> None:
+        if self.rank == 0 and not self.failed():
+            self.asked.append((pool or self.engines).submit(action, *args))
 
     def wait(self) -> None:
-        for future in self.loading:
-            future.result()
+        """Until all that was asked is done, or something failed."""
+        wait(self.asked, return_when=FIRST_EXCEPTION)
+
+    def failed(self) -> bool:
+        return any(future.done() and future.exception() is not None for future in self.asked)
+
+    def result(self) -> Sent:
+        self.wait()
+        self.engines.shutdown(wait=False, cancel_futures=True)
+        self.transport.shutdown(wait=False, cancel_futures=True)
+        for future in self.asked:
+            if future.done() and not future.cancelled():
+                future.result()
+        return self.sent

@@ -65,8 +65,11 @@ class WeightSyncHandle:
         mask = torch.ones_like(token_ids, dtype=torch.bool)
         mask[:, 0] = False
         lengths = torch.full((rows,), len(self.probe))
+        scores = [actor.score.remote(self.probe) for actor in self.rollout.actors]  # while the trainer scores it too
         trainer = self.policy.log_probs(Batch(token_ids, mask, lengths), 1.0).tolist()
-        proofs = [actor.prove.remote(version, self.probe, trainer, self.tolerance) for actor in self.rollout.actors]
+        proofs = [
+            actor.prove.remote(version, score, trainer, self.tolerance) for actor, score in zip(self.rollout.actors, scores, strict=True)
+        ]
         return max(fetch(proofs, f"the sampling engines to score the probe of version {version}", self.plan.timeout))
 
 

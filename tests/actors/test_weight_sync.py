@@ -142,11 +142,11 @@ class Setup:
 
 
 CONFIG = RolloutConfig(max_num_seqs=64)
-SPEC = EngineSpec(model="", dtype="float32", max_model_len=80, seed=3, transport="shared_memory", config=CONFIG)
+SPEC = EngineSpec(model="", dtype="float32", max_model_len=80, seed=3, config=CONFIG)
 
 
-def start_engines(model: Path, count: int, transport: str = "shared_memory") -> RolloutHandle:
-    spec = replace(SPEC, model=str(model), transport=transport)
+def start_engines(model: Path, count: int) -> RolloutHandle:
+    spec = replace(SPEC, model=str(model))
     remote: Any = ray.remote(RolloutActor).options(num_cpus=1, runtime_env={"env_vars": environment(CONFIG, on_gpu=False)})
     actors = [remote.remote(spec) for _ in range(count)]
     sizes = fetch([actor.start.remote() for actor in actors], "engines", TIMEOUT)
@@ -239,6 +239,21 @@ def test_a_sampler_that_computes_something_else_is_caught(setup: Setup) -> None:
         setup.send()
     del setup.trainer.log_probs
     setup.send()
+
+
+def test_gloo_brings_the_same_weights(setup: Setup) -> None:
+    setup.trainer.change(1)
+    setup.send()
+    expected = setup.sample(GREEDY)
+    setup.trainer.change(2)
+    setup.send()
+    plan = replace(setup.sync.plan, transport="gloo")
+    over_gloo = WeightSyncHandle(setup.trainer, setup.rollout, SyncConfig(), plan, "float32", seed=3)
+    setup.trainer.change(1)
+    assert over_gloo.sync(setup.version).probe_gap < 1e-5
+    assert {name: group.trajectories[0].log_probs for name, group in setup.sample(GREEDY).items()} == {
+        name: group.trajectories[0].log_probs for name, group in expected.items()
+    }
 
 
 def test_a_dead_engine_is_named_at_once(setup: Setup) -> None:
