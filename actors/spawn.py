@@ -134,7 +134,6 @@ class Crew:
             dtype=self.sampler_dtype,
             max_model_len=experiment.rollout.max_model_len or experiment.data.max_prompt_tokens + experiment.sampling.max_tokens,
             seed=experiment.seed,
-            transport=self.transport,
             config=experiment.rollout,
             on_gpu=self.use_gpus,
             sleeps=self.use_gpus and experiment.cluster.colocate,
