@@ -170,7 +170,8 @@ def _resources(experiment: Experiment, gpus: int) -> Iterator[Problem]:
     if (needed := layout.total("GPU")) > gpus:
         most = max(on_gpu, key=lambda role: on_gpu[role])
         what = f"the run needs {needed:g} GPUs ({_listed(on_gpu)}) and there are {gpus}"
-        yield Problem((most, ACTORS[most]), f"{what}: lower {most}.{ACTORS[most]}{turns}")
+        key = (most, "tensor_parallel" if most == "rollout" and asked[most].actors == 1 else ACTORS[most])
+        yield Problem(key, f"{what}: lower {'.'.join(key)}{turns}")
 
 
 def _listed(totals: dict[str, int]) -> str:

@@ -112,7 +112,7 @@ def test_hub_ids_are_not_looked_up():
         (["policy.ranks=9", "cluster.colocate=true"], "policy.ranks: the run needs 9 CPUs (policy 9, rollout 1, reward 1) and there are 8: lower"),
         (["rollout.threads=8"], "rollout.threads: the run needs 10 CPUs (policy 1, rollout 8, reward 1) and there are 8: lower rollout.threads, "),
         (["cluster.gpus=2", "rollout.engines=2"], "rollout.engines: the run needs 3 GPUs (policy 1, rollout 2) and there are 2: lower rollout."),
-        (["cluster.gpus=2", "rollout.tensor_parallel=4"], "rollout.engines: the run needs 5 GPUs (policy 1, rollout 4) and there are 2: lower"),
+        (["cluster.gpus=2", "rollout.tensor_parallel=4"], "rollout.tensor_parallel: the run needs 5 GPUs (policy 1, rollout 4) and there are 2: lower rollout.t"),
         (["rollout.tensor_parallel=2"], "rollout.tensor_parallel: needs GPUs, and there is none here; leave it out"),
         (["weight_sync.transport=nccl"], "weight_sync.transport: needs GPUs, and there is none here; leave it out"),
         (["policy.offload_optimizer=true"], "policy.offload_optimizer: needs GPUs, and there is none here; leave it out"),

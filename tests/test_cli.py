@@ -1,0 +1,114 @@
+"""The command line in real processes: exit codes, what is on stderr, and that mistakes are cheap."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFIG = """\
+name: tiny
+algorithm:
+  name: grpo
+  cliphigh: 0.3
+model: {path: "playground:0.5m"}
+data:
+  train: {path: "playground:sort_digits"}
+rewards: [{name: exact_match}]
+loop: {steps: 3}
+cluster: {cpus: 8, gpus: 0}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "bad.yaml").write_text(CONFIG)
+    (tmp_path / "good.yaml").write_text(CONFIG.replace("  cliphigh: 0.3\n", ""))
+    return tmp_path
+
+
+def rlsys(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    command = [sys.executable, "-c", "from rlsys.cli import main; main()", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_bad_config_costs_seconds_and_starts_no_ray(folder: Path):
+    """The limit is of processor time, so that other work on the machine does not count."""
+    code = (
+        "import atexit, sys, time\n"
+        "heavy = ('ray', 'vllm', 'deepspeed', 'transformers', 'datasets')\n"
+        "atexit.register(lambda: print(time.process_time(), [name for name in heavy if name in sys.modules]))\n"
+        "from rlsys.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", "bad.yaml"], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (2, "bad.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?\n")
+    seconds, _, heavy = done.stdout.partition(" ")
+    assert float(seconds) < 3
+    assert heavy == "[]\n"
+    assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "stderr"),
+    [
+        (["validate", "bad.yaml"], 2, "bad.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?\n"),
+        (
+            ["train", "good.yaml", "policy.ranks=9"],
+            2,
+            "override 'policy.ranks=9': policy.ranks: the run needs 11 CPUs (policy 9, rollout 1, reward 1) and there are 8: lower policy.ranks, "
+            "let roles take turns (cluster.colocate=true), or let them share cores (cluster.cpus=11)\n",
+        ),
+        (["validate", "god.yaml"], 2, "god.yaml: no such file; did you mean good.yaml?\n"),
+        (["explain", "policy.rank"], 2, "policy.rank: unknown key; did you mean policy.ranks? (`rlsys explain` lists the top level)\n"),
+        (
+            ["resume", "nowhere"],
+            1,
+            "nowhere: not a run's folder (is not a folder); give the folder that `rlsys train` named, such as runs/quickstart\n",
+        ),
+    ],
+)  # fmt: skip
+def test_errors_are_one_line(folder: Path, arguments: list[str], exit_code: int, stderr: str):
+    assert rlsys(folder, *arguments) == (exit_code, "", stderr)
+
+
+def test_validate_says_what_will_be_needed(folder: Path):
+    assert rlsys(folder, "validate", "good.yaml", "policy.ranks=2") == (
+        0,
+        "OK  tiny: grpo on playground:0.5m, 3 steps; actors: 2 policy, 1 rollout, 1 reward; 4 CPUs and 0 GPUs of this machine\n",
+        "",
+    )
+
+
+def test_a_mistake_in_a_stage_of_a_recipe_names_the_stages_file(folder: Path):
+    (folder / "recipe.yaml").write_text("name: two\nstages:\n  - {name: one, config: good.yaml}\n  - {name: two, config: bad.yaml}\n")
+    code, out, err = rlsys(folder, "train", "recipe.yaml")
+    assert (code, out, err) == (2, "", "bad.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?\n")
+
+
+def test_explain(folder: Path):
+    code, out, _ = rlsys(folder, "explain", "algorithm.clip_high")
+    assert code == 0
+    assert out.startswith("algorithm.clip_high  (of grpo)\n    a number above 0; default: 0.2\n")
+
+
+def test_ctrl_c_exits_130_without_a_traceback(folder: Path):
+    """A user's own algorithm that gets the signal while it is imported."""
+    (folder / "own").mkdir()
+    (folder / "own" / "interrupted.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    code, _, err = rlsys(folder, "validate", "good.yaml", "algorithm.name=own.interrupted")
+    assert code == 130
+    assert "Traceback" not in err
+
+
+def test_help_is_instant(folder: Path):
+    before = os.times()
+    code, out, _ = rlsys(folder, "--help")
+    after = os.times()
+    assert code == 0
+    assert all(command in out for command in ("train", "resume", "validate", "explain", "doctor"))
+    assert after.children_user - before.children_user < 1.5  # it imports no torch

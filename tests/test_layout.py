@@ -1,0 +1,53 @@
+"""Promises about the source as a whole. Who may import whom is import-linter's business (`make check`)."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rlsys import registry
+from rlsys.config import schema
+from rlsys.config.explain import FOLDERS, entries
+from rlsys.recipe import Recipe
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*(ROOT / "rlsys").rglob("*.py"), *(ROOT / "actors").rglob("*.py")])
+
+
+def trees() -> Iterator[tuple[Path, ast.Module]]:
+    for file in SOURCES:
+        yield file, ast.parse(file.read_text(encoding="utf-8"))
+
+
+def keys() -> set[str]:
+    return {entry.key for entry in entries()} | {name for name, _ in schema.fields(Recipe)}
+
+
+def test_no_knob_is_dead():
+    """Every config field is read (`something.field`) somewhere in the code."""
+    read = {
+        node.attr for _, tree in trees() for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    assert sorted(key for key in keys() if key.rpartition(".")[2] not in read) == []
+
+
+def test_every_knob_is_described():
+    assert [name for name, info in schema.fields(Recipe) if not info.description] == []
+    assert [entry.key for entry in entries() if not entry.info.description] == []
+
+
+@pytest.mark.parametrize(("section", "package", "attribute"), FOLDERS)
+def test_each_file_of_a_registry_has_both_a_config_and_its_class(section: str, package: str, attribute: str):
+    assert registry.names(package, attribute) == registry.names(package, "Config") != [], section
+
+
+def test_files_and_functions_stay_readable():
+    long_files = [f"{file.relative_to(ROOT)}: {lines}" for file in SOURCES if (lines := file.read_text().count("\n")) > 270]
+    long_functions = [
+        f"{file.relative_to(ROOT)}:{node.lineno}: {node.name}"
+        for file, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and (node.end_lineno or 0) - node.lineno > 60
+    ]
+    assert (long_files, long_functions) == ([], [])
