@@ -84,22 +84,22 @@ class Renderer:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]
 
     def _render(self, messages: list[Message], add_generation_prompt: bool = False) -> str:
-        import jinja2
-
-        try:
-            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
-        except jinja2.TemplateError as error:  # templates refuse what they don't know, such as a system turn
-            raise BadRow(f"the chat template refuses it: {error}") from error
-        assert isinstance(text, str)
-        return text
+        return self._apply(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
 
     def _marked(self, messages: list[Message]) -> tuple[list[int], list[int]]:
-        self._render(messages)  # for its errors
-        out: Any = self.tokenizer.apply_chat_template(messages, return_assistant_tokens_mask=True, return_dict=True)
+        out = self._apply(messages, return_assistant_tokens_mask=True, return_dict=True)
         return list(out["input_ids"]), list(out["assistant_masks"])
 
+    def _apply(self, messages: list[Message], **options: Any) -> Any:
+        import jinja2  # comes with transformers
+
+        try:
+            return self.tokenizer.apply_chat_template(messages, **options)
+        except jinja2.TemplateError as error:  # templates refuse what they don't know, such as a system turn
+            raise BadRow(f"the chat template refuses it: {error}") from error
+
     def _by_difference(self, messages: list[Message]) -> tuple[list[int], list[int]]:
-        """Raises ConfigError when the text of earlier turns changes with later ones: then nobody knows which tokens are the assistant's."""
+        """Raises ConfigError when a turn is not simply added to the text before it: then nobody knows which tokens are the assistant's."""
         whole = self._render(messages)
         spans = []
         for index, message in enumerate(messages):
@@ -108,8 +108,8 @@ class Renderer:
                 through = self._render(messages[: index + 1])
                 if not (through.startswith(before) and whole.startswith(through)):
                     raise ConfigError(
-                        f"the chat template of {self.tokenizer.name_or_path!r} rewrites earlier turns and has no {{% generation %}} marks, so the "
-                        f"assistant's tokens can't be told apart; add the marks to the template, or set chat_template: never"
+                        f"the chat template of {self.tokenizer.name_or_path!r} has no {{% generation %}} marks and does not simply add each turn to "
+                        f"the text before it, so the assistant's tokens can't be told apart; add the marks to it, or set chat_template: never"
                     )
                 spans.append((len(before), len(through)))
         if not self.tokenizer.is_fast:

@@ -72,7 +72,7 @@ def test_a_demonstration_starts_with_the_tokens_of_its_prompt(template: str | No
 
 
 def test_a_template_that_rewrites_earlier_turns_is_refused():
-    with pytest.raises(ConfigError, match=r"rewrites earlier turns and has no \{% generation %\} marks"):
+    with pytest.raises(ConfigError, match=r"has no \{% generation %\} marks and does not simply add each turn"):
         renderer(with_template(FORGETFUL)).demonstration(TURNS)
 
 
