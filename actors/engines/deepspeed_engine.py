@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from transformers import get_scheduler
 from actors.engines.deepspeed_setup import World, check, deepspeed_config, join, random_state, seed_everything, set_random_state
 from rlsys.batch import Batch
 from rlsys.config.models import ModelConfig, PolicyConfig
-from rlsys.errors import RlsysError
-from rlsys.models.forward import Scorer
+from rlsys.errors import CheckpointError, RlsysError
+from rlsys.models.export import write_model
+from rlsys.models.forward import Scorer, log_probs, micro_batch
 from rlsys.models.load import choose_attention, load_causal_lm
-from rlsys.models.lora import adapter_of, add_adapters, base_name, is_adapter, merged
+from rlsys.models.lora import adapter_of, adapter_weights, add_adapters, base_name, is_adapter, merged
 from rlsys.objectives.outputs import Outputs
 from rlsys.objectives.stats import Max, Mean, Stats, merge
 from rlsys.roles import BatchT, Loss
@@ -29,6 +30,12 @@ from rlsys.roles import BatchT, Loss
 if not torch.cuda.is_available():
     os.environ["DS_ACCELERATOR"] = "cpu"  # else DeepSpeed guesses, and warns
 import deepspeed
+import deepspeed.ops
+
+# An all-reduce through shared memory that DeepSpeed would compile at its first start, for a minute; gloo does the same work.
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+# DeepSpeed calls what this torch deprecates; there is nothing in it for a user.
+warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated", category=FutureWarning)
 
 GATHER_BYTES = 256 * 2**20
 """ZeRO-3 gathers about so much of the weights at a time."""
@@ -64,7 +71,7 @@ class TrainEngine:
         self.engine, *_ = deepspeed.initialize(
             model=self.scorer,
             optimizer=self._optimizer(),
-            lr_scheduler=lambda optimizer: get_scheduler(SCHEDULES[config.schedule], optimizer, config.warmup_steps, total_steps),
+            lr_scheduler=self._schedule(total_steps),
             config=deepspeed_config(config, self.dtype, world.size),
         )
         seed_everything(seed + world.rank)  # what they drop differs
@@ -79,31 +86,32 @@ class TrainEngine:
         groups = [group for group in groups if group["params"]]
         return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=self.config.betas, fused=True)
 
+    def _schedule(self, total_steps: int) -> Any:
+        def make(optimizer: torch.optim.Optimizer) -> Any:
+            return get_scheduler(SCHEDULES[self.config.schedule], optimizer, self.config.warmup_steps, total_steps)
+
+        return make
+
     @property
     def packed(self) -> bool:
         return self.scorer.packed
 
-    @torch.no_grad()
     def log_probs(self, batch: Batch, micro_batches: Sequence[Sequence[int]], temperature: float) -> Tensor:
-        """float32 [rows, T] on the CPU, of the rows in the order in which the micro-batches name them."""
+        """See `forward.log_probs`. Every rank must be given the same number of micro-batches."""
         self.engine.eval()
-        width = batch.token_ids_BT.shape[1]
-        parts = []
-        for rows in micro_batches:
-            log_probs_BT, _ = self.engine(self._micro_batch(batch, rows), temperature, False)
-            if rows:
-                parts.append(nn.functional.pad(log_probs_BT.float().cpu(), (0, width - log_probs_BT.shape[1])))
-        return torch.cat(parts) if parts else torch.zeros(0, width)
+        return log_probs(self.engine, batch, micro_batches, temperature, self.device)
 
-    def forward_backward(self, batch: BatchT, loss: Loss[BatchT], micro_batches: Sequence[Sequence[int]], normalizer: float) -> Stats:
+    def forward_backward(self, batch: BatchT, micro_batches: Sequence[Sequence[int]], loss: Loss[BatchT], normalizer: float) -> Stats:
         """Add this rank's part of the gradient of loss_sum / normalizer. Every rank must be given the same number of micro-batches."""
         self.engine.train()
+        if self.config.zero_stage == 0:
+            self.engine.set_gradient_accumulation_boundary(False)
         parts: list[Stats] = []
         for rows in micro_batches:
-            micro_batch = self._micro_batch(batch, rows)
-            outputs = Outputs(*self.engine(micro_batch, loss.temperature, loss.needs_entropy))
+            chosen = micro_batch(batch, rows, self.device)
+            outputs = Outputs(*self.engine(chosen, loss.temperature, loss.needs_entropy))
             if rows:
-                loss_sum, stats = loss(outputs, micro_batch)
+                loss_sum, stats = loss(outputs, chosen)
                 parts.append(stats)
             else:
                 loss_sum = outputs.log_probs_BT.sum()
@@ -111,22 +119,27 @@ class TrainEngine:
             self.engine.backward(loss_sum * (self.world.size / normalizer))
         return merge(parts)
 
-    def _micro_batch(self, batch: BatchT, rows: Sequence[int]) -> BatchT:
-        """The rows on the device. Without rows: a single row without trained tokens, so that this rank still takes part in ZeRO's exchange."""
-        if rows:
-            return batch.rows(rows).to(self.device)
-        row = batch.rows([int(batch.lengths_B.argmin())])
-        return replace(row, loss_mask_BT=torch.zeros_like(row.loss_mask_BT)).to(self.device)
-
     def optimizer_step(self) -> Stats:
         """Raises RlsysError if the gradient is not finite."""
         learning_rate = self.engine.get_lr()[0]
-        self.engine.step()
         self.steps += 1
-        grad_norm = float(self.engine.get_global_grad_norm())
+        if self.config.zero_stage == 0:
+            grad_norm = self._reduce()
+            self.engine.step()
+        else:
+            self.engine.step()
+            grad_norm = float(self.engine.get_global_grad_norm())
         if not math.isfinite(grad_norm):
-            raise RlsysError(f"optimizer step {self.steps}: the gradient's norm is {grad_norm}; lower policy.learning_rate or check the rewards")
+            raise RlsysError(
+                f"optimizer step {self.steps}: the gradient's norm is {grad_norm}; lower policy.learning_rate or look at the data"
+            )
         return {"grad_norm": Mean(grad_norm, 1.0), "grad_norm_max": Max(grad_norm), "learning_rate": Mean(learning_rate, 1.0)}
+
+    def _reduce(self) -> float:
+        """ZeRO 0 does not tell the gradient's norm, so average over the ranks here, and compute it."""
+        self.engine.set_gradient_accumulation_boundary(True)
+        self.engine.allreduce_gradients()
+        return float(nn.utils.get_total_norm([p.grad for p in self.scorer.parameters() if p.grad is not None]))
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """All weights of the model that a sampler needs, in `weight_metadata`'s order, adapters merged, on this rank's device.
@@ -161,7 +174,7 @@ class TrainEngine:
         if self.config.zero_stage < 3:
             return nullcontext()
         layers = [adapter_of(self.scorer.model, name) for name, _ in group]
-        adapters = [p for layer in layers if layer is not None for name, p in layer.named_parameters() if is_adapter(f".{name}")]
+        adapters = [p for layer in layers if layer is not None for p in adapter_weights(layer)]
         return deepspeed.zero.GatheredParameters([p for _, p in group] + adapters)
 
     def weight_hash(self) -> str:
@@ -169,7 +182,7 @@ class TrainEngine:
         digest = hashlib.blake2b(digest_size=16)
         for name, tensor in self.named_weights():
             digest.update(name.encode())
-            digest.update(tensor.contiguous().cpu().view(torch.uint8).numpy())
+            digest.update(tensor.contiguous().cpu().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def save_state(self, folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]  # public by its documentation
 
 from rlsys.config.models import PolicyConfig
 from rlsys.errors import ConfigError
@@ -27,9 +28,9 @@ class World:
     """Longest wait (seconds) of one rank for the others."""
 
 
-def open_store(host: str, size: int, timeout: float) -> dist.TCPStore:
+def open_store(host: str, size: int, timeout: float) -> TCPStore:
     """The meeting point of `size` ranks, on a free port; lives as long as the object does."""
-    return dist.TCPStore(host, 0, size, is_master=True, timeout=timedelta(seconds=timeout), wait_for_workers=False)
+    return TCPStore(host, 0, size, is_master=True, timeout=timedelta(seconds=timeout), wait_for_workers=False)
 
 
 def join(world: World, device: torch.device) -> None:
@@ -39,7 +40,7 @@ def join(world: World, device: torch.device) -> None:
     on_gpu = device.type == "cuda"
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-        store=dist.TCPStore(host, int(port), world.size, is_master=False, timeout=limit),
+        store=TCPStore(host, int(port), world.size, is_master=False, timeout=limit),
         rank=world.rank,
         world_size=world.size,
         timeout=limit,
@@ -61,8 +62,8 @@ def check(config: PolicyConfig, has_gpu: bool) -> None:
 
 
 def deepspeed_config(config: PolicyConfig, dtype: torch.dtype, ranks: int) -> dict[str, Any]:
-    """The engine splits micro-batches and averages losses itself, so to DeepSpeed each backward pass is one sample, and a call of `step` is the
-    end of accumulation."""
+    """DeepSpeed's settings. The engine splits micro-batches and divides losses itself: each backward pass only adds to the gradient, and a call of
+    `step` ends the accumulation."""
     zero: dict[str, Any] = {"stage": config.zero_stage, "overlap_comm": torch.cuda.is_available() and config.zero_stage >= 2}
     if config.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
@@ -72,7 +73,7 @@ def deepspeed_config(config: PolicyConfig, dtype: torch.dtype, ranks: int) -> di
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "train_batch_size": ranks,
-        "managed_gradient_accumulation": False,
+        "managed_gradient_accumulation": config.zero_stage == 0,  # then the engine reduces gradients itself
         "gradient_clipping": config.max_grad_norm,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,

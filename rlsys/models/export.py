@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -18,9 +19,7 @@ def write_model(folder: Path, source: Path, dtype: torch.dtype, weights: dict[st
     config = load_config(source)
     config.dtype = dtype
     config.save_pretrained(folder)
-    try:
+    with suppress(OSError):  # a model need not come with one
         GenerationConfig.from_pretrained(str(source)).save_pretrained(folder)
-    except OSError:
-        pass  # a model need not come with one
     AutoTokenizer.from_pretrained(str(source)).save_pretrained(folder)
     save_torch_state_dict(weights, folder, metadata={"format": "pt"})

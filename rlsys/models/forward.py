@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rlsys.batch import Batch
 from rlsys.objectives.log_probs import packed_token_log_probs, token_log_probs
-from rlsys.objectives.outputs import Outputs
+from rlsys.roles import BatchT
 
 Scored = tuple[Tensor, Tensor | None]
 
@@ -20,7 +23,7 @@ class ScoringHead(nn.Module):
     ranks with different numbers of chunks would gather different numbers of times, and wait for each other forever.
     """
 
-    def __init__(self, projection: nn.Module) -> None:
+    def __init__(self, projection: nn.Module | None) -> None:
         super().__init__()
         assert isinstance(projection, nn.Linear)
         self.weight = projection.weight
@@ -63,5 +66,29 @@ class Scorer(nn.Module):
         hidden = self.model.base_model(input_ids=token_ids, position_ids=positions, use_cache=False).last_hidden_state
         return self.head(hidden, batch, self.packed, temperature, with_entropy)
 
-    def score(self, batch: Batch, temperature: float, with_entropy: bool = False) -> Outputs:
-        return Outputs(*self(batch, temperature, with_entropy))
+
+def micro_batch(batch: BatchT, rows: Sequence[int], device: torch.device) -> BatchT:
+    """The rows, on the device. No rows: a short one without trained tokens, so that a rank that has nothing to do still takes part in what
+    the ranks do together."""
+    if rows:
+        return batch.rows(rows).to(device)
+    idle = batch.rows([int(batch.lengths_B.argmin())])
+    return replace(idle, loss_mask_BT=torch.zeros_like(idle.loss_mask_BT)).to(device)
+
+
+@torch.no_grad()
+def log_probs(
+    forward: Callable[[Batch, float, bool], Scored],
+    batch: Batch,
+    micro_batches: Sequence[Sequence[int]],
+    temperature: float,
+    device: torch.device,
+) -> Tensor:
+    """float32 [rows, T] on the CPU at the batch's width, rows in the order in which the micro-batches name them; 0 outside the loss mask."""
+    width = batch.token_ids_BT.shape[1]
+    parts = [torch.zeros(0, width)]
+    for rows in micro_batches:
+        log_probs_BT, _ = forward(micro_batch(batch, rows, device), temperature, False)
+        if rows:
+            parts.append(nn.functional.pad(log_probs_BT.cpu(), (0, width - log_probs_BT.shape[1])))
+    return torch.cat(parts)

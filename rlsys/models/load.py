@@ -9,7 +9,7 @@ import torch
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import is_flash_attn_2_available
+from transformers.utils.import_utils import is_flash_attn_2_available
 
 from rlsys.errors import ConfigError
 from rlsys.playground import models as playground
@@ -84,7 +84,8 @@ def load_causal_lm(path: Path, dtype: torch.dtype, attention: Attention = "sdpa"
         model = AutoModelForCausalLM.from_pretrained(str(path), config=config, dtype=dtype, attn_implementation="sdpa")
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: no model can be loaded: {_first_line(error)}") from error
-    if not isinstance(model.get_output_embeddings(), torch.nn.Linear) or _head_gap(model) > PROBE_TOLERANCE:
+    head = model.get_output_embeddings()
+    if not isinstance(head, torch.nn.Linear) or _head_gap(model, head) > PROBE_TOLERANCE:
         raise ConfigError(f"{path}: {type(model).__name__} scales or caps its logits after the output head, which is not supported")
     if attention != "sdpa":
         model.set_attn_implementation(attention)
@@ -92,13 +93,13 @@ def load_causal_lm(path: Path, dtype: torch.dtype, attention: Attention = "sdpa"
 
 
 @torch.no_grad()
-def _head_gap(model: PreTrainedModel) -> float:
+def _head_gap(model: PreTrainedModel, head: torch.nn.Linear) -> float:
     """How far the head on the last hidden state is from the model's own logits, relative to the largest of these."""
-    token_ids = torch.arange(4)[None] % model.get_input_embeddings().weight.shape[0]
+    token_ids = torch.arange(4)[None] % head.out_features
     model.eval()
     logits = model(input_ids=token_ids, use_cache=False).logits.float()
     hidden = model.base_model(input_ids=token_ids, use_cache=False).last_hidden_state
-    return float((model.get_output_embeddings()(hidden).float() - logits).abs().max() / logits.abs().max())
+    return float((head(hidden).float() - logits).abs().max() / logits.abs().max())
 
 
 def _without_dropout(config: PreTrainedConfig) -> None:

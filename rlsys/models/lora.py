@@ -26,7 +26,12 @@ def add_adapters(model: PreTrainedModel, config: LoraConfig) -> None:
         raise ConfigError(f"model.lora.target_modules: the output head ({head}) can't have an adapter; leave it out")
     targets = list(config.target_modules) or "all-linear"
     peft_config = PeftConfig(
-        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=targets, task_type="CAUSAL_LM", bias="none"
+        r=config.rank,
+        lora_alpha=config.alpha,  # pyright: ignore[reportArgumentType]  # floats work
+        lora_dropout=config.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+        bias="none",
     )
     try:
         inject_adapter_in_model(peft_config, model, adapter_name=ADAPTER)
@@ -53,7 +58,15 @@ def adapter_of(model: nn.Module, name: str) -> LoraLayer | None:
     return layer
 
 
+def adapter_weights(layer: LoraLayer) -> tuple[Tensor, Tensor]:
+    """The adapter's two matrices, A (rank x inputs) and B (outputs x rank)."""
+    a, b = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
+    assert isinstance(a, nn.Linear)
+    assert isinstance(b, nn.Linear)
+    return a.weight, b.weight
+
+
 def merged(weight: Tensor, layer: LoraLayer) -> Tensor:
-    """base + alpha / rank x B A, added in float32 and rounded once to the weight's dtype."""
-    a, b = layer.lora_A[ADAPTER].weight.detach(), layer.lora_B[ADAPTER].weight.detach()
-    return (weight.float() + layer.scaling[ADAPTER] * (b.float() @ a.float())).to(weight.dtype)
+    """weight + alpha / rank x B A, added in float32 and rounded once to the weight's dtype."""
+    a, b = adapter_weights(layer)
+    return (weight.float() + layer.scaling[ADAPTER] * (b.detach().float() @ a.detach().float())).to(weight.dtype)

@@ -1,0 +1,95 @@
+"""Several ranks as one typed handle. The driver puts a batch into the object store once, and every rank picks its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from torch import Tensor
+
+from actors.wait import fetch
+from rlsys.batch import Batch
+from rlsys.errors import ActorError
+from rlsys.micro_batches import Plan, plan
+from rlsys.objectives.stats import Stats, merge
+from rlsys.roles import BatchT, Loss
+
+
+class RankGroup:
+    """Ray handles of the ranks in order, and the longest wait (seconds) for any one answer. Call `start` before anything else."""
+
+    role: str
+
+    def __init__(self, actors: Sequence[Any], token_budget: int, timeout: float) -> None:
+        self.actors, self.token_budget, self.timeout = list(actors), token_budget, timeout
+        self.packed: bool | None = None
+
+    def call(self, method: str, *arguments: Any) -> list[Any]:
+        """Call a method on all ranks at the same time; their answers in order."""
+        return self.call_each(method, [arguments] * len(self.actors))
+
+    def call_each(self, method: str, arguments: Sequence[tuple[Any, ...]], timeout: float | None = None) -> list[Any]:
+        """The same with each rank's own arguments."""
+        refs = [getattr(actor, method).remote(*own) for actor, own in zip(self.actors, arguments, strict=True)]
+        return fetch(refs, f"{method} of the {self.role} ({len(refs)} ranks)", timeout or self.timeout)
+
+    def plan(self, batch: Batch) -> Plan:
+        assert self.packed is not None, "start comes first"
+        return plan(batch.lengths_B.tolist(), len(self.actors), self.token_budget, self.packed)
+
+    def log_probs(self, batch: Batch, temperature: float) -> Tensor:
+        """float32 [B, T] in the batch's row order, 0 outside the loss mask."""
+        rank_plans = self.plan(batch)
+        shared = ray.put(batch)
+        parts = self.call_each("log_probs", [(shared, own, temperature) for own in rank_plans])
+        order = [row for own in rank_plans for rows in own for row in rows]
+        result = torch.zeros(batch.token_ids_BT.shape, dtype=torch.float32)
+        result[order] = torch.cat(parts)
+        return result
+
+
+class PolicyGroup(RankGroup):
+    """`roles.Policy` over `PolicyActor`s."""
+
+    role = "policy"
+
+    def start(self, timeout: float) -> None:
+        """Load the model on all ranks, within `timeout` seconds."""
+        address = fetch(self.actors[0].rendezvous.remote(), "the policy's first rank to open its meeting point", timeout)
+        self.packed = self.call_each("start", [(address,)] * len(self.actors), timeout)[0]
+
+    def forward_backward(self, batch: BatchT, loss: Loss[BatchT]) -> Stats:
+        shared, normalizer = ray.put(batch), loss.normalizer(batch)
+        return merge(self.call_each("forward_backward", [(shared, own, loss, normalizer) for own in self.plan(batch)]))
+
+    def optimizer_step(self) -> Stats:
+        return self.call("optimizer_step")[0]
+
+    def save_state(self, folder: Path) -> None:
+        self.call("save_state", folder)
+
+    def load_state(self, folder: Path) -> None:
+        self.call("load_state", folder)
+
+    def export(self, folder: Path) -> None:
+        self.call("export", folder)
+
+    def weight_hash(self) -> str:
+        """Raises ActorError if the ranks do not all hold the same weights."""
+        hashes = self.call("weight_hash")
+        if len(set(hashes)) > 1:
+            raise ActorError(f"the policy's ranks hold different weights: {', '.join(hashes)}")
+        return hashes[0]
+
+
+class ReferenceGroup(RankGroup):
+    """`roles.Reference` over `ReferenceActor`s: replicas that split the rows."""
+
+    role = "reference"
+
+    def start(self, timeout: float) -> None:
+        """Load the model on all ranks, within `timeout` seconds."""
+        self.packed = self.call_each("start", [()] * len(self.actors), timeout)[0]

@@ -1,0 +1,88 @@
+"""One rank of the trained policy, as a Ray actor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray.util
+from torch import Tensor
+
+from rlsys.batch import Batch
+from rlsys.config.models import ModelConfig, PolicyConfig
+from rlsys.objectives.stats import Stats
+from rlsys.roles import BatchT, Loss
+
+if TYPE_CHECKING:
+    from actors.engines.deepspeed_engine import TrainEngine
+    from actors.weight_sync.sender import SendPlan, Sent
+
+
+class PolicyActor:
+    """Made light; `rendezvous` (rank 0) and then `start` (all ranks at the same time) make it ready.
+
+    `model_path` is what `local_path` gave for `model.path`, `total_steps` the length of the learning-rate schedule in optimizer steps, `timeout`
+    the longest wait of one rank for the others, in seconds.
+    """
+
+    def __init__(
+        self, model: ModelConfig, config: PolicyConfig, model_path: Path, total_steps: int, seed: int, rank: int, timeout: float
+    ) -> None:
+        self.model, self.config, self.model_path, self.total_steps = model, config, model_path, total_steps
+        self.seed, self.rank, self.timeout = seed, rank, timeout
+        self._engine: TrainEngine | None = None
+
+    @property
+    def engine(self) -> TrainEngine:
+        assert self._engine is not None, "start comes first"
+        return self._engine
+
+    def rendezvous(self) -> str:
+        """Open the ranks' meeting point on this host; returns its host:port."""
+        from actors.engines.deepspeed_setup import open_store
+
+        host = ray.util.get_node_ip_address()
+        self._store = open_store(host, self.config.ranks, self.timeout)
+        return f"{host}:{self._store.port}"
+
+    def start(self, address: str) -> bool:
+        """Load the model and meet the other ranks. Returns whether the engine packs rows, which the plan of micro-batches needs to know."""
+        # DeepSpeed takes seconds to import, and the driver never needs it.
+        from actors.engines.deepspeed_engine import TrainEngine
+        from actors.engines.deepspeed_setup import World
+
+        world = World(self.rank, self.config.ranks, address, self.timeout)
+        self._engine = TrainEngine(self.model, self.config, self.model_path, self.total_steps, self.seed, world)
+        return self._engine.packed
+
+    def log_probs(self, batch: Batch, micro_batches: Sequence[Sequence[int]], temperature: float) -> Tensor:
+        return self.engine.log_probs(batch, micro_batches, temperature)
+
+    def forward_backward(self, batch: BatchT, micro_batches: Sequence[Sequence[int]], loss: Loss[BatchT], normalizer: float) -> Stats:
+        return self.engine.forward_backward(batch, micro_batches, loss, normalizer)
+
+    def optimizer_step(self) -> Stats:
+        return self.engine.optimizer_step()
+
+    def save_state(self, folder: Path) -> None:
+        self.engine.save_state(folder)
+
+    def load_state(self, folder: Path) -> None:
+        self.engine.load_state(folder)
+
+    def export(self, folder: Path) -> None:
+        self.engine.export(folder)
+
+    def weight_hash(self) -> str:
+        return self.engine.weight_hash()
+
+    def open_sender(self, samplers: Sequence[Any], plan: SendPlan) -> None:
+        """Open this rank's end of the weight transfer to the sampling engines."""
+        from actors.weight_sync.sender import Samplers, Sender
+
+        host = ray.util.get_node_ip_address()
+        self._sender = Sender(self.engine, Samplers(samplers, plan.timeout), plan, self.rank, host, self.engine.device)
+
+    def send_weights(self, version: int) -> Sent:
+        return self._sender.send(version)
