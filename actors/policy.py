@@ -16,7 +16,7 @@ from rlsys.roles import BatchT, Loss
 
 if TYPE_CHECKING:
     from actors.engines.deepspeed_engine import TrainEngine
-    from actors.weight_sync.sender import SendPlan, Sent
+    from actors.weight_sync.sender import Sender, SendPlan, Sent
 
 
 class PolicyActor:
@@ -32,6 +32,7 @@ class PolicyActor:
         self.model, self.config, self.model_path, self.total_steps = model, config, model_path, total_steps
         self.seed, self.rank, self.timeout = seed, rank, timeout
         self._engine: TrainEngine | None = None
+        self._sender: Sender | None = None
 
     @property
     def engine(self) -> TrainEngine:
@@ -85,4 +86,6 @@ class PolicyActor:
         self._sender = Sender(self.engine, Samplers(samplers, plan.timeout), plan, self.rank, host, self.engine.device)
 
     def send_weights(self, version: int) -> Sent:
+        """All ranks at the same time."""
+        assert self._sender is not None, "open_sender comes first"
         return self._sender.send(version)

@@ -120,20 +120,23 @@ class TrainEngine:
         return merge(parts)
 
     def optimizer_step(self) -> Stats:
-        """Raises RlsysError if the gradient is not finite."""
+        """Raises RlsysError, and leaves the weights as they are, if the gradient is not finite."""
         learning_rate = self.engine.get_lr()[0]
         self.steps += 1
         if self.config.zero_stage == 0:
             grad_norm = self._reduce()
+            self._check(grad_norm)
             self.engine.step()
         else:
             self.engine.step()
             grad_norm = float(self.engine.get_global_grad_norm())
-        if not math.isfinite(grad_norm):
-            raise RlsysError(
-                f"optimizer step {self.steps}: the gradient's norm is {grad_norm}; lower policy.learning_rate or look at the data"
-            )
+            self._check(grad_norm)
         return {"grad_norm": Mean(grad_norm, 1.0), "grad_norm_max": Max(grad_norm), "learning_rate": Mean(learning_rate, 1.0)}
+
+    def _check(self, grad_norm: float) -> None:
+        # ZeRO skips the update and gives inf or -1 where the gradient holds an inf or a NaN.
+        if not math.isfinite(grad_norm) or grad_norm < 0:
+            raise RlsysError(f"optimizer step {self.steps}: the gradient is not finite; lower policy.learning_rate or look at this step's data")
 
     def _reduce(self) -> float:
         """ZeRO 0 does not tell the gradient's norm, so average over the ranks here, and compute it."""

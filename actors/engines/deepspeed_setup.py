@@ -34,7 +34,9 @@ def open_store(host: str, size: int, timeout: float) -> TCPStore:
 
 
 def join(world: World, device: torch.device) -> None:
-    """Meet the other ranks: gloo on CPUs, NCCL on GPUs (and gloo for what lies on the host)."""
+    """Meet the other ranks: gloo on CPUs, NCCL on GPUs (and gloo for what lies on the host). Engines in one process meet once."""
+    if dist.is_initialized():
+        return
     host, port = world.address.rsplit(":", 1)
     limit = timedelta(seconds=world.timeout)
     on_gpu = device.type == "cuda"
