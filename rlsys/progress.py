@@ -81,7 +81,8 @@ class Progress:
     def update(self, step: int, values: Mapping[str, float]) -> None:
         """Step number `step` is done: show it with its metrics, and begin to time the next."""
         timings = self.timings()
-        self._durations.append(timings["step"])
+        if step:  # step 0 is the start, which tells nothing of the steps to come
+            self._durations.append(timings["step"])
         self._step = step
         # A metric that is not measured in every step stays in view until it is measured again.
         self._shown |= {label: _number(values[name]) for label, name in COLUMNS.items() if name in values}
@@ -94,14 +95,11 @@ class Progress:
                 Text(f"step {step}/{self.steps}  {self._values()}  {self._clock()}  [{self._shown['stages']}]"), soft_wrap=True
             )
 
-    def table(self, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
+    def table(self, rows: Sequence[Sequence[str]]) -> None:
         """The closing table: a result, not progress, so it is printed in every mode."""
         if self._live is not None:
             self._live.stop()
-        table = Table(*header, title=self.title or None, show_header=bool(header))
-        for row in rows:
-            table.add_row(*(Text(cell, overflow="fold") for cell in row))
-        self.console.print(table)
+        print_table(self.title, rows, self.console)
 
     def _values(self) -> str:
         return "  ".join(f"{label} {self._shown[label]}" for label in COLUMNS if label in self._shown)
@@ -121,6 +119,14 @@ class Progress:
             Text(self._clock() + now),
         )
         return Group(head, Text(self._values(), style="cyan"), Text(self._shown.get("stages", ""), style="dim"))
+
+
+def print_table(title: str, rows: Sequence[Sequence[str]], console: Console | None = None) -> None:
+    """Rows of cells under a title."""
+    table = Table(title=title or None, show_header=False)
+    for row in rows:
+        table.add_row(*(Text(cell, overflow="fold") for cell in row))
+    (console or Console()).print(table)
 
 
 def _number(value: float) -> str:

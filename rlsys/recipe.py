@@ -24,6 +24,7 @@ from rlsys.config.load import load, load_as, save
 from rlsys.config.models import Experiment
 from rlsys.config.yaml_file import read
 from rlsys.errors import ConfigError, RunError
+from rlsys.progress import print_table
 from rlsys.run_dir import RunDir
 
 if TYPE_CHECKING:  # it imports transformers, which takes seconds; a recipe can be checked without
@@ -66,21 +67,30 @@ def run_recipe(path: Path, overrides: Sequence[str], spawn: Spawn) -> dict[str, 
 
 def resume_recipe(folder: Path, spawn: Spawn) -> dict[str, Any]:
     """Go on with a recipe: finished stages are kept, the one that was interrupted is resumed, later ones are started."""
-    from rlsys.train import resume, train
-
     recipe = load_as(Recipe, folder / RECIPE)
-    summary: dict[str, Any] = {}
-    for stage in recipe.stages:
-        run_dir = RunDir(folder / stage.name)
-        if run_dir.summary.exists():
-            summary = json.loads(run_dir.summary.read_text(encoding="utf-8"))
-        elif run_dir.config.exists():
-            summary = resume(run_dir.path, spawn)
-        elif run_dir.path.exists():
-            raise RunError(f"{run_dir.path}: no config.yaml, so this stage can't be resumed; delete the folder to start the stage anew")
-        else:
-            summary = train(load(folder / stage.config, this_machine=False), spawn)
+    summaries = {stage.name: run_stage(stage, folder, spawn) for stage in recipe.stages}
+    *_, last = summaries.values()
+    summary = last | {
+        "run": str(folder),
+        "train_seconds": sum(stage["train_seconds"] for stage in summaries.values()),
+        "wall_seconds": sum(stage["wall_seconds"] for stage in summaries.values()),
+        "stages": summaries,
+    }
+    RunDir(folder).write_summary(summary)
+    print_table(recipe.name, summary_rows(summary))
     return summary
+
+
+def run_stage(stage: Stage, folder: Path, spawn: Spawn) -> dict[str, Any]:
+    """The stage's summary, from wherever it stands."""
+    run_dir = RunDir(folder / stage.name)
+    if run_dir.summary.exists():
+        return json.loads(run_dir.summary.read_text(encoding="utf-8"))
+    if run_dir.config.exists():
+        return resume(run_dir.path, spawn)
+    if run_dir.path.exists():
+        raise RunError(f"{run_dir.path}: no config.yaml, so this stage can't be resumed; delete the folder to start the stage anew")
+    return train(load(folder / stage.config, this_machine=False), spawn)
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list[Experiment]]:

@@ -21,6 +21,7 @@ from rlsys.models.load import load_tokenizer, local_path
 from rlsys.progress import Progress
 from rlsys.run_dir import RunDir
 from rlsys.spawning import Spawn, SpawnRequest
+from rlsys.summary import summarize, summary_rows
 
 
 def train(experiment: Experiment, spawn: Spawn) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool)
     checkpoint = checkpoints.latest() if resume else None
     model = local_path(experiment.model.path, experiment.output / "playground")
     tokenizer = load_tokenizer(model)
+    assert isinstance(tokenizer.pad_token_id, int), "load_tokenizer sees to it that there is a pad token"
     algorithm = build_algorithm(experiment, tokenizer.pad_token_id)
     rows = load_rows(experiment, experiment.data.train, algorithm.rows, tokenizer, run_dir)
     evaluator = build_evaluator(experiment, tokenizer, run_dir) if "rollout" in algorithm.needs else None
@@ -60,19 +62,7 @@ def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool)
         state = loop.run()
         with progress.stage("export"):
             roles.policy.export(run_dir.final)
-        summary = {
-            "run": str(run_dir.path),
-            "model": str(run_dir.final),
-            "steps": state.step,
-            "policy_version": state.version,
-            "samples": state.samples,
-            "tokens": state.tokens,
-            "before": state.before,
-            "after": state.after,
-            "data": rows.report.counts(),
-            "train_seconds": state.seconds,
-            "wall_seconds": time.monotonic() - started,
-        }
+        summary = summarize(run_dir, state, rows.report, roles.policy.weight_hash(), time.monotonic() - started)
         run_dir.write_summary(summary)
         progress.table(summary_rows(summary))
     return summary
@@ -92,19 +82,3 @@ def build_evaluator(experiment: Experiment, tokenizer: Any, run_dir: RunDir) -> 
     config = experiment.evaluation
     judgement = Judgement(config.reward or experiment.rewards[0].name, config.pass_score)
     return Evaluator(tuple(prompts[: config.prompts]), config, experiment.sampling, judgement)
-
-
-def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """The closing table, for people."""
-    rows = []
-    for mode in ("sampled", "greedy"):
-        key = f"eval/accuracy_{mode}"
-        if key in summary["before"] and key in summary["after"]:
-            rows.append((f"held-out accuracy, {mode}", f"{summary['before'][key]:.3f} -> {summary['after'][key]:.3f}"))
-    rows.append(("steps", str(summary["steps"])))
-    if summary["samples"]:
-        rows.append(("sampled", f"{summary['samples']:,} responses, {summary['tokens']:,} tokens"))
-    rows.append(("time", f"{summary['train_seconds']:.0f} s training, {summary['wall_seconds']:.0f} s in all"))
-    rows.append(("model", summary["model"]))
-    rows.append(("run folder", summary["run"]))
-    return rows
