@@ -87,9 +87,7 @@ class VllmEngine:
 
     def score(self, token_ids: Sequence[int]) -> list[float]:
         """log p(token | those before it) at temperature 1, nats, as long as `token_ids`; position 0 is 0.0, nothing predicts it."""
-        params = SamplingParams(
-            max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
-        )
+        params = SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY)
         with self._awake():
             self.engine.add_request("score", TokensPrompt(prompt_token_ids=list(token_ids)), params)
             outputs: list[Any] = []

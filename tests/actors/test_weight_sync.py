@@ -16,14 +16,17 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from actors.engines.spec import EngineSpec
+from actors.group import PolicyGroup
+from actors.policy import PolicyActor
 from actors.rollout import RolloutActor, RolloutHandle, environment
 from actors.wait import fetch
 from actors.weight_sync.records import Update
 from actors.weight_sync.sender import Samplers, Sender, SendPlan, Sent
 from actors.weight_sync.sync import WeightSyncHandle
-from rlsys.batch import Batch, Group, Prompt
-from rlsys.config.models import RolloutConfig, SyncConfig
+from rlsys.batch import Batch, Group, Prompt, Score, ScoredBatch, ScoredGroup
+from rlsys.config.models import LoraConfig, ModelConfig, PolicyConfig, RolloutConfig, SyncConfig
 from rlsys.errors import ActorError, WeightSyncError
+from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.playground.models import build
 from rlsys.roles import Sampling
 
@@ -254,6 +257,51 @@ def test_gloo_brings_the_same_weights(setup: Setup) -> None:
     assert {name: group.trajectories[0].log_probs for name, group in setup.sample(GREEDY).items()} == {
         name: group.trajectories[0].log_probs for name, group in expected.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("stage", "ranks", "lora", "syncs"),
+    [(0, 1, None, 20), (1, 2, None, 20), (2, 1, None, 20), (3, 2, None, 20), (3, 1, LoraConfig(rank=4), 5)],
+    ids=["zero0", "zero1-2ranks", "zero2", "zero3-2ranks", "zero3-lora"],
+)
+def test_sampler_and_trainer_agree_after_every_sync(
+    setup: Setup, model: Path, stage: int, ranks: int, lora: LoraConfig | None, syncs: int
+) -> None:
+    """The real trainer: an optimizer step, a sync, and the log-probs of what is then sampled."""
+    policy = start_policy(model, PolicyConfig(ranks=ranks, zero_stage=stage, learning_rate=2e-3), lora, syncs)
+    sync = WeightSyncHandle(policy, setup.rollout, SyncConfig(), setup.sync.plan, "float32", seed=3)
+    before: list[list[float]] = []
+    report = None
+    for _ in range(syncs):
+        setup.version += 1
+        report = sync.sync(setup.version)
+        assert report.probe_gap < 1e-5
+        batch = sampled(setup.sample(replace(SAMPLED, n=2)))
+        trainer = policy.log_probs(batch, SAMPLED.temperature)
+        assert float((trainer - batch.sampler_log_probs_BT).abs().max()) < 1e-5
+        assert trainer.tolist() not in before  # there was something new to send
+        before.append(trainer.tolist())
+        policy.forward_backward(batch, CrossEntropyLoss())
+        policy.optimizer_step()
+    assert report is not None
+    assert report.tensors == 35
+    assert report.bytes == 4 * sum(weight.numel() for weight in AutoModelForCausalLM.from_pretrained(model).parameters())
+    for actor in policy.actors:
+        ray.kill(actor)
+
+
+def start_policy(model: Path, config: PolicyConfig, lora: LoraConfig | None, steps: int) -> PolicyGroup:
+    remote: Any = ray.remote(PolicyActor).options(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})
+    spec = ModelConfig(path=str(model), dtype="float32", lora=lora)
+    group = PolicyGroup([remote.remote(spec, config, model, steps, 0, rank, TIMEOUT) for rank in range(config.ranks)], 4096, TIMEOUT)
+    group.start(TIMEOUT)
+    return group
+
+
+def sampled(groups: dict[str, Group]) -> ScoredBatch:
+    return ScoredBatch.from_groups(
+        [ScoredGroup(g.prompt, g.trajectories, tuple(Score(0.0) for _ in g.trajectories)) for g in groups.values()], pad_id=0
+    )
 
 
 def test_a_dead_engine_is_named_at_once(setup: Setup) -> None:
