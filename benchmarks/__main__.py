@@ -1,0 +1,121 @@
+"""`python -m benchmarks`: run the benchmarks one after the other, print the table, save it as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from benchmarks.result import Result
+from benchmarks.table import table
+
+BENCHMARKS = {
+    "rollout": ("0.5m", "25m"),
+    "trainer": ("0.5m", "25m"),
+    "sync": ("0.5m", "25m"),
+    "overhead": ("0.5m",),
+    "startup": ("0.5m",),
+}
+"""Each one's file in this folder, and the model sizes it runs at."""
+LIMIT = 240.0
+"""Longest time (seconds) of one benchmark at one size."""
+GRACE = 10.0
+"""Seconds that a benchmark has to stop its actors when it is told to."""
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="Run this one; may be given several times.")] = None,
+    size: Annotated[list[str] | None, typer.Option(help="Run at this model size; may be given several times.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Pairs of measurements.")] = 5,
+    results: Annotated[Path, typer.Option(help="Folder of the JSON files.")] = RESULTS,
+) -> None:
+    """Our side against what could be had without us. Exit code 1 if a benchmark failed; a missed aim is no failure."""
+    chosen = [(name, own) for name, sizes in BENCHMARKS.items() for own in sizes if _wanted(name, only) and _wanted(own, size)]
+    if not chosen:
+        raise typer.BadParameter(f"no such benchmark and size; there are {BENCHMARKS}")
+    console = Console()
+    done: list[Result] = []
+    failures: dict[str, str] = {}
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="rlsys-benchmarks-", ignore_cleanup_errors=True) as folder:
+        for name, own in chosen:
+            console.print(f"{name} at {own} ...")
+            try:
+                done += run_one(name, own, repeats, Path(folder))
+            except BenchmarkFailed as error:
+                failures[f"{name} at {own}"] = str(error)
+    console.print(table(done, failures))
+    file = save(results, done, failures, repeats, time.monotonic() - started)
+    console.print(f"{time.monotonic() - started:.0f} s in all; saved as {file}")
+    if failures:
+        raise typer.Exit(1)
+
+
+class BenchmarkFailed(Exception):
+    """A benchmark that gave no result."""
+
+
+def run_one(name: str, size: str, repeats: int, folder: Path) -> list[Result]:
+    """In a process of its own: a crash or a hang takes nothing else with it. Raises BenchmarkFailed with the last line it said."""
+    output = folder / f"{name}-{size}.json"
+    command = [sys.executable, "-m", "benchmarks.worker", name, size, str(repeats), str(folder), str(output)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        _, errors = process.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired as error:
+        raise BenchmarkFailed(f"was not done after {LIMIT:g} s") from error
+    finally:
+        _end(process)
+    if process.returncode:
+        print(errors, file=sys.stderr)
+        raise BenchmarkFailed((errors.strip().splitlines() or [f"ended with exit code {process.returncode}"])[-1])
+    return [Result.restore(record) for record in json.loads(output.read_text())]
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Stop the benchmark, if it still runs, and all that it started."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.communicate(timeout=GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def save(folder: Path, done: list[Result], failures: dict[str, str], repeats: int, seconds: float) -> Path:
+    """One file per call, named by its time."""
+    from benchmarks.machine import describe
+
+    now = datetime.now(UTC)
+    content: dict[str, Any] = {
+        "time": now.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "repeats": repeats,
+        "machine": describe(),
+        "results": [result.record() for result in done],
+        "failures": failures,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{now:%Y-%m-%dT%H-%M-%S}.json"
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return file
+
+
+def _wanted(name: str, chosen: list[str] | None) -> bool:
+    return not chosen or name in chosen
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,79 @@
+"""A baseline in a plain process of its own: one JSON line in, one JSON line out."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rlsys.errors import RlsysError
+
+TIMEOUT = 300.0
+"""Longest wait (seconds) for one answer."""
+REPOSITORY = Path(__file__).parent.parent
+
+
+class Child:
+    """The module `name` as a process, with `environment` added to ours. Its standard error goes to `log`."""
+
+    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
+        self.name, self.log = name, log
+        with log.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, **environment},
+                cwd=REPOSITORY,
+            )
+
+    def ask(self, **message: Any) -> dict[str, Any]:
+        """Send a message and wait for its answer. Raises RlsysError when the process ends or is silent for `TIMEOUT` seconds."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError as error:
+            raise RlsysError(f"{self.name} has ended; its last words are in {self.log}") from error
+        deadline = time.monotonic() + TIMEOUT
+        line = b""
+        while not line.endswith(b"\n"):
+            if not select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise RlsysError(f"waited {TIMEOUT:g} s for {self.name} to answer; see {self.log}")
+            part = os.read(self.process.stdout.fileno(), 1 << 16)
+            if not part:
+                raise RlsysError(f"{self.name} has ended without an answer; its last words are in {self.log}")
+            line += part
+        return json.loads(line)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def child(name: str, environment: Mapping[str, str], log: Path) -> Iterator[Child]:
+    """A `Child` that ends with the block."""
+    process = Child(name, environment, log)
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """The process's own side: answer every line, until there are no more. What libraries print goes to standard error."""
+    with os.fdopen(os.dup(1), "w") as out:
+        os.dup2(2, 1)
+        for line in sys.stdin:
+            out.write(json.dumps(answer(json.loads(line))) + "\n")
+            out.flush()

@@ -1,0 +1,43 @@
+"""A whole weight sync, probe included, over one memcpy of the same bytes."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.result import Aim, Result, interleave
+from benchmarks.workload import Settings, started
+
+AIM = Aim(4.0, more_is_better=False)
+WARM_UP = 2
+
+
+def run(settings: Settings) -> Iterator[Result]:
+    torch.set_num_threads(1)
+    with started(settings) as roles:
+        sync = roles.weight_sync
+        assert sync is not None
+        versions = itertools.count(1)
+        report = sync.sync(next(versions))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        source, target = (torch.full((report.bytes,), fill, dtype=torch.uint8, device=device) for fill in (0, 1))
+
+        def ours() -> float:
+            begun = time.perf_counter()
+            sync.sync(next(versions))
+            return 1e3 * (time.perf_counter() - begun)
+
+        def baseline() -> float:
+            begun = time.perf_counter()
+            target.copy_(source)
+            if device == "cuda":
+                torch.cuda.synchronize()
+            return 1e3 * (time.perf_counter() - begun)
+
+        interleave(ours, baseline, WARM_UP)
+        measured = interleave(ours, baseline, settings.repeats)
+    details = {"bytes": report.bytes, "tensors": report.tensors, "probe gap": report.probe_gap}
+    yield Result("sync", settings.size, "time: weight sync with proof / memcpy of its bytes", "ms", *measured, AIM, details)

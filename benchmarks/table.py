@@ -1,0 +1,42 @@
+"""The results as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from rich.table import Table
+
+from benchmarks.result import Result
+
+HEADER = ("benchmark", "model", "ours / baseline", "ours", "baseline", "ratio", "spread", "aim", "")
+
+
+def table(results: Sequence[Result], failures: Mapping[str, str]) -> Table:
+    """One row per result and one per benchmark that failed. Medians; the spread is the smallest and the largest ratio of a pair."""
+    made = Table(*HEADER)
+    for result in results:
+        made.add_row(*row(result))
+    for name, reason in failures.items():
+        made.add_row(name, "", reason, "", "", "", "", "", "failed")
+    return made
+
+
+def row(result: Result) -> tuple[str, ...]:
+    low, high = result.spread
+    return (
+        result.benchmark,
+        result.size,
+        result.measure,
+        f"{number(median(result.ours))} {result.unit}",
+        f"{number(median(result.baseline))} {result.unit}",
+        number(result.ratio),
+        f"{number(low)} - {number(high)}",
+        str(result.aim) if result.aim else "-",
+        result.verdict,
+    )
+
+
+def number(value: float) -> str:
+    """Three significant digits, and no exponent above 1."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,115 @@
+"""What is sampled and trained on: the same for both sides of every comparison."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from actors.engines.spec import EngineSpec
+from actors.rollout import environment
+from benchmarks.child import child
+from rlsys.batch import Batch, Prompt, pad
+from rlsys.config.load import load
+from rlsys.config.models import Experiment
+from rlsys.models.load import local_path
+from rlsys.roles import Roles, Sampling
+from rlsys.spawning import SpawnRequest
+
+EXPERIMENT = Path(__file__).parent / "experiment.yaml"
+ON_GPU = torch.cuda.is_available()
+VOCABULARY = 256
+"""Ids below it are plain bytes in the playground's tokenizer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much of each size fits into some seconds on one CPU core."""
+
+    prompts: int
+    samples: int
+    """Per prompt."""
+    max_tokens: int
+    rows: int
+    """Of a training batch."""
+
+
+LOADS = {"0.5m": Load(prompts=64, samples=8, max_tokens=64, rows=256), "25m": Load(prompts=16, samples=8, max_tokens=32, rows=48)}
+PROMPT_TOKENS = 24
+ROW_TOKENS = (32, 96)
+"""Shortest and longest row of a training batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a benchmark is told."""
+
+    size: str
+    repeats: int
+    folder: Path
+    """For models, logs and runs."""
+
+    @property
+    def load(self) -> Load:
+        return LOADS[self.size]
+
+    @property
+    def model(self) -> Path:
+        return local_path(f"playground:{self.size}", self.folder / "playground")
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}-{self.size}.log"
+
+
+def experiment(settings: Settings, *overrides: str) -> Experiment:
+    return load(EXPERIMENT, [f"model.path=playground:{settings.size}", f"output={settings.folder}", *overrides])
+
+
+@contextmanager
+def started(settings: Settings, *overrides: str) -> Iterator[Roles]:
+    """Policy and sampler as a run has them, under Ray; with proven weights of version 0."""
+    from actors.spawn import spawn
+
+    needs = frozenset({"policy", "rollout"})
+    with spawn(experiment(settings, *overrides), SpawnRequest(needs, settings.model, optimizer_steps=1000)) as roles:
+        assert roles.weight_sync is not None
+        roles.weight_sync.sync(0)
+        yield roles
+
+
+def engine_spec(settings: Settings) -> EngineSpec:
+    """The sampler of `started`, to be made without a run."""
+    config = experiment(settings)
+    longest = config.data.max_prompt_tokens + config.sampling.max_tokens
+    return EngineSpec(str(settings.model), config.model.dtype, longest, config.seed, config.rollout, on_gpu=ON_GPU, sleeps=ON_GPU)
+
+
+def engine_arguments(settings: Settings, sampling: Sampling) -> dict[str, Any]:
+    """What our sampler tells vLLM: `engine` for the engine, `sampling` for each request."""
+    variables = environment(experiment(settings).rollout, ON_GPU)
+    with child("benchmarks.engine_arguments", variables, settings.log("engine_arguments")) as process:
+        spec = asdict(engine_spec(settings))
+        return process.ask(spec=spec | {"config": spec["config"].model_dump()}, sampling=asdict(sampling))
+
+
+def prompts(settings: Settings) -> list[Prompt]:
+    draw = random.Random(0)
+    ids = [tuple(draw.randrange(VOCABULARY) for _ in range(PROMPT_TOKENS)) for _ in range(settings.load.prompts)]
+    return [Prompt(str(number), "", own) for number, own in enumerate(ids)]
+
+
+def sampling(settings: Settings) -> Sampling:
+    return Sampling(1.0, 1.0, 0, settings.load.max_tokens, settings.load.samples)
+
+
+def training_batch(settings: Settings) -> Batch:
+    """Random tokens in rows of unequal length, all trained on but the first."""
+    draw = random.Random(1)
+    rows = [[draw.randrange(VOCABULARY) for _ in range(draw.randint(*ROW_TOKENS))] for _ in range(settings.load.rows)]
+    masks = [[0] + [1] * (len(row) - 1) for row in rows]
+    return Batch(pad(rows, 0, torch.long), pad(masks, 0, torch.bool), torch.tensor([len(row) for row in rows]))
