@@ -116,7 +116,7 @@ def _is_recipe(config: Path) -> bool:
 def _validated(config: Path, overrides: list[str]) -> list[Experiment]:
     """The experiment, or those of a recipe in order. Raises ConfigError."""
     if _is_recipe(config):
-        from rlsys.recipe import load_recipe
+        from rlsys.config.recipe import load_recipe
 
         return load_recipe(config, overrides)[1]
     from rlsys.config.load import load
@@ -125,14 +125,16 @@ def _validated(config: Path, overrides: list[str]) -> list[Experiment]:
 
 
 def _summary(experiment: Experiment) -> str:
-    from rlsys.config.checks import joins_cluster, local_gpus, needs
+    from rlsys.config.checks import local_gpus, needs
+    from rlsys.running_cluster import address_to_join
     from rlsys.seating import demands, plan
 
     use_gpus = local_gpus(experiment) > 0
     layout = plan(experiment, needs(experiment), use_gpus)
     actors = ", ".join(f"{demand.actors} {role}" for role, demand in demands(experiment, needs(experiment), use_gpus).items())
     method: Any = experiment.algorithm or experiment.stage
-    where = "of the Ray cluster (checked when it is joined)" if joins_cluster(experiment) else "of this machine"
+    address = address_to_join(experiment.cluster)
+    where = f"of the Ray cluster at {address} (checked when it is joined)" if address else "of this machine"
     return (
         f"OK  {experiment.name}: {method.name} on {experiment.model.path}, {experiment.loop.steps} steps; "
         f"actors: {actors}; {layout.total('CPU'):g} CPUs and {layout.total('GPU'):g} GPUs {where}"

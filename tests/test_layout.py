@@ -9,7 +9,7 @@ import pytest
 from rlsys import registry
 from rlsys.config import schema
 from rlsys.config.explain import FOLDERS, entries
-from rlsys.recipe import Recipe
+from rlsys.config.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "rlsys").rglob("*.py"), *(ROOT / "actors").rglob("*.py")])

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from rlsys.config.load import load
+from rlsys.config.recipe import load_recipe
 from rlsys.config.yaml_file import read
-from rlsys.recipe import load_recipe
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("**/*.yaml"))
 
