@@ -1,0 +1,69 @@
+"""Log-probs of padded and packed rows are those of the plain model on each row alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from rlsys.batch import Batch
+from rlsys.models.forward import Scorer, log_probs
+from rlsys.models.load import load_causal_lm
+
+LENGTHS = [7, 12, 3, 9]
+CPU = torch.device("cpu")
+
+
+def rows(seed: int = 0) -> Batch:
+    """Random tokens, of which those from the third on are trained; padding is random, too, so that whatever looks at it shows."""
+    generator = torch.Generator().manual_seed(seed)
+    token_ids = torch.randint(0, 256, (len(LENGTHS), max(LENGTHS)), generator=generator)
+    places, lengths = torch.arange(max(LENGTHS)), torch.tensor(LENGTHS)
+    return Batch(token_ids, (places >= 2) & (places < lengths[:, None]), lengths)
+
+
+def plain(model: torch.nn.Module, batch: Batch, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probs and entropies by the full logits of one row at a time."""
+    scores, entropies = torch.zeros(batch.token_ids_BT.shape), torch.zeros(batch.token_ids_BT.shape)
+    for i, length in enumerate(batch.lengths_B.tolist()):
+        tokens = batch.token_ids_BT[i, :length]
+        table = torch.log_softmax(model(tokens[None]).logits[0, :-1] / temperature, -1)
+        scores[i, 1:length] = table.gather(1, tokens[1:, None])[:, 0]
+        entropies[i, 1:length] = -(table.exp() * table).sum(1)
+    return scores * batch.loss_mask_BT, entropies * batch.loss_mask_BT
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_scores_and_gradients_are_the_plain_models(tiny: Path, packed: bool) -> None:
+    model, batch = load_causal_lm(tiny, torch.float32), rows()
+    weights = torch.linspace(-1, 1, batch.token_ids_BT.numel()).view_as(batch.token_ids_BT)
+    found = Scorer(model, packed)(batch, 0.7, True)
+    (found[0] * weights + found[1] * weights.flip(0)).sum().backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    wanted = plain(model, batch, 0.7)
+    (wanted[0] * weights + wanted[1] * weights.flip(0)).sum().backward()
+    torch.testing.assert_close(found, wanted, atol=2e-6, rtol=2e-6)
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5 * float(parameter.grad.abs().max()), rtol=0)
+
+
+def test_packed_rows_do_not_see_each_other(tiny: Path) -> None:
+    """A change of one row, however great, must not move another row's log-probs by a single bit; a change of its own must."""
+    model, batch, other = load_causal_lm(tiny, torch.float32), rows(0), rows(1)
+    before, _ = Scorer(model, packed=True)(batch, 1.0, False)
+    changed = Batch(batch.token_ids_BT.clone(), batch.loss_mask_BT, batch.lengths_B)
+    changed.token_ids_BT[1] = other.token_ids_BT[1]
+    after, _ = Scorer(model, packed=True)(changed, 1.0, False)
+    assert torch.equal(before[[0, 2, 3]], after[[0, 2, 3]])
+    assert not torch.isclose(before[1], after[1])[batch.loss_mask_BT[1]].any()
+
+
+def test_micro_batches_come_back_in_the_order_they_name(tiny: Path) -> None:
+    model, batch = load_causal_lm(tiny, torch.float32), rows()
+    found = log_probs(Scorer(model, packed=False), batch, [[2, 0], [], [3]], 1.0, CPU)
+    wanted, _ = plain(model, batch, 1.0)
+    torch.testing.assert_close(found, wanted[[2, 0, 3]].detach(), atol=2e-6, rtol=2e-6)
