@@ -8,6 +8,8 @@ import os
 import ray
 
 from rlsys.config.models import ClusterConfig
+from rlsys.errors import ConfigError
+from rlsys.running_cluster import address_to_join
 
 LOCAL_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -17,15 +19,22 @@ LOCAL_ENVIRONMENT = {
 
 
 def connect(config: ClusterConfig) -> None:
-    """Join `config.address`, else the cluster that RAY_ADDRESS names or that runs on this machine, else start a local one, which ends with
-    this process. Does nothing when this process is connected already."""
+    """Join the cluster that `address_to_join` finds, else start a local one, which ends with this process. Does nothing when this process is
+    connected already. Raises ConfigError when the cluster to join does not answer."""
     if ray.is_initialized():
         return
     os.environ.update({name: value for name, value in LOCAL_ENVIRONMENT.items() if name not in os.environ})
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        ray.init(address=config.address or os.environ.get("RAY_ADDRESS") or "auto", **quiet)
-    except ConnectionError:
-        if config.address or os.environ.get("RAY_ADDRESS"):
-            raise
+    address = address_to_join(config)
+    if address is None:
         ray.init(address="local", num_cpus=config.cpus, num_gpus=config.gpus, include_dashboard=False, **quiet)
+        return
+    # Without an explicit address Ray finds the cluster that `address_to_join` saw by itself, and, other than with one, its token too.
+    explicit = config.address or os.environ.get("RAY_ADDRESS")
+    try:
+        ray.init(address=explicit, **quiet)
+    except ConnectionError as error:
+        reason = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()][-1]
+        raise ConfigError(
+            f"cluster.address: can't join the Ray cluster at {address}: {reason}; cluster.address=local starts one"
+        ) from error

@@ -10,9 +10,12 @@ from rlsys.algorithm import build_algorithm
 from rlsys.config.messages import Problem
 from rlsys.config.models import DatasetConfig, Experiment
 from rlsys.data.sources import PLAYGROUND, looks_local
+from rlsys.errors import ConfigError
 from rlsys.playground.shapes import SIZES
 from rlsys.playground.tasks import SPLITS, TASKS
 from rlsys.registry import did_you_mean
+from rlsys.rewards import composite
+from rlsys.running_cluster import address_to_join
 from rlsys.seating import demands, plan
 
 STAGE = "stage:"
@@ -35,18 +38,11 @@ def combinations(experiment: Experiment) -> Iterator[Problem]:
 def machine(experiment: Experiment) -> Iterator[Problem]:
     """What is wrong on this machine: files, and, where a local cluster will be started, its CPUs and GPUs."""
     yield from _files(experiment)
-    if not joins_cluster(experiment):
+    if address_to_join(experiment.cluster) is None:
         gpus = local_gpus(experiment)
         yield from _resources(experiment, gpus)
         if gpus == 0:
             yield from _without_gpu(experiment)
-
-
-def joins_cluster(experiment: Experiment) -> bool:
-    """Whether a running Ray cluster will be joined, so that this machine's own CPUs and GPUs say nothing. Looked up as Ray itself does."""
-    address = experiment.cluster.address or os.environ.get("RAY_ADDRESS")
-    folder = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray"
-    return address != "local" and (address is not None or (folder / "ray_current_cluster").exists())
 
 
 def local_cpus(experiment: Experiment) -> int:
@@ -80,12 +76,17 @@ def _algorithm(experiment: Experiment) -> Iterator[Problem]:
 def _rewards(experiment: Experiment) -> Iterator[Problem]:
     if "reward" in needs(experiment) and not experiment.rewards:
         yield Problem(("rewards",), f"{_name(experiment)} needs at least one, as in rewards: [{{name: exact_match}}]")
+    for index, spec in enumerate(experiment.rewards):
+        try:
+            composite.check(spec)
+        except ConfigError as error:
+            yield Problem(("rewards", index, "args"), str(error))
     if experiment.rewards and all(spec.weight == 0 for spec in experiment.rewards):
         yield Problem(("rewards",), "every weight is 0, so every sample scores 0; give one a weight")
 
 
 def _evaluation(experiment: Experiment) -> Iterator[Problem]:
-    evaluation, names = experiment.evaluation, [spec.name for spec in experiment.rewards]
+    evaluation, names = experiment.evaluation, composite.part_names(experiment.rewards)
     if evaluation.reward is not None and evaluation.reward not in names:
         yield Problem(
             ("evaluation", "reward"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -50,9 +51,8 @@ class WeightedSum:
             raise ConfigError("rewards: none is given, and there is something to score")
         self._timeout = timeout
         self._parts: list[Part] = []
-        for spec in specs:
-            taken = [part.name for part in self._parts]
-            self._parts.append(build(spec, next(name for name in _numbered(spec.name) if name not in taken)))
+        for spec, name in zip(specs, part_names(specs), strict=True):
+            self._parts.append(build(spec, name))
 
     def score(self, samples: Sequence[Sample]) -> list[RewardResult]:
         """In order. What is not done in time is an abstention; its thread is left behind."""
@@ -99,6 +99,15 @@ class WeightedSum:
         return Score(total, parts)
 
 
+def part_names(specs: Sequence[RewardSpec]) -> list[str]:
+    """Keys of `Score.parts`, one per reward: its name, and `name.2`, `name.3`, ... where it is listed again."""
+    names: list[str] = []
+    for spec in specs:
+        numbered = (f"{spec.name}.{number}" if number > 1 else spec.name for number in itertools.count(1))
+        names.append(next(name for name in numbered if name not in names))
+    return names
+
+
 def as_result(value: Any) -> RewardResult:
     """What a reward returned, as a score or an abstention."""
     if isinstance(value, Abstention):
@@ -111,21 +120,37 @@ def as_result(value: Any) -> RewardResult:
     return Abstention(f"returned {strange[0]}") if strange else value
 
 
-def build(spec: RewardSpec, name: str) -> Part:
-    """The reward that `spec` names: a file of rlsys/rewards, or your own module, class or function. Raises ConfigError."""
-    target = resolve("rlsys.rewards", spec.name, "Reward")
-    config = resolve("rlsys.rewards", spec.name, "Config")
-    if inspect.isclass(config) and issubclass(config, Model):
-        made: Any = target(_validated(config, spec))
+def check(spec: RewardSpec) -> None:
+    """Raises ConfigError unless the reward exists and takes its args; makes nothing."""
+    target, config = _named(spec)
+    if config is not None:
+        _validated(config, spec)
     elif inspect.isclass(target):
         _check_arguments(spec, target)
-        made = target(**spec.args)
     else:
         _check_arguments(spec, target, None, None)
+
+
+def build(spec: RewardSpec, name: str) -> Part:
+    """The reward that `spec` names: a file of rlsys/rewards, or your own module, class or function. Raises ConfigError."""
+    check(spec)
+    target, config = _named(spec)
+    if config is not None:
+        made: Any = target(_validated(config, spec))
+    elif inspect.isclass(target):
+        made = target(**spec.args)
+    else:
         return Part(name, spec.weight, partial(target, **spec.args) if spec.args else target, lambda: None)
     if not hasattr(made, "score"):
         raise ConfigError(f"reward {spec.name!r}: {type(made).__name__} has no method score(prompt, trajectory)")
     return Part(name, spec.weight, made.score, made.close if hasattr(made, "close") else lambda: None)
+
+
+def _named(spec: RewardSpec) -> tuple[Any, type[Model] | None]:
+    """What the name stands for, and its `Config` where there is one: a class or function of the user's own has none."""
+    target = resolve("rlsys.rewards", spec.name, "Reward")
+    config = resolve("rlsys.rewards", spec.name, "Config")
+    return target, config if inspect.isclass(config) and issubclass(config, Model) else None
 
 
 def _validated(config: type[Model], spec: RewardSpec) -> Model:
@@ -149,12 +174,3 @@ def _check_arguments(spec: RewardSpec, target: Any, *positional: Any) -> None:
         except TypeError as error:
             wanted = "(prompt, trajectory)" if positional else "()"
             raise ConfigError(f"reward {spec.name!r} does not take {wanted} with args {spec.args}: {error}") from error
-
-
-def _numbered(name: str) -> Iterable[str]:
-    """name, name.2, name.3, ..."""
-    yield name
-    number = 2
-    while True:
-        yield f"{name}.{number}"
-        number += 1

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,10 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     (tmp_path / "tiny.yaml").write_text(CONFIG)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "rewards.py").write_text("def short(prompt, trajectory, limit): return 1.0\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "modules", {name: module for name, module in sys.modules.items() if name.partition(".")[0] != "own"})
     return tmp_path / "tiny.yaml"
 
 
@@ -44,6 +49,11 @@ def test_a_sound_config_passes():
         (["rewards=[]"], "rewards: grpo needs at least one, as in rewards: [{name: exact_match}]"),
         (["rewards.0.weight=0"], "rewards: every weight is 0, so every sample scores 0; give one a weight"),
         (["evaluation.reward=exact_mtch"], "evaluation.reward: 'exact_mtch' is not among rewards (exact_match); did you mean exact_match?"),
+        (["rewards=[{name: own.rewards.short}]"], "rewards.0.args: reward 'own.rewards.short' does not take (prompt, trajectory) with args {}: "),
+        (
+            ["rewards=[{name: own.rewards.short, args: {limt: 3}}]"],
+            "rewards.0.args: reward 'own.rewards.short' does not take (prompt, trajectory) with args {'limt': 3}: ",
+        ),
         (["loop.eval_every=5"], "loop.eval_every: there is nothing to evaluate on; give data.eval, or set it to 0"),
         (
             ["data.eval={path: 'playground:add'}", "evaluation={samples: 0, greedy: false}"],
@@ -112,7 +122,7 @@ def test_hub_ids_are_not_looked_up():
         (["policy.ranks=9", "cluster.colocate=true"], "policy.ranks: the run needs 9 CPUs (policy 9, rollout 1, reward 1) and there are 8: lower"),
         (["rollout.threads=8"], "rollout.threads: the run needs 10 CPUs (policy 1, rollout 8, reward 1) and there are 8: lower rollout.threads, "),
         (["cluster.gpus=2", "rollout.engines=2"], "rollout.engines: the run needs 3 GPUs (policy 1, rollout 2) and there are 2: lower rollout."),
-        (["cluster.gpus=2", "rollout.tensor_parallel=4"], "rollout.tensor_parallel: the run needs 5 GPUs (policy 1, rollout 4) and there are 2: lower rollout.t"),
+        (["cluster.gpus=2", "rollout.tensor_parallel=4"], "rollout.tensor_parallel: the run needs 5 GPUs (policy 1, rollout 4) and there are 2"),
         (["rollout.tensor_parallel=2"], "rollout.tensor_parallel: needs GPUs, and there is none here; leave it out"),
         (["weight_sync.transport=nccl"], "weight_sync.transport: needs GPUs, and there is none here; leave it out"),
         (["policy.offload_optimizer=true"], "policy.offload_optimizer: needs GPUs, and there is none here; leave it out"),
@@ -122,11 +132,15 @@ def test_more_than_this_machine_has(overrides: list[str], expected: str):
     assert expected in message(*overrides)
 
 
-def test_a_cluster_that_will_be_joined_has_its_own_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_cluster_that_will_be_joined_has_its_own_cpus(monkeypatch: pytest.MonkeyPatch):
     load("tiny.yaml", ["policy.ranks=64", "cluster.address=10.0.0.1:6379"])
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     load("tiny.yaml", ["policy.ranks=64"])
     assert "64" in message("policy.ranks=64", "cluster.address=local")
+
+
+def test_a_reward_listed_twice_has_two_names():
+    load("tiny.yaml", ["rewards=[{name: exact_match}, {name: exact_match, args: {strip: false}}]", "evaluation.reward=exact_match.2"])
 
 
 def test_another_machines_config_can_be_read():
