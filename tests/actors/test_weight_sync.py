@@ -2,180 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 import torch
-from ray import cloudpickle
-from torch import Tensor
+from engine_setup import GREEDY, PROMPTS, SAMPLED, TIMEOUT, VICTIM, Setup
 from transformers import AutoModelForCausalLM
 
-from actors.engines.spec import EngineSpec
 from actors.group import PolicyGroup
 from actors.policy import PolicyActor
-from actors.rollout import RolloutActor, RolloutHandle, environment
 from actors.wait import fetch
-from actors.weight_sync.records import Update
-from actors.weight_sync.sender import Samplers, Sender, SendPlan, Sent
 from actors.weight_sync.sync import WeightSyncHandle
-from rlsys.batch import Batch, Group, Prompt, Score, ScoredBatch, ScoredGroup
-from rlsys.config.models import LoraConfig, ModelConfig, PolicyConfig, RolloutConfig, SyncConfig
-from rlsys.errors import ActorError, WeightSyncError
+from rlsys.batch import Batch, Group, Score, ScoredBatch, ScoredGroup
+from rlsys.config.models import LoraConfig, ModelConfig, PolicyConfig, SyncConfig
+from rlsys.errors import WeightSyncError
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
-from rlsys.playground.models import build
-from rlsys.roles import Sampling
 
 pytestmark = pytest.mark.engine
-
-cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers can't import this file
-
-VICTIM = "model.layers.1.mlp.up_proj.weight"
-PROMPTS = [Prompt(f"p{i}", "", tuple((17 * i + 3 * j) % 250 for j in range(12))) for i in range(6)]
-GREEDY = Sampling(0.0, 1.0, 0, 16, 1)
-SAMPLED = Sampling(1.0, 1.0, 0, 16, 4)
-TIMEOUT = 60.0
-
-
-class Tampering(Samplers):
-    """Damages what is on its way to the engines: once, in the sync after `fault` was set."""
-
-    fault: str | None = None
-    buffer: Tensor
-    before: Tensor
-    """The segment as the last sync left it."""
-
-    def update_weights(self, update: Update) -> None:
-        index = next((i for i, record in enumerate(update.records) if record.spec.name == VICTIM), None)
-        if self.fault and index is not None:
-            fault, self.fault = self.fault, None
-            update = self.damaged(fault, update, index)
-        if update.last:
-            self.before = self.buffer.clone()
-        super().update_weights(update)
-
-    def damaged(self, fault: str, update: Update, index: int) -> Update:
-        record = update.records[index]
-        place = slice(record.offset, record.offset + record.nbytes)
-        match fault:
-            case "dropped":
-                return replace(update, records=update.records[:index] + update.records[index + 1 :])
-            case "renamed":
-                record = replace(record, spec=replace(record.spec, name=VICTIM + "s"))
-                return replace(update, records=(*update.records[:index], record, *update.records[index + 1 :]))
-            case "truncated":
-                return replace(update, nbytes=record.offset - update.offset + record.nbytes // 2)
-            case "bit-flipped":
-                self.buffer[record.offset + record.nbytes // 2] ^= 1
-            case "stale":
-                self.buffer[place] = self.before[place]
-        return update
-
-
-class PlainTrainer:
-    """A Hugging Face model as the source of weights."""
-
-    def __init__(self, model: Path) -> None:
-        self.model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-        self.start = {name: weight.clone() for name, weight in self.model.state_dict().items()}
-
-    def weight_metadata(self) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
-        return [(name, weight.dtype, tuple(weight.shape)) for name, weight in self.model.named_parameters()]
-
-    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        yield from self.model.named_parameters()
-
-    def open_sender(self, engines: Sequence[Any], plan: SendPlan) -> None:
-        samplers = Tampering(engines, plan.timeout)
-        self.sender = Sender(self, samplers, plan, 0, "127.0.0.1", torch.device("cpu"))
-        samplers.buffer = self.sender.channel.buffer
-
-    def send_weights(self, version: int) -> Sent:
-        return self.sender.send(version)
-
-    def set_fault(self, fault: str) -> None:
-        self.sender.samplers.fault = fault  # type: ignore[attr-defined]
-
-    def change_weights(self, seed: int | None) -> None:
-        """Random weights near the first ones; None: the first ones."""
-        self.model.load_state_dict(self.start)
-        if seed is not None:
-            generator = torch.Generator().manual_seed(seed)
-            with torch.no_grad():
-                for weight in self.model.parameters():
-                    weight += 0.05 * torch.randn(weight.shape, generator=generator)
-
-    def log_probs(self, token_ids_BT: Tensor) -> Tensor:
-        with torch.no_grad():
-            scores = self.model(token_ids_BT).logits.log_softmax(-1)
-        picked = scores[:, :-1].gather(-1, token_ids_BT[:, 1:, None]).squeeze(-1)
-        return torch.nn.functional.pad(picked, (1, 0))
-
-
-@dataclass
-class Trainer:
-    actors: list[Any]
-
-    def log_probs(self, batch: Batch, temperature: float) -> Tensor:
-        assert temperature == 1.0
-        return fetch(self.actors[0].log_probs.remote(batch.token_ids_BT), "log-probs", TIMEOUT)
-
-    def change(self, seed: int | None) -> None:
-        fetch(self.actors[0].change_weights.remote(seed), "new weights", TIMEOUT)
-
-
-@dataclass
-class Setup:
-    trainer: Trainer
-    rollout: RolloutHandle
-    sync: WeightSyncHandle
-    version: int = -1
-
-    def send(self) -> float:
-        self.version += 1
-        return self.sync.sync(self.version).probe_gap
-
-    def sample(self, sampling: Sampling, engines: int = 2, tag: str = "test") -> dict[str, Group]:
-        handle = RolloutHandle(self.rollout.actors[:engines], SPEC, self.rollout.vocab_size, TIMEOUT)
-        return {group.prompt.prompt_id: group for group in handle.generate(PROMPTS, sampling, tag)}
-
-
-CONFIG = RolloutConfig(max_num_seqs=64)
-SPEC = EngineSpec(model="", dtype="float32", max_model_len=80, seed=3, config=CONFIG)
-
-
-def start_engines(model: Path, count: int) -> RolloutHandle:
-    spec = replace(SPEC, model=str(model))
-    remote: Any = ray.remote(RolloutActor).options(num_cpus=1, runtime_env={"env_vars": environment(CONFIG, on_gpu=False)})
-    actors = [remote.remote(spec) for _ in range(count)]
-    sizes = fetch([actor.start.remote() for actor in actors], "engines", TIMEOUT)
-    return RolloutHandle(actors, spec, sizes[0], TIMEOUT)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build("0.5m", tmp_path_factory.mktemp("model") / "m")
-
-
-@pytest.fixture(scope="module")
-def setup(ray_session: None, model: Path) -> Iterator[Setup]:
-    rollout = start_engines(model, 2)
-    remote_trainer: Any = ray.remote(PlainTrainer).options(num_cpus=1)
-    trainer = Trainer([remote_trainer.remote(model)])
-    plan = SendPlan("shared_memory", bucket_bytes=300_000, workers=1, timeout=TIMEOUT)
-    yield Setup(trainer, rollout, WeightSyncHandle(trainer, rollout, SyncConfig(), plan, "float32", seed=3))
-    for actor in [*rollout.actors, *trainer.actors]:
-        ray.kill(actor)
-
-
-def test_nothing_is_sampled_before_the_first_sync(setup: Setup) -> None:
-    assert setup.version == -1, "this must be the module's first test"
-    with pytest.raises(WeightSyncError, match="sync them before sampling"):
-        setup.sample(GREEDY)
 
 
 def test_greedy_answers_change_with_the_weights_and_come_back_with_them(setup: Setup) -> None:
@@ -265,10 +111,10 @@ def test_gloo_brings_the_same_weights(setup: Setup) -> None:
     ids=["zero0", "zero1-2ranks", "zero2", "zero3-2ranks", "zero3-lora"],
 )
 def test_sampler_and_trainer_agree_after_every_sync(
-    setup: Setup, model: Path, stage: int, ranks: int, lora: LoraConfig | None, syncs: int
+    setup: Setup, model_path: Path, stage: int, ranks: int, lora: LoraConfig | None, syncs: int
 ) -> None:
     """The real trainer: an optimizer step, a sync, and the log-probs of what is then sampled."""
-    policy = start_policy(model, PolicyConfig(ranks=ranks, zero_stage=stage, learning_rate=2e-3), lora, syncs)
+    policy = start_policy(model_path, PolicyConfig(ranks=ranks, zero_stage=stage, learning_rate=2e-3), lora, syncs)
     sync = WeightSyncHandle(policy, setup.rollout, SyncConfig(), setup.sync.plan, "float32", seed=3)
     before: list[list[float]] = []
     report = None
@@ -285,7 +131,7 @@ def test_sampler_and_trainer_agree_after_every_sync(
         policy.optimizer_step()
     assert report is not None
     assert report.tensors == 35
-    assert report.bytes == 4 * sum(weight.numel() for weight in AutoModelForCausalLM.from_pretrained(model).parameters())
+    assert report.bytes == 4 * sum(weight.numel() for weight in AutoModelForCausalLM.from_pretrained(model_path).parameters())
     for actor in policy.actors:
         ray.kill(actor)
 
@@ -302,16 +148,3 @@ def sampled(groups: dict[str, Group]) -> ScoredBatch:
     return ScoredBatch.from_groups(
         [ScoredGroup(g.prompt, g.trajectories, tuple(Score(0.0) for _ in g.trajectories)) for g in groups.values()], pad_id=0
     )
-
-
-def test_a_dead_engine_is_named_at_once(setup: Setup) -> None:
-    """Last: it takes an engine from the module's setup."""
-    setup.send()
-    endless = Sampling(1.0, 1.0, 0, 64, 64)
-    groups = setup.rollout.generate(PROMPTS * 20, endless, "test")
-    next(groups)
-    ray.kill(setup.rollout.actors[1])
-    with pytest.raises(ActorError, match=r"RolloutActor died.*sampling engine 1"):
-        list(groups)
-    with pytest.raises(ActorError, match="RolloutActor died"):
-        setup.send()
