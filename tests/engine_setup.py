@@ -72,8 +72,10 @@ class Tampering(Samplers):
 class PlainTrainer:
     """A Hugging Face model as the source of weights."""
 
-    def __init__(self, model: Path) -> None:
-        self.model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    def __init__(self, model: Path, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        whole: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+        self.model = whole.to(self.device)
         self.start = {name: weight.clone() for name, weight in self.model.state_dict().items()}
 
     def weight_metadata(self) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
@@ -84,7 +86,7 @@ class PlainTrainer:
 
     def open_sender(self, engines: Sequence[Any], plan: SendPlan) -> None:
         samplers = Tampering(engines, plan.timeout)
-        self.sender = Sender(self, samplers, plan, 0, "127.0.0.1", torch.device("cpu"))
+        self.sender = Sender(self, samplers, plan, 0, "127.0.0.1", self.device)
         samplers.buffer = self.sender.channel.buffer
 
     def send_weights(self, version: int) -> Sent:
@@ -100,11 +102,11 @@ class PlainTrainer:
             generator = torch.Generator().manual_seed(seed)
             with torch.no_grad():
                 for weight in self.model.parameters():
-                    weight += 0.05 * torch.randn(weight.shape, generator=generator)
+                    weight += 0.05 * torch.randn(weight.shape, generator=generator).to(self.device)
 
     def log_probs(self, token_ids_BT: Tensor) -> Tensor:
         with torch.no_grad():
-            scores = self.model(token_ids_BT).logits.log_softmax(-1)
+            scores = self.model(token_ids_BT.to(self.device)).logits.log_softmax(-1).cpu()
         picked = scores[:, :-1].gather(-1, token_ids_BT[:, 1:, None]).squeeze(-1)
         return torch.nn.functional.pad(picked, (1, 0))
 
@@ -139,23 +141,26 @@ class Setup:
         return {group.prompt.prompt_id: group for group in handle.generate(PROMPTS, sampling, tag)}
 
 
-CONFIG = RolloutConfig(max_num_seqs=64)
+CONFIG = RolloutConfig(max_num_seqs=64, gpu_memory_fraction=0.3)
 SPEC = EngineSpec(model="", dtype="float32", max_model_len=80, seed=3, config=CONFIG)
 
 
-def start_engines(model: Path, count: int) -> RolloutHandle:
-    spec = replace(SPEC, model=str(model))
-    remote: Any = ray.remote(RolloutActor).options(num_cpus=1, runtime_env={"env_vars": environment(CONFIG, on_gpu=False)})
+def start_engines(model: Path, count: int, gpus: float = 0.0) -> RolloutHandle:
+    """With less than a whole GPU each, engines sleep between calls."""
+    spec = replace(SPEC, model=str(model), on_gpu=gpus > 0, sleeps=0 < gpus < 1)
+    remote: Any = ray.remote(RolloutActor).options(
+        num_cpus=1, num_gpus=gpus, runtime_env={"env_vars": environment(CONFIG, on_gpu=gpus > 0)}
+    )
     actors = [remote.remote(spec) for _ in range(count)]
     sizes = fetch([actor.start.remote() for actor in actors], "engines", TIMEOUT)
     return RolloutHandle(actors, spec, sizes[0], TIMEOUT)
 
 
-def open_sync(trainer: Trainer, rollout: RolloutHandle) -> WeightSyncHandle:
-    plan = SendPlan("shared_memory", bucket_bytes=300_000, workers=1, timeout=TIMEOUT)
+def open_sync(trainer: Trainer, rollout: RolloutHandle, transport: str = "shared_memory") -> WeightSyncHandle:
+    plan = SendPlan(transport, bucket_bytes=300_000, workers=1, timeout=TIMEOUT)
     return WeightSyncHandle(trainer, rollout, SyncConfig(), plan, "float32", seed=3)
 
 
-def start_trainer(model: Path) -> Trainer:
-    remote: Any = ray.remote(PlainTrainer).options(num_cpus=1)
-    return Trainer([remote.remote(model)])
+def start_trainer(model: Path, gpus: float = 0.0) -> Trainer:
+    remote: Any = ray.remote(PlainTrainer).options(num_cpus=1, num_gpus=gpus)
+    return Trainer([remote.remote(model, "cuda:0" if gpus else "cpu")])

@@ -135,8 +135,7 @@ class VllmEngine:
 
         Raises WeightSyncError with both numbers when a gap is above `tolerance` (nats) or is not a number.
         """
-        assert self._whole, "there is no whole weight update to prove"
-        assert not self._updating, "a weight update must be finished before it can be proven"
+        assert self._whole and not self._updating, "only a finished weight update can be proven"
         worst = 0.0
         for rank, row in enumerate(trainer):
             for position, (theirs, own) in enumerate(zip(row, sampler, strict=True)):
@@ -149,18 +148,19 @@ class VllmEngine:
                 worst = max(worst, gap)
         self.engine.set_weight_version(str(version))
         self.version = version
+        self._sleep()
         return worst
 
     @contextmanager
     def _awake(self) -> Iterator[None]:
+        """Within a weight update the engine stays awake from the first call to `prove`: it has no version until then."""
         if self.spec.sleeps and self.engine.is_sleeping():
             self.engine.wake_up()
-            try:
-                yield
-            finally:
-                self._sleep()
-        else:
+        try:
             yield
+        finally:
+            if self.version is not None:
+                self._sleep()
 
     def _sleep(self) -> None:
         """Weights move to host memory, keys and values are dropped."""
