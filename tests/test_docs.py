@@ -62,3 +62,14 @@ def test_the_shown_algorithm_learns_on_fakes(user_folder: Path, monkeypatch: pyt
         step = Step(number, number, 0)
         algorithm.learn(roles, algorithm.collect(roles, stream, step), step)
     assert torch.softmax(roles.policy.logits, 0)[3] > 0.9
+
+
+@pytest.mark.parametrize("page", ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))])
+def test_pages_name_only_what_exists(page: str):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file} has no {name}"
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert link.startswith("http") or ((ROOT / page).parent / link).exists(), f"{page} links to {link}, which is not there"
+    for command in re.findall(r"make ([a-z][\w-]*)", text):
+        assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), f"no `make {command}`"
