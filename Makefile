@@ -19,7 +19,7 @@ test: setup  ## Run all tests; under 15 minutes on 2 cores (ARGS="tests/objectiv
 check: setup  ## Lint, formatting, types and import contracts
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet || { echo "some files are not formatted: make format" >&2; exit 1; }
-	@$(BIN)/basedpyright
+	@$(BIN)/basedpyright --warnings
 	@$(BIN)/lint-imports --no-logo
 
 format: setup  ## Format the code and sort its imports

@@ -82,5 +82,7 @@ if [ -n "$wanted" ]; then
     [ -z "$wanted" ] || fail "still not whole after installing: $(tr '\n' ' ' <<<"$wanted")"
 fi
 pip_install --no-build-isolation --editable . || fail "this project can't be installed into $VENV; see above"
+"$VENV/bin/python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
+    fail "vLLM needs the system library libnuma.so.1 (Debian and Ubuntu: apt install libnuma1; Fedora: dnf install numactl-libs)"
 fingerprint >"$STAMP"
 say "ready in $((SECONDS - started)) s: $VENV ($("$VENV/bin/python" -V), $TORCH)"
