@@ -135,7 +135,7 @@ class VllmEngine:
 
         Raises WeightSyncError with both numbers when a gap is above `tolerance` (nats) or is not a number.
         """
-        assert self._whole and not self._updating, "only a finished weight update can be proven"
+        assert (self._whole, self._updating) == (True, False), "only a finished weight update can be proven"
         worst = 0.0
         for rank, row in enumerate(trainer):
             for position, (theirs, own) in enumerate(zip(row, sampler, strict=True)):
