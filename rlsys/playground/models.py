@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from huggingface_hub import save_torch_state_dict
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
@@ -52,7 +53,11 @@ def build(size: str, folder: Path, seed: int = 0) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        random_model(SIZES[size], seed).save_pretrained(draft)
+        model = random_model(SIZES[size], seed)
+        model.config.architectures = [type(model).__name__]
+        model.config.save_pretrained(draft)
+        # The model's own `save_pretrained` would import DeepSpeed here, where nothing trains, and draw a progress bar.
+        save_torch_state_dict(dict(model.named_parameters()), draft, metadata={"format": "pt"})
         byte_tokenizer().save_pretrained(draft)
         (draft / RECIPE).write_text(json.dumps(recipe))
         draft.chmod(0o755)  # mkdtemp's are private

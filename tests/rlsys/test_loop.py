@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from fakes import SoftmaxPolicy, make_roles, prompt
-from rlsys.progress import Progress
 
 from rlsys.algorithm import Experience
 from rlsys.algorithms.grpo import Algorithm, Config
@@ -20,6 +19,7 @@ from rlsys.evaluation import Evaluator, Judgement
 from rlsys.ledger import Ledger
 from rlsys.loop import ExperienceQueue, Loop
 from rlsys.metrics import MetricsLog
+from rlsys.progress import Progress
 from rlsys.roles import Roles
 from rlsys.run_dir import RunDir
 
