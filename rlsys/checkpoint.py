@@ -112,12 +112,6 @@ class Checkpoints:
         """Steps that have a checkpoint, oldest first."""
         return sorted(int(number) for path in self.folder.glob("step-*") if (number := path.name.removeprefix("step-")).isdecimal())
 
-    def truncate_after(self, step: int) -> None:
-        """Delete checkpoints of later steps: a run that goes on from `step` writes them anew."""
-        for later in self.steps():
-            if later > step:
-                self._delete(later)
-
     def _prune(self) -> None:
         steps = self.steps()
         scores = {step: score for step in steps if (score := _manifest(self.folder / f"step-{step}")["score"]) is not None}
