@@ -18,7 +18,8 @@ Attention = Literal["sdpa", "flash_attention_2"]
 
 PLAYGROUND = "playground:"
 PROBE_TOLERANCE = 1e-4
-"""Largest relative gap between a model's own logits and its head on its last hidden state: the same operations, so there is none but by a factor or a cap."""
+"""Largest relative gap between a model's own logits and its head on its last hidden state. These are the same operations, so only a factor or
+a cap between them makes one."""
 
 
 def local_path(model_path: str, cache: Path) -> Path:

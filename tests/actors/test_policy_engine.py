@@ -1,0 +1,349 @@
+"""The training engine against plain PyTorch: the same gradients however the work is split, exact continuation, exports that load."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+from ray import cloudpickle
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from actors.wait import fetch
+from rlsys.batch import Batch
+from rlsys.config.models import LoraConfig, ModelConfig, PolicyConfig
+from rlsys.errors import CheckpointError, ConfigError, RlsysError
+from rlsys.micro_batches import plan
+from rlsys.objectives.likelihood_loss import CrossEntropyLoss
+from rlsys.objectives.outputs import Outputs
+from rlsys.objectives.stats import Stats
+from rlsys.playground.models import build
+
+pytestmark = pytest.mark.engine
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers can't import this file
+
+TIMEOUT = 60.0
+STEPS = 20
+"""Of the learning-rate schedules."""
+
+
+def rows(seed: int, count: int = 11) -> Batch:
+    """Random rows of 5 to 40 tokens, trained on from the fourth on."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(5, 41, (count,), generator=generator)
+    places = torch.arange(int(lengths.max()))
+    token_ids = torch.randint(0, 256, (count, len(places)), generator=generator)
+    return Batch(token_ids, (places >= 3) & (places < lengths[:, None]), lengths)
+
+
+class Poison(CrossEntropyLoss):
+    def __call__(self, outputs: Outputs, batch: Any) -> tuple[Tensor, Stats]:
+        loss, stats = super().__call__(outputs, batch)
+        return loss * float("nan"), stats
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Of one engine."""
+
+    zero: int = 2
+    packing: str = "padded"
+    budget: int = 120
+    dtype: str = "float32"
+    checkpointing: bool = False
+    lora: LoraConfig | None = None
+    schedule: str = "constant"
+    warmup: int = 0
+    learning_rate: float = 1e-3
+    max_grad_norm: float = 1.0
+
+    def model_config(self) -> ModelConfig:
+        return ModelConfig.model_validate(
+            {"path": "unused", "dtype": self.dtype, "gradient_checkpointing": self.checkpointing, "lora": self.lora}
+        )
+
+    def config(self, ranks: int) -> PolicyConfig:
+        return PolicyConfig.model_validate(
+            {
+                "ranks": ranks,
+                "zero_stage": self.zero,
+                "packing": self.packing,
+                "tokens_per_micro_batch": self.budget,
+                "learning_rate": self.learning_rate,
+                "schedule": self.schedule,
+                "warmup_steps": self.warmup,
+                "max_grad_norm": self.max_grad_norm,
+                "weight_decay": 0.1,
+            }
+        )
+
+
+class Rank:
+    """A process that builds one engine after the other, which is much faster than a process for each."""
+
+    def __init__(self, rank: int, size: int, model: Path) -> None:
+        self.rank, self.size, self.model = rank, size, model
+
+    def open(self) -> str:
+        from actors.engines.deepspeed_setup import open_store
+
+        self.store = open_store("127.0.0.1", self.size, TIMEOUT)
+        return f"127.0.0.1:{self.store.port}"
+
+    def build(self, setting: Setting, address: str) -> None:
+        from actors.engines.deepspeed_engine import TrainEngine
+        from actors.engines.deepspeed_setup import World
+
+        self.setting = setting
+        world = World(self.rank, self.size, address, TIMEOUT)
+        self.engine = TrainEngine(setting.model_config(), setting.config(self.size), self.model, STEPS, 7, world)
+
+    def accumulate(self, batch: Batch, loss: CrossEntropyLoss, normalizer: float) -> int:
+        own = plan(batch.lengths_B.tolist(), self.size, self.setting.budget, self.engine.packed)[self.rank]
+        self.engine.forward_backward(batch, own, loss, normalizer)
+        return sum(not rows for rows in own)
+
+    def train(self, batch: Batch, parts: int = 1, loss: CrossEntropyLoss | None = None) -> dict[str, float]:
+        """One optimizer step on the mean over all trained tokens, accumulated in `parts` calls."""
+        loss = loss or CrossEntropyLoss()
+        normalizer = loss.normalizer(batch)
+        idle = sum(self.accumulate(batch.rows(rows), loss, normalizer) for rows in torch.arange(len(batch)).tensor_split(parts))
+        stats = self.engine.optimizer_step()
+        return {name: stat.value for name, stat in stats.items()} | {"idle": idle}
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The clipped gradients of the first step: what Adam's first moment is then, over 1 - beta1."""
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        optimizer = self.engine.engine.optimizer
+        if self.setting.zero in (1, 2):
+            # DeepSpeed links the states of all groups after the first group's step, when the second has none yet.
+            optimizer._hp_optimizer_states_linked = False
+            optimizer._lazy_init_hp_params_optimizer_state()
+        found = {}
+        for name, parameter in self.engine.scorer.model.named_parameters():
+            if self.setting.zero == 0:
+                moment = optimizer.state[parameter]["exp_avg"]
+            else:
+                moment = safe_get_full_optimizer_state(parameter, "exp_avg")
+                assert moment is not None
+            found[name] = moment / (1 - 0.9)
+        return found
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        return getattr(self.engine, method)(*arguments)
+
+    def log_probs(self, batch: Batch) -> Tensor:
+        return self.engine.log_probs(batch, [[row] for row in range(len(batch))], 1.0)
+
+    def weights(self) -> dict[str, Tensor]:
+        weights = {name: tensor.clone() for name, tensor in self.engine.named_weights()}
+        assert [(name, t.dtype, tuple(t.shape)) for name, t in weights.items()] == self.engine.weight_metadata()
+        return weights
+
+    def loaded_extensions(self) -> list[str]:
+        """Libraries that torch compiled for DeepSpeed in this process."""
+        return [line for line in Path("/proc/self/maps").read_text().splitlines() if "torch_extensions" in line]
+
+
+@dataclass
+class Crew:
+    actors: list[Any]
+
+    def __post_init__(self) -> None:
+        self.address = fetch(self.actors[0].open.remote(), "a store", TIMEOUT)
+
+    def all(self, method: str, *arguments: Any) -> list[Any]:
+        return fetch([getattr(actor, method).remote(*arguments) for actor in self.actors], method, TIMEOUT)
+
+    def build(self, setting: Setting) -> None:
+        self.all("build", setting, self.address)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("0.5m", tmp_path_factory.mktemp("policy") / "0.5m")
+
+
+def crew(size: int, model: Path) -> Crew:
+    remote: Any = ray.remote(Rank).options(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})
+    return Crew([remote.remote(rank, size, model) for rank in range(size)])
+
+
+@pytest.fixture(scope="module")
+def two(ray_session: None, model: Path) -> Iterator[Crew]:
+    made = crew(2, model)
+    yield made
+    for actor in made.actors:
+        ray.kill(actor)
+
+
+@pytest.fixture(scope="module")
+def one(ray_session: None, model: Path) -> Iterator[Crew]:
+    made = crew(1, model)
+    yield made
+    ray.kill(made.actors[0])
+
+
+@pytest.fixture(scope="module")
+def truth(model: Path) -> dict[str, Any]:
+    """Plain PyTorch: whole logits, one row at a time, AdamW, three steps. `gradients`: of the first step, clipped."""
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    matrices = [p for p in network.parameters() if p.dim() > 1]
+    others = [p for p in network.parameters() if p.dim() == 1]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95))
+    result: dict[str, Any] = {"norms": []}
+    for seed in range(3):
+        batch = rows(seed)
+        total = torch.zeros(())
+        for i, length in enumerate(batch.lengths_B.tolist()):
+            tokens = batch.token_ids_BT[i, :length]
+            scores = network(tokens[None]).logits[0, :-1].log_softmax(-1).gather(1, tokens[1:, None])[:, 0]
+            total = total - scores[batch.loss_mask_BT[i, 1:length]].sum()
+        (total / batch.loss_mask_BT.sum()).backward()
+        result["norms"].append(float(torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)))
+        if seed == 0:
+            result["gradients"] = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+        optimizer.step()
+        optimizer.zero_grad()
+    result["weights"] = dict(network.named_parameters())
+    return result
+
+
+SPLITS = {
+    "zero 0": (2, Setting(zero=0), 1),
+    "zero 1": (2, Setting(zero=1), 1),
+    "zero 2": (2, Setting(zero=2), 1),
+    "zero 3": (2, Setting(zero=3), 1),
+    "one rank": (1, Setting(zero=2), 1),
+    "one rank, one micro-batch": (1, Setting(zero=0, budget=4000), 1),
+    "packed": (2, Setting(zero=2, packing="packed"), 1),
+    "zero 3, packed, small, recomputed": (2, Setting(zero=3, packing="packed", budget=45, checkpointing=True), 1),
+    "zero 0, accumulated in two calls": (2, Setting(zero=0), 2),
+    "zero 1, accumulated in two calls": (2, Setting(zero=1), 2),
+    "zero 2, accumulated in eleven calls": (2, Setting(zero=2), 11),  # one row each: the other rank idles
+    "zero 3, accumulated in eleven calls": (2, Setting(zero=3, checkpointing=True), 11),
+}
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_gradients_do_not_depend_on_the_split(request: pytest.FixtureRequest, truth: dict[str, Any], name: str) -> None:
+    ranks, setting, parts = SPLITS[name]
+    crew: Crew = request.getfixturevalue("one" if ranks == 1 else "two")
+    crew.build(setting)
+    answers = crew.all("train", rows(0), parts)
+    gradients = crew.all("gradients")
+    norms = [answers[0]["grad_norm"], *(crew.all("train", rows(seed), parts)[0]["grad_norm"] for seed in (1, 2))]
+
+    assert norms == pytest.approx(truth["norms"], rel=2e-5)
+    assert truth["norms"][0] > 1.5, "clipping must have had something to do"
+    for own in gradients:
+        for weight, expected in truth["gradients"].items():
+            torch.testing.assert_close(own[weight], expected, rtol=0, atol=1e-5 * float(expected.abs().max()), msg=weight)
+    for own in crew.all("weights"):
+        for weight, expected in truth["weights"].items():
+            # Adam turns the rounding of a gradient near 0 into a fraction of the learning rate, 1e-3.
+            torch.testing.assert_close(own[weight], expected.detach(), rtol=0, atol=1e-4, msg=weight)
+    if parts == 11:
+        assert sum(answer["idle"] for answer in answers) == 11
+
+
+@pytest.mark.parametrize("zero", [0, 1, 2, 3])
+def test_training_goes_on_exactly_where_it_stopped(two: Crew, tmp_path: Path, zero: int) -> None:
+    """Dropout in the adapters, warm-up and a cosine: what a continued run would get wrong if anything were missing."""
+    lora = LoraConfig(rank=4, dropout=0.2) if zero in (2, 3) else None
+    setting = Setting(zero=zero, lora=lora, schedule="cosine", warmup=2, dtype="bfloat16" if zero == 1 else "float32")
+    two.build(setting)
+    straight = [two.all("train", rows(seed))[0] for seed in range(3)]
+    two.all("call", "save_state", tmp_path)
+    straight += [two.all("train", rows(seed))[0] for seed in (3, 4)]
+    wanted = two.all("call", "weight_hash")
+    two.build(setting)
+    torch.manual_seed(0)
+    assert two.all("call", "weight_hash") != wanted
+    two.all("call", "load_state", tmp_path)
+    resumed = [two.all("train", rows(seed))[0] for seed in (3, 4)]
+    assert resumed == straight[3:]
+    assert two.all("call", "weight_hash") == wanted
+    assert wanted[0] == wanted[1]
+    # Warm-up from 0 over two steps, then half a cosine over the other eighteen: 1/2 (1 + cos(pi / 18)) = 0.99240.
+    assert [answer["learning_rate"] for answer in straight[:4]] == pytest.approx([0.0, 5e-4, 1e-3, 0.99240e-3], rel=1e-4)
+
+
+def test_a_state_of_other_ranks_is_refused(one: Crew, tmp_path: Path) -> None:
+    one.build(Setting())
+    one.all("call", "save_state", tmp_path)
+    (tmp_path / "trainer" / "random-1.pt").touch()
+    with pytest.raises(CheckpointError, match="no trainer state of 1 ranks"):
+        one.all("call", "load_state", tmp_path)
+    with pytest.raises(CheckpointError, match="no trainer state of 1 ranks"):
+        one.all("call", "load_state", tmp_path / "missing")
+
+
+@pytest.mark.parametrize("setting", [Setting(zero=3, lora=LoraConfig(rank=4)), Setting(zero=2, dtype="bfloat16"), Setting(zero=3)])
+def test_an_export_loads_anywhere_and_computes_the_same(two: Crew, model: Path, tmp_path: Path, setting: Setting) -> None:
+    two.build(setting)
+    for seed in range(2):
+        two.all("train", rows(seed))
+    two.all("call", "export", tmp_path)
+    batch = rows(9)
+    scores = two.all("log_probs", batch)[0]
+    assert two.all("weights")[0].keys() == dict(AutoModelForCausalLM.from_pretrained(model).named_parameters()).keys()
+
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert str(exported.dtype) == f"torch.{setting.dtype}"
+    table = exported(batch.token_ids_BT).logits[:, :-1].float().log_softmax(-1)
+    expected = torch.zeros_like(scores)
+    expected[:, 1:] = table.gather(-1, batch.token_ids_BT[:, 1:, None])[..., 0]
+    tolerance = 1e-5 if setting.dtype == "float32" else 0.05
+    torch.testing.assert_close(scores, expected.detach() * batch.loss_mask_BT, rtol=0, atol=tolerance)
+    original = AutoTokenizer.from_pretrained(model)
+    assert AutoTokenizer.from_pretrained(tmp_path).encode("Grüße") == original.encode("Grüße")
+
+
+@pytest.mark.parametrize(
+    ("zero", "dtype"), [(0, "float32"), (1, "float32"), (2, "float32"), (3, "float32"), (0, "bfloat16"), (1, "bfloat16")]
+)
+def test_a_gradient_that_is_not_finite_stops_at_its_step_and_spoils_nothing(two: Crew, zero: int, dtype: str) -> None:
+    two.build(Setting(zero=zero, dtype=dtype))
+    two.all("train", rows(0))
+    before = two.all("call", "weight_hash")
+    with pytest.raises(RlsysError, match="optimizer step 2: the gradient is not finite"):
+        two.all("train", rows(1), 1, Poison())
+    assert two.all("call", "weight_hash") == before
+
+
+@pytest.mark.parametrize("zero", [0, 1, 2, 3])
+def test_bfloat16_trains_on_float32_masters(two: Crew, zero: int) -> None:
+    """The norms' weights begin at 1, where bfloat16's next lower number is 1 - 2^-8: an update of 1e-4 is seen only if it is added up elsewhere."""
+    two.build(Setting(zero=zero, dtype="bfloat16", learning_rate=1e-4))
+    batch = rows(0)
+    for _ in range(2):
+        two.all("train", batch)
+    assert bool((two.all("weights")[0]["model.norm.weight"] == 1).all())
+    for _ in range(50):
+        two.all("train", batch)
+    moved = two.all("weights")[0]["model.norm.weight"] != 1
+    assert moved.float().mean() > 0.2
+
+
+def test_nothing_is_compiled_at_start(two: Crew) -> None:
+    two.build(Setting())
+    assert two.all("loaded_extensions") == [[], []]
+
+
+def test_offloading_without_a_gpu_is_refused(one: Crew) -> None:
+    from actors.engines.deepspeed_setup import check
+
+    with pytest.raises(ConfigError, match=r"policy\.offload_optimizer: there is no GPU"):
+        check(PolicyConfig(offload_optimizer=True), has_gpu=False)
+    with pytest.raises(ConfigError, match="zero_stage of at least 3, not 2"):
+        check(PolicyConfig(offload_parameters=True, zero_stage=2), has_gpu=True)
