@@ -16,7 +16,8 @@ export PATH="$SLURM_SUBMIT_DIR/.venv/bin:$PATH"
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN  # a secret of this job: nobody else on the network may send commands to its Ray
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300  # seconds for all nodes to join
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${nodes%%$'\n'*}
 finished=$(mktemp -u "$SLURM_SUBMIT_DIR/.slurm-$SLURM_JOB_ID-XXXXXX")
 trap 'rm -f "$finished"' EXIT
 
