@@ -1,0 +1,42 @@
+"""What breaks a run, and what a user is told."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+
+import psutil
+import pytest
+from running import CONFIGS, Run, Workplace, alive, family, title, wait_until
+
+pytestmark = pytest.mark.engine
+
+SETTINGS = (
+    "rewards=[{name: format, args: {regex: '[a-m]'}}]",
+    "algorithm={name: grpo, prompts_per_step: 4, group_size: 4}",
+    "policy.ranks=1",
+    "loop.steps=100000",
+    "evaluation={prompts: 4, samples: 0}",
+)
+PATIENCE = 15.0
+"""Seconds for the driver to notice a death, say so and end."""
+
+
+def test_a_killed_sampler_ends_the_run_with_one_line_that_names_it(workplace: Workplace):
+    run = Run(workplace.folder / "quickstart-grpo")
+    driver = workplace.start("rlsys", "train", CONFIGS / "quickstart_grpo.yaml", f"output={workplace.folder}", *SETTINGS)
+    try:
+        wait_until(lambda: run.steps_done() >= 2 or driver.poll() is not None, "two steps", 120)
+        processes = family(driver.pid)
+        (sampler,) = [process for process in processes if title(process).startswith("ray::RolloutActor")]
+        sampler.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        _, told = driver.communicate(timeout=PATIENCE)
+    finally:
+        driver.kill()
+    assert driver.returncode == 1
+    assert re.fullmatch(r"actor RolloutActor died: [^\n]+ \(while waiting for [^\n]+ sampling engine 0\)\n", told), told
+    psutil.wait_procs(processes, timeout=max(0.0, killed + PATIENCE - time.monotonic()))
+    assert alive(processes) == []
+    assert not run.folder.summary.exists()

@@ -1,0 +1,129 @@
+"""A run whose driver is killed leaves nothing behind, and when it goes on it is the run that it would have been."""
+
+from __future__ import annotations
+
+import filecmp
+import signal
+import time
+from dataclasses import dataclass
+
+import pytest
+from running import CONFIGS, Run, Workplace, alive, family, title, wait_until
+
+pytestmark = pytest.mark.engine
+
+REWARD = """
+def graded(prompt, trajectory):
+    response = trajectory.token_ids[-trajectory.response_length:]
+    if response[0] % 8 == 0:
+        raise RuntimeError("no reward for this one")
+    return sum(token % 7 for token in response) / (7 * len(response))
+"""
+"""Tells samples of an untrained model apart, so that every step has a gradient; fails for about one sample in eight."""
+LAST, EVERY, KILL_AFTER = 9, 4, 5
+GRACE = 10.0
+"""Seconds that our processes may outlive the driver."""
+SETTINGS = (
+    "rewards=[{name: my_rewards.graded}, {name: math, weight: 0.1}]",
+    "algorithm={name: grpo, prompts_per_step: 4, group_size: 4, mini_batches: 2}",
+    "policy={ranks: 2, zero_stage: 2, learning_rate: 3.0e-3, schedule: cosine, warmup_steps: 3}",
+    f"loop={{steps: {LAST}, checkpoint_every: {EVERY}}}",
+    "evaluation={prompts: 8}",
+    "logging.wandb=offline",
+)
+CONFIG = CONFIGS / "quickstart_grpo.yaml"
+
+
+@dataclass(frozen=True)
+class Killed:
+    run: Run
+    last_step: int
+    """The last that was logged when the driver had died."""
+    titles: list[str]
+    """Of all processes just before the kill."""
+    left: list[str]
+    """Of those that had not ended in time, and of any that came later."""
+    seconds: float
+    """Until all had ended."""
+
+
+@pytest.fixture(scope="module")
+def workplace_with_reward(workplace: Workplace) -> Workplace:
+    (workplace.folder / "my_rewards.py").write_text(REWARD)
+    return workplace
+
+
+@pytest.fixture(scope="module")
+def undisturbed(workplace_with_reward: Workplace) -> Run:
+    return workplace_with_reward.train(CONFIG, "undisturbed", SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def killed(workplace_with_reward: Workplace) -> Killed:
+    """Killed within milliseconds after the line of step 5, which is in the middle of step 6."""
+    place = workplace_with_reward
+    run = Run(place.folder / "killed")
+    driver = place.start("rlsys", "train", CONFIG, "name=killed", f"output={place.folder}", *SETTINGS)
+    try:
+        wait_until(lambda: run.steps_done() >= KILL_AFTER or driver.poll() is not None, f"step {KILL_AFTER}", 120)
+        processes = family(driver.pid)
+        titles = [title(process) for process in processes]
+    finally:
+        driver.kill()
+    died = time.monotonic()
+    assert driver.wait(timeout=5) == -signal.SIGKILL, "it was over before it could be killed"
+    while (left := alive(processes) + place.running()) and time.monotonic() < died + GRACE:
+        time.sleep(0.05)
+    return Killed(run, run.steps_done(), titles, left, time.monotonic() - died)
+
+
+@pytest.fixture(scope="module")
+def resumed(killed: Killed, workplace_with_reward: Workplace) -> Run:
+    workplace_with_reward.succeed("rlsys", "resume", killed.run.path)
+    return killed.run
+
+
+def test_nothing_outlives_the_driver_by_ten_seconds(killed: Killed):
+    expected = ("raylet", "gcs_server", "ray::PolicyActor", "ray::RolloutActor", "ray::RewardActor", "rlsys.rewards.math_worker", "wandb")
+    assert not [name for name in expected if not any(name in title for title in killed.titles)], killed.titles
+    assert killed.left == []
+
+
+def test_the_killed_run_is_incomplete(killed: Killed):
+    assert KILL_AFTER <= killed.last_step < LAST
+    assert not killed.run.folder.summary.exists()
+
+
+def test_the_resumed_run_equals_the_undisturbed_one(undisturbed: Run, resumed: Run):
+    assert [record["step"] for record in undisturbed.results] == list(range(LAST + 1))
+    assert resumed.results == undisturbed.results
+    for record in undisturbed.results[1:]:
+        assert record["train/grad_norm"] > 0, "a step that learns nothing proves nothing"
+    assert len({record["train/learning_rate"] for record in undisturbed.results[1:]}) == LAST, "the schedule moves on"
+
+
+def test_the_final_weights_are_equal(undisturbed: Run, resumed: Run):
+    wanted, found = undisturbed.summary, resumed.summary
+    for key in ("weight_hash", "steps", "policy_version", "samples", "tokens", "before", "after", "data"):
+        assert found[key] == wanted[key], key
+    names = sorted(path.name for path in undisturbed.folder.final.iterdir())
+    assert "model.safetensors" in names
+    assert filecmp.cmpfiles(undisturbed.folder.final, resumed.folder.final, names, shallow=False) == (names, [], [])
+
+
+def test_the_ledgers_are_equal(undisturbed: Run, resumed: Run):
+    rows = undisturbed.query("SELECT * FROM samples ORDER BY sample_id")
+    assert len(rows) == LAST * 4 * 4 + 2 * (8 + 8)  # training, and two evaluations of 8 prompts: one sample each, and a greedy answer
+    assert resumed.query("SELECT * FROM samples ORDER BY sample_id") == rows
+
+
+def test_a_failing_reward_is_an_abstention_that_is_counted_and_named(undisturbed: Run):
+    counted = {record["step"]: record["reward/abstained"] for record in undisturbed.metrics[1:]}
+    for step, count in counted.items():
+        samples = undisturbed.samples(step, "train")
+        missing = [sample for sample in samples if sample.reward is None]
+        assert len(missing) == count
+        assert {sample.token_ids[sample.loss_mask.index(1)] % 8 for sample in missing} <= {0}
+        assert {sample.abstention for sample in missing} <= {"my_rewards.graded: RuntimeError: no reward for this one"}
+        assert [sample.advantage for sample in missing] == [None] * len(missing)
+    assert 0 < sum(counted.values()) < LAST * 16
