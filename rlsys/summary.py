@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from rlsys.data.load import Report
@@ -50,6 +51,11 @@ def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     if data["kept"] < data["read"]:
         rows.append(("data", f"{data['kept']:,} of {data['read']:,} rows; {data['too_long']} too long, {data['quarantined']} unreadable"))
     rows.append(("time", f"{summary['train_seconds']:.0f} s of steps, {summary['wall_seconds']:.0f} s in all"))
-    rows.append(("model", summary["model"]))
-    rows.append(("run folder", summary["run"]))
+    rows.append(("model", from_here(summary["model"])))
+    rows.append(("run folder", from_here(summary["run"])))
     return rows
+
+
+def from_here(path: str) -> str:
+    """As one would type it."""
+    return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
