@@ -23,9 +23,10 @@ def fetch(refs: Any, what: str, timeout: float) -> Any:
     """
     try:
         return ray.get(list(refs) if isinstance(refs, Sequence) else refs, timeout=timeout)
-    except GetTimeoutError as error:
-        raise WaitTimeout(f"waited {timeout:g} s for {what}") from error
     except RayError as error:
+        # Ray gives an error from an actor also the class of its cause, which may be a timeout in there.
+        if isinstance(error, GetTimeoutError) and not isinstance(error, RayTaskError):
+            raise WaitTimeout(f"waited {timeout:g} s for {what}") from error
         root = _root(list(refs), error) if isinstance(refs, Sequence) else error
         raise _explain(root, what) from root
 
@@ -40,9 +41,13 @@ def _root(refs: list[Any], first: RayError) -> RayError:
             ray.get(ref, timeout=GRACE)
         except RayError as error:
             errors.append(error)
-    deaths = [error for error in errors if isinstance(error, RayActorError)]
+    deaths = [error for error in errors if _is_death(error)]
     ours = [error for error in errors if isinstance(_cause(error), RlsysError)]
     return (deaths + ours + [first])[0]
+
+
+def _is_death(error: RayError) -> bool:
+    return isinstance(error, RayActorError) and not isinstance(error, RayTaskError)
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -53,7 +58,7 @@ def _cause(error: BaseException) -> BaseException:
 
 def _explain(error: RayError, what: str) -> RlsysError:
     cause = _cause(error)
-    if isinstance(error, RayActorError):
+    if isinstance(error, RayActorError) and _is_death(error):
         return ActorError(f"{_death(error)} (while waiting for {what})")
     if isinstance(cause, RlsysError):
         return type(cause)(str(cause))
