@@ -17,6 +17,8 @@ from rlsys.errors import RlsysError
 
 TIMEOUT = 300.0
 """Longest wait (seconds) for one answer."""
+RAY_NICENESS = 15
+"""What Ray gives its workers, so that a process that competes with both sides holds up neither more than the other."""
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -72,6 +74,7 @@ def child(name: str, environment: Mapping[str, str], log: Path) -> Iterator[Chil
 
 def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """The process's own side: answer every line, until there are no more. What libraries print goes to standard error."""
+    os.nice(max(0, RAY_NICENESS - os.nice(0)))
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)
         for line in sys.stdin:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.result import Aim, Result
@@ -25,7 +26,7 @@ def run(settings: Settings) -> Iterator[Result]:
 
     steps = WARM_UP + STEPS * settings.repeats
     summary = train(experiment(settings, f"loop.steps={steps}", "sampling.max_tokens=8", "policy.tokens_per_micro_batch=8192"), spawn)
-    other, whole = outside_work(MetricsLog.read(RunDir.open(summary["run"]).metrics)[WARM_UP - 1 :])
+    other, whole = outside_work(MetricsLog.read(RunDir(Path(summary["run"])).metrics)[WARM_UP - 1 :])
     details = {"steps": len(whole)}
     yield Result("overhead", settings.size, "share of the step outside collect, learn and sync", "s", other, whole, AIM, details)
 
