@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from benchmarks.child import REPOSITORY
 from benchmarks.result import Result
 from benchmarks.table import table
 
@@ -31,19 +32,19 @@ LIMIT = 240.0
 """Longest time (seconds) of one benchmark at one size."""
 GRACE = 10.0
 """Seconds that a benchmark has to stop its actors when it is told to."""
-RESULTS = Path(__file__).parent / "results"
+RESULTS = REPOSITORY / "benchmarks" / "results"
 
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help="Run this one; may be given several times.")] = None,
     size: Annotated[list[str] | None, typer.Option(help="Run at this model size; may be given several times.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Pairs of measurements.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Pairs of measurements; of start-up at most 3.")] = 5,
     results: Annotated[Path, typer.Option(help="Folder of the JSON files.")] = RESULTS,
 ) -> None:
     """Our side against what could be had without us. Exit code 1 if a benchmark failed; a missed aim is no failure."""
     chosen = [(name, own) for name, sizes in BENCHMARKS.items() for own in sizes if _wanted(name, only) and _wanted(own, size)]
     if not chosen:
-        raise typer.BadParameter(f"no such benchmark and size; there are {BENCHMARKS}")
+        raise typer.BadParameter("; ".join(f"{name} runs at {', '.join(sizes)}" for name, sizes in BENCHMARKS.items()))
     console = Console()
     done: list[Result] = []
     failures: dict[str, str] = {}
@@ -70,7 +71,9 @@ def run_one(name: str, size: str, repeats: int, folder: Path) -> list[Result]:
     """In a process of its own: a crash or a hang takes nothing else with it. Raises BenchmarkFailed with the last line it said."""
     output = folder / f"{name}-{size}.json"
     command = [sys.executable, "-m", "benchmarks.worker", name, size, str(repeats), str(folder), str(output)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=REPOSITORY
+    )
     try:
         _, errors = process.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired as error:

@@ -1,0 +1,56 @@
+"""The command: what it runs, prints, saves and answers with. Nothing is measured here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from benchmarks import __main__ as command
+from benchmarks.result import Aim, Result
+
+app = typer.Typer()
+app.command()(command.main)
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+    """Every benchmark answers at once with a missed aim, but for `sync`, which fails; returns what was run."""
+    calls: list[tuple[str, str, int]] = []
+
+    def run_one(name: str, size: str, repeats: int, folder: Path) -> list[Result]:
+        calls.append((name, size, repeats))
+        if name == "sync":
+            raise command.BenchmarkFailed("the engine died")
+        return [Result(name, size, "ours / theirs", "s", (1.0,), (2.0,), Aim(0.9, more_is_better=True))]
+
+    monkeypatch.setattr(command, "run_one", run_one)
+    return calls
+
+
+def test_a_failure_hides_no_other_result_and_is_the_exit_code(called: list[tuple[str, str, int]], tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(app, ["--size", "0.5m", "--results", str(tmp_path)], env={"COLUMNS": "200"})
+    assert outcome.exit_code == 1
+    assert [name for name, _, _ in called] == ["rollout", "trainer", "sync", "overhead", "startup"]
+    (file,) = tmp_path.glob("*.json")
+    saved = json.loads(file.read_text())
+    assert [result["benchmark"] for result in saved["results"]] == ["rollout", "trainer", "overhead", "startup"]
+    assert saved["failures"] == {"sync at 0.5m": "the engine died"}
+    assert "the engine died" in outcome.output
+    assert outcome.output.count("missed") == 4
+
+
+def test_a_missed_aim_is_no_failure(called: list[tuple[str, str, int]], tmp_path: Path) -> None:
+    chosen = ["--only", "trainer", "--size", "25m", "--repeats", "7", "--results", str(tmp_path)]
+    assert CliRunner().invoke(app, chosen).exit_code == 0
+    assert called == [("trainer", "25m", 7)]
+
+
+def test_an_unknown_name_runs_nothing_and_lists_what_there_is(called: list[tuple[str, str, int]], tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(app, ["--only", "rollouts", "--results", str(tmp_path)], env={"COLUMNS": "300"})
+    assert outcome.exit_code == 2
+    assert "rollout runs at 0.5m, 25m" in outcome.output
+    assert called == []
