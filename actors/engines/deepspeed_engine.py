@@ -66,7 +66,7 @@ class TrainEngine:
             network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         packed = config.packing == "packed" or (config.packing == "auto" and attention == "flash_attention_2")
         self.scorer = Scorer(network, packed)
-        self.shapes = [(name, p.dtype, tuple(p.shape)) for name, p in network.named_parameters() if not is_adapter(name)]
+        self.shapes = [(name, tuple(p.shape)) for name, p in network.named_parameters() if not is_adapter(name)]
         self.engine: Any
         self.engine, *_ = deepspeed.initialize(
             model=self.scorer,
@@ -136,7 +136,9 @@ class TrainEngine:
     def _check(self, grad_norm: float) -> None:
         # ZeRO skips the update and gives inf or -1 where the gradient holds an inf or a NaN.
         if not math.isfinite(grad_norm) or grad_norm < 0:
-            raise RlsysError(f"optimizer step {self.steps}: the gradient is not finite; lower policy.learning_rate or look at this step's data")
+            raise RlsysError(
+                f"optimizer step {self.steps}: the gradient is not finite; lower policy.learning_rate or look at this step's data"
+            )
 
     def _reduce(self) -> float:
         """ZeRO 0 does not tell the gradient's norm, so average over the ranks here, and compute it."""
@@ -151,20 +153,20 @@ class TrainEngine:
         """
         model = self.scorer.model
         for group in self._groups():
-            with self._gathered(group), torch.no_grad():
+            with self._gathered(group):
                 for name, parameter in group:
                     layer = adapter_of(model, name)
                     yield base_name(name), parameter.detach() if layer is None else merged(parameter.detach(), layer)
 
     def weight_metadata(self) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
         """Name, dtype and shape of what `named_weights` gives; local."""
-        return [(base_name(name), self.dtype, shape) for name, _, shape in self.shapes]
+        return [(base_name(name), self.dtype, shape) for name, shape in self.shapes]
 
     def _groups(self) -> Iterator[list[tuple[str, nn.Parameter]]]:
         group: list[tuple[str, nn.Parameter]] = []
         size = 0
         named = ((name, p) for name, p in self.scorer.model.named_parameters() if not is_adapter(name))
-        for (name, parameter), (_, _, shape) in zip(named, self.shapes, strict=True):
+        for (name, parameter), (_, shape) in zip(named, self.shapes, strict=True):
             group.append((name, parameter))
             size += math.prod(shape) * self.dtype.itemsize
             if size >= GATHER_BYTES:
@@ -206,4 +208,9 @@ class TrainEngine:
         """Collective; rank 0 writes."""
         weights = {name: tensor.cpu().clone() for name, tensor in self.named_weights() if self.world.rank == 0}
         if self.world.rank == 0:
-            write_model(folder, self.model_path, self.dtype, weights)
+            write_model(folder, self.model_path, self.dtype, weights | self._buffers())
+
+    def _buffers(self) -> dict[str, Tensor]:
+        """What a model keeps beside its weights (few do), and training leaves alone."""
+        kept = self.scorer.model.state_dict().keys()
+        return {base_name(name): buffer.cpu() for name, buffer in self.scorer.model.named_buffers() if name in kept}

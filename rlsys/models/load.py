@@ -10,6 +10,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.import_utils import is_flash_attn_2_available
+from transformers.utils.logging import disable_progress_bar
 
 from rlsys.errors import ConfigError
 from rlsys.playground import models as playground
@@ -78,6 +79,7 @@ def load_causal_lm(path: Path, dtype: torch.dtype, attention: Attention = "sdpa"
     Raises ConfigError if it can't be loaded, or if its logits are not its output head applied to its last hidden state (soft-capped or
     scaled logits): log-probs are computed from those two, and would be silently wrong.
     """
+    disable_progress_bar()  # of many processes at once
     config = load_config(path)
     _without_dropout(config)
     try:
