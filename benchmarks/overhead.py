@@ -16,7 +16,7 @@ AIM = Aim(0.03, more_is_better=False)
 WORK = ("time/collect", "time/learn", "time/sync")
 """Collecting is generation and scoring."""
 WARM_UP = 2
-STEPS = 5
+STEPS = 4
 """Steps of the run for each repeat that is asked for."""
 
 

@@ -39,7 +39,7 @@ class Load:
     """Of a training batch."""
 
 
-LOADS = {"0.5m": Load(prompts=64, samples=8, max_tokens=64, rows=256), "25m": Load(prompts=16, samples=8, max_tokens=32, rows=32)}
+LOADS = {"0.5m": Load(prompts=48, samples=8, max_tokens=64, rows=256), "25m": Load(prompts=12, samples=8, max_tokens=32, rows=32)}
 PROMPT_TOKENS = 24
 ROW_TOKENS = (32, 96)
 """Shortest and longest row of a training batch."""
