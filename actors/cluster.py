@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 
 import ray
 
+from actors import guard
 from rlsys.config.models import ClusterConfig
 from rlsys.errors import ConfigError
 from rlsys.running_cluster import address_to_join
@@ -16,6 +18,9 @@ LOCAL_ENVIRONMENT = {
     # Ray's own default from its next release on; unset, it prints a warning in every process.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+
+guards: list[subprocess.Popen[bytes]] = []
+"""Held as long as this process lives: a guard acts when its pipe is closed."""
 
 
 def connect(config: ClusterConfig) -> None:
@@ -27,6 +32,7 @@ def connect(config: ClusterConfig) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     address = address_to_join(config)
     if address is None:
+        guards.append(guard.start())
         ray.init(address="local", num_cpus=config.cpus, num_gpus=config.gpus, include_dashboard=False, **quiet)
         return
     # Without an explicit address Ray finds the cluster that `address_to_join` saw by itself, and, other than with one, its token too.

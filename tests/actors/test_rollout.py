@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from engine_setup import SPEC, Setup, open_sync, start_engines
+from engine_setup import SPEC, Setup, open_sync, start_engines, start_trainer
 
 from actors.rollout import RolloutHandle, environment
 from rlsys.batch import Prompt
@@ -83,12 +83,12 @@ def test_a_slow_engine_is_a_timeout_that_says_what_for(setup: Setup) -> None:
 
 
 @pytest.mark.engine
-def test_an_engine_from_birth_to_death(setup: Setup, model_path: Path) -> None:
+def test_an_engine_from_birth_to_death(ray_session: None, model_path: Path) -> None:
     """Without proven weights it does not sample; when it dies, whoever waits for it is told so."""
-    rollout = start_engines(model_path, 1)
+    trainer, rollout = start_trainer(model_path), start_engines(model_path, 1)
     with pytest.raises(WeightSyncError, match="sync them before sampling"):
         list(rollout.generate(PROMPTS, Sampling(1.0, 1.0, 0, 8, 1), tag="early"))
-    sync = open_sync(setup.trainer, rollout)
+    sync = open_sync(trainer, rollout)
     sync.sync(0)
     groups = rollout.generate(PROMPTS * 4, Sampling(1.0, 1.0, 0, 64, 64), tag="dies")
     next(groups)
