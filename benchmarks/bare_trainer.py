@@ -59,6 +59,8 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         return {"seconds": time.perf_counter() - started, "loss": total}
 
 
