@@ -57,6 +57,9 @@ class PolicyActor:
         self._engine = TrainEngine(self.model, self.config, self.model_path, self.total_steps, self.seed, world)
         return self._engine.packed
 
+    def sees(self, file: Path) -> bool:
+        return file.exists()
+
     def log_probs(self, batch: Batch, micro_batches: Sequence[Sequence[int]], temperature: float) -> Tensor:
         return self.engine.log_probs(batch, micro_batches, temperature)
 

@@ -103,7 +103,9 @@ class RolloutHandle:
         for number, actor in enumerate(self.actors):
             if share := prompts[number :: len(self.actors)]:
                 method = actor.generate.options(num_returns="streaming", _generator_backpressure_num_objects=self.items)
-                streams.append((number, method.remote(share, sampling, tag, self.per_item)))
+                # A quarter of a small share at a time, so that scoring begins while sampling goes on.
+                per_item = min(self.per_item, max(1, len(share) // 4))
+                streams.append((number, method.remote(share, sampling, tag, per_item)))
         while streams:
             number, stream = self._ready(streams, tag)
             try:

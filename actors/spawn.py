@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -22,6 +24,7 @@ from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan
 from actors.weight_sync.sync import WeightSyncHandle, choose_transport
 from rlsys.config.models import Experiment
+from rlsys.errors import ConfigError
 from rlsys.models.load import local_path
 from rlsys.roles import Roles
 from rlsys.seating import Plan, plan
@@ -71,11 +74,13 @@ class Crew:
         """One actor per seat of the role, each with its own arguments."""
         seated = []
         for seat, own in zip(self.layout.seats[role], arguments, strict=True):
+            # Ray leaves all GPUs visible to an actor that asked for none.
+            hidden = {} if seat.gpus else {"CUDA_VISIBLE_DEVICES": ""}
             options = {
                 "num_cpus": seat.cpus,
                 "num_gpus": seat.gpus,
                 "scheduling_strategy": strategy(self.bundles, seat),
-                "runtime_env": {"env_vars": {"TOKENIZERS_PARALLELISM": "false", **environment}},
+                "runtime_env": {"env_vars": {"TOKENIZERS_PARALLELISM": "false", **environment, **hidden}},
             }
             actor = ray.remote(actor_class).options(**options).remote(*own)
             self.actors.append(actor)
@@ -88,6 +93,12 @@ class Crew:
         actors = self.seat("policy", PolicyActor, threads(config.threads), [(*common, rank, self.timeout) for rank in range(config.ranks)])
         group = PolicyGroup(actors, config.tokens_per_micro_batch, self.timeout)
         group.start(self.start_timeout)
+        with tempfile.NamedTemporaryFile(dir=experiment.output, prefix=".shared-") as token:
+            if not all(group.call("sees", Path(token.name))):
+                raise ConfigError(
+                    f"output={experiment.output} is not seen by every trainer rank, and checkpoints are written there; choose a folder on "
+                    f"storage that all machines share"
+                )
         return group
 
     def reference(self) -> ReferenceGroup:
@@ -105,9 +116,10 @@ class Crew:
         return RolloutHandle(actors, spec, vocab_sizes[0], self.timeout)
 
     def reward(self) -> RewardHandle:
+        config = self.experiment.scoring
+        actors = self.seat("reward", RewardActor, threads(1), [(self.experiment.rewards, config.timeout)] * config.actors)
         # The actor gives up on a call before the driver gives up on the actor: a slow reward is an abstention, not the end of the run.
-        specs, limit = self.experiment.rewards, self.timeout / (2 * CALLS_PER_ACTOR)
-        return RewardHandle(self.seat("reward", RewardActor, threads(1), [(specs, limit)]), self.timeout)
+        return RewardHandle(actors, 2 * CALLS_PER_ACTOR * config.timeout)
 
     def weight_sync(self, policy: PolicyGroup, rollout: RolloutHandle) -> WeightSyncHandle:
         experiment, config = self.experiment, self.experiment.weight_sync

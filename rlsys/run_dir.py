@@ -83,6 +83,11 @@ class RunDir:
         return self.path / "summary.json"
 
     @property
+    def error_log(self) -> Path:
+        """The whole story of the error that stopped the run, remote tracebacks included."""
+        return self.path / "error.log"
+
+    @property
     def quarantine(self) -> Path:
         """Rows of the data set that could not be read, with line number and reason."""
         return self.path / "quarantine.jsonl"

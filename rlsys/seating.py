@@ -46,7 +46,7 @@ def demands(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> di
         "policy": Demand(experiment.policy.ranks, experiment.policy.threads, gpu),
         "rollout": Demand(experiment.rollout.engines, experiment.rollout.threads, gpu * experiment.rollout.tensor_parallel),
         "reference": Demand(experiment.reference.ranks, experiment.reference.threads, gpu),
-        "reward": Demand(1, 1, 0),
+        "reward": Demand(experiment.scoring.actors, 1, 0),
     }
     return {role: demand for role, demand in everything.items() if role in needs}
 

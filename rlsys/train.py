@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+import traceback
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from rlsys.algorithm import build_algorithm
+from rlsys.batch import Prompt
 from rlsys.checkpoint import Checkpoints
 from rlsys.config.load import load, save
 from rlsys.config.models import DatasetConfig, Experiment
 from rlsys.data.load import Loaded, load_demonstrations, load_prompts
 from rlsys.data.stream import Stream
+from rlsys.errors import RlsysError
 from rlsys.evaluation import Evaluator, Judgement
 from rlsys.ledger import Ledger
 from rlsys.loop import Loop
@@ -27,6 +30,7 @@ from rlsys.summary import summarize, summary_rows
 def train(experiment: Experiment, spawn: Spawn) -> dict[str, Any]:
     """Run the experiment in a new folder; returns the summary."""
     run_dir = RunDir.create(experiment.output, experiment.name)
+    experiment = anchored(experiment)
     save(experiment, run_dir.config)
     return execute(experiment, spawn, run_dir, resume=False)
 
@@ -38,6 +42,16 @@ def resume(folder: Path, spawn: Spawn) -> dict[str, Any]:
 
 
 def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool) -> dict[str, Any]:
+    """Be the only driver of the run, and leave the whole story of an error in its folder: people are shown one line."""
+    with run_dir.lock():
+        try:
+            return _execute(experiment, spawn, run_dir, resume)
+        except RlsysError:
+            run_dir.error_log.write_text(traceback.format_exc(), encoding="utf-8")
+            raise
+
+
+def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool) -> dict[str, Any]:
     started = time.monotonic()
     checkpoints = Checkpoints(run_dir.checkpoints, experiment.loop.keep_last)
     checkpoint = checkpoints.latest() if resume else None
@@ -46,10 +60,10 @@ def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool)
     assert isinstance(tokenizer.pad_token_id, int), "load_tokenizer sees to it that there is a pad token"
     algorithm = build_algorithm(experiment, tokenizer.pad_token_id)
     rows = load_rows(experiment, experiment.data.train, algorithm.rows, tokenizer, run_dir)
-    evaluator = build_evaluator(experiment, tokenizer, run_dir) if "rollout" in algorithm.needs else None
+    held_out = load_held_out(experiment, tokenizer, run_dir) if "rollout" in algorithm.needs else None
+    evaluator = build_evaluator(experiment, held_out.rows) if held_out else None
     request = SpawnRequest(algorithm.needs, model, experiment.loop.steps * algorithm.updates_per_step)
     with ExitStack() as stack:
-        stack.enter_context(run_dir.lock())
         ledger = stack.enter_context(Ledger(run_dir.ledger))
         metrics = stack.enter_context(MetricsLog(run_dir, experiment.logging))
         progress = stack.enter_context(Progress(experiment.loop.steps, experiment.logging.progress, title=run_dir.name))
@@ -62,10 +76,29 @@ def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool)
         state = loop.run()
         with progress.stage("export"):
             roles.policy.export(run_dir.final)
-        summary = summarize(run_dir, state, rows.report, roles.policy.weight_hash(), time.monotonic() - started)
+        held_out_report = held_out.report if held_out else None
+        summary = summarize(run_dir, state, rows.report, held_out_report, roles.policy.weight_hash(), time.monotonic() - started)
         run_dir.write_summary(summary)
         progress.table(summary_rows(summary))
     return summary
+
+
+def anchored(experiment: Experiment) -> Experiment:
+    """The experiment with absolute paths, so that it can be resumed from any folder."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).expanduser().absolute()) if Path(path).expanduser().exists() else path
+
+    def dataset(config: DatasetConfig | None) -> DatasetConfig | None:
+        return config and config.model_copy(update={"path": absolute(config.path)})
+
+    data = experiment.data.model_copy(update={"train": dataset(experiment.data.train), "eval": dataset(experiment.data.eval)})
+    model = experiment.model.model_copy(update={"path": absolute(experiment.model.path)})
+    reference = experiment.reference
+    if reference.path is not None:
+        reference = reference.model_copy(update={"path": absolute(reference.path)})
+    output = experiment.output.expanduser().absolute()
+    return experiment.model_copy(update={"output": output, "data": data, "model": model, "reference": reference})
 
 
 def load_rows(experiment: Experiment, dataset: DatasetConfig, kind: str, tokenizer: Any, run_dir: RunDir) -> Loaded[Any]:
@@ -75,10 +108,11 @@ def load_rows(experiment: Experiment, dataset: DatasetConfig, kind: str, tokeniz
     return load_demonstrations(dataset, tokenizer, experiment.stage.max_tokens, data.strict, run_dir.quarantine)
 
 
-def build_evaluator(experiment: Experiment, tokenizer: Any, run_dir: RunDir) -> Evaluator | None:
-    if experiment.data.eval is None:
-        return None
-    prompts = load_rows(experiment, experiment.data.eval, "prompts", tokenizer, run_dir).rows
+def load_held_out(experiment: Experiment, tokenizer: Any, run_dir: RunDir) -> Loaded[Any] | None:
+    return load_rows(experiment, experiment.data.eval, "prompts", tokenizer, run_dir) if experiment.data.eval else None
+
+
+def build_evaluator(experiment: Experiment, prompts: list[Prompt]) -> Evaluator:
     config = experiment.evaluation
     judgement = Judgement(config.reward or experiment.rewards[0].name, config.pass_score)
     return Evaluator(tuple(prompts[: config.prompts]), config, experiment.sampling, judgement)

@@ -43,7 +43,7 @@ def test_each_file_of_a_registry_has_both_a_config_and_its_class(section: str, p
 
 
 def test_files_and_functions_stay_readable():
-    long_files = [f"{file.relative_to(ROOT)}: {lines}" for file in SOURCES if (lines := file.read_text().count("\n")) > 270]
+    long_files = [f"{file.relative_to(ROOT)}: {lines}" for file in SOURCES if (lines := file.read_text().count("\n")) > 300]
     long_functions = [
         f"{file.relative_to(ROOT)}:{node.lineno}: {node.name}"
         for file, tree in trees()

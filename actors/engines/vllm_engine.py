@@ -241,6 +241,8 @@ def engine_args(spec: EngineSpec) -> EngineArgs:
         enable_prefix_caching=config.prefix_caching,
         enforce_eager=config.runs_eager(spec.on_gpu),
         tensor_parallel_size=config.tensor_parallel,
+        # Else vLLM, finding itself in a placement group, would look for bundles of one GPU; the actor's own bundle has all that it needs.
+        distributed_executor_backend="mp" if config.tensor_parallel > 1 else None,
         gpu_memory_utilization=config.gpu_memory_fraction,
         logprobs_mode="processed_logprobs",  # else the temperature is missing from the log-probs
         weight_transfer_config=WeightTransferConfig(backend=BACKEND),

@@ -15,6 +15,7 @@ from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan, Sent
 from rlsys.batch import Batch, stable_seed
 from rlsys.config.models import SyncConfig
+from rlsys.errors import ConfigError
 from rlsys.roles import SyncReport
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}
@@ -76,6 +77,8 @@ class WeightSyncHandle:
 def choose_transport(config: SyncConfig, on_gpu: bool, colocated: bool, one_host: bool) -> str:
     """What `auto` stands for."""
     if config.transport != "auto":
+        if on_gpu and config.transport in ("shared_memory", "gloo"):
+            raise ConfigError(f"weight_sync.transport={config.transport} is for CPU hosts, and this cluster has GPUs; leave it out")
         return config.transport
     if on_gpu:
         return "ipc" if colocated else "nccl"

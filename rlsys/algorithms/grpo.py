@@ -16,6 +16,7 @@ from rlsys.batch import PolicyBatch, ScoredBatch, ScoredGroup
 from rlsys.config.base import Model
 from rlsys.config.models import SamplingConfig
 from rlsys.data.stream import Stream
+from rlsys.errors import ConfigError
 from rlsys.objectives.advantages import group_relative
 from rlsys.objectives.kl import KL_ESTIMATORS, KlName
 from rlsys.objectives.off_policy import SequenceTruncation, TokenTruncation
@@ -81,6 +82,13 @@ class Algorithm:
 
     rows = "prompts"
 
+    def __post_init__(self) -> None:
+        config, samples = self.config, self.config.prompts_per_step * self.config.group_size
+        if config.overlong_buffer > self.sampling.max_tokens:
+            raise ConfigError(f"algorithm.overlong_buffer: {config.overlong_buffer} exceeds sampling.max_tokens={self.sampling.max_tokens}")
+        if config.mini_batches > samples:
+            raise ConfigError(f"algorithm.mini_batches: {config.mini_batches} is more than the {samples} samples of a step")
+
     @property
     def needs(self) -> frozenset[str]:
         return frozenset({"policy", "rollout", "reward"} | ({"reference"} if self.config.kl_coef else set()))
@@ -101,7 +109,9 @@ class Algorithm:
             if config.overlong_buffer:
                 groups = punish_overlong(groups, self.sampling.max_tokens, config.overlong_buffer)
             sampled += groups
-            kept += [group for group in groups if config.equal_groups == "keep" or len(set(group.scores)) > 1]
+            # A group with one scored sample has nothing to be compared with: it teaches nothing, and its abstentions are counted.
+            several = [group for group in groups if len(group.scores) > 1]
+            kept += [group for group in several if config.equal_groups == "keep" or len(set(group.scores)) > 1]
             if len(kept) == config.prompts_per_step:
                 break
         metrics = rollout_metrics(sampled) | {"rollout/groups_left_out": float(len(sampled) - len(kept))}
@@ -109,7 +119,6 @@ class Algorithm:
 
     def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned:
         assert isinstance(experience, Samples)
-        # A group with one scored sample left has nothing to be compared with: it teaches nothing, and its abstentions are already counted.
         groups = [group for group in experience.kept if len(group.scores) > 1]
         if not groups:
             return Learned({})

@@ -31,7 +31,7 @@ def needs(experiment: Experiment) -> frozenset[str]:
 
 def combinations(experiment: Experiment) -> Iterator[Problem]:
     """What is wrong on any machine."""
-    for check in (_algorithm, _rewards, _evaluation, _lengths, _policy, _transport, _datasets):
+    for check in (_algorithm, _rewards, _evaluation, _lengths, _budgets, _policy, _transport, _datasets):
         yield from check(experiment)
 
 
@@ -41,8 +41,7 @@ def machine(experiment: Experiment) -> Iterator[Problem]:
     if address_to_join(experiment.cluster) is None:
         gpus = local_gpus(experiment)
         yield from _resources(experiment, gpus)
-        if gpus == 0:
-            yield from _without_gpu(experiment)
+        yield from _with_gpus(experiment) if gpus else _without_gpu(experiment)
 
 
 def local_cpus(experiment: Experiment) -> int:
@@ -107,6 +106,20 @@ def _lengths(experiment: Experiment) -> Iterator[Problem]:
         )
 
 
+def _budgets(experiment: Experiment) -> Iterator[Problem]:
+    """A row never splits, so every micro-batch must have room for the longest one."""
+    samples = "rollout" in needs(experiment)
+    if not samples and experiment.stage is None:
+        return
+    longest = experiment.data.max_prompt_tokens + experiment.sampling.max_tokens if samples else experiment.stage.max_tokens
+    of = "data.max_prompt_tokens + sampling.max_tokens" if samples else "stage.max_tokens"
+    for role, config in (("policy", experiment.policy), ("reference", experiment.reference)):
+        if role in needs(experiment) and config.tokens_per_micro_batch < longest:
+            yield Problem(
+                (role, "tokens_per_micro_batch"), f"{config.tokens_per_micro_batch} has no room for one sequence of {of} = {longest} tokens"
+            )
+
+
 def _policy(experiment: Experiment) -> Iterator[Problem]:
     policy, model = experiment.policy, experiment.model
     if policy.offload_optimizer and policy.zero_stage == 0:
@@ -123,6 +136,8 @@ def _transport(experiment: Experiment) -> Iterator[Problem]:
         yield Problem(
             ("weight_sync", "transport"), "ipc is for trainers and samplers on the same GPUs; set cluster.colocate=true, or transport=auto"
         )
+    if colocate and experiment.rollout.tensor_parallel > 1:
+        yield Problem(("rollout", "tensor_parallel"), "colocated engines have one GPU each; set it to 1, or cluster.colocate=false")
     if transport == "nccl" and colocate:
         yield Problem(
             ("weight_sync", "transport"), "nccl can't join two processes on one GPU; set cluster.colocate=false, or transport=auto"
@@ -190,6 +205,13 @@ def _without_gpu(experiment: Experiment) -> Iterator[Problem]:
     ):
         if wrong:
             yield Problem(tuple(key.split(".")), "needs GPUs, and there is none here; leave it out")
+
+
+def _with_gpus(experiment: Experiment) -> Iterator[Problem]:
+    if experiment.weight_sync.transport in ("shared_memory", "gloo"):
+        yield Problem(("weight_sync", "transport"), "is for CPU hosts, and there are GPUs here; leave it out")
+    if experiment.cluster.colocate and experiment.rollout.engines > experiment.policy.ranks:
+        yield Problem(("rollout", "engines"), f"colocated engines need a trainer rank each, and policy.ranks is {experiment.policy.ranks}")
 
 
 def _each_dataset(experiment: Experiment) -> Iterator[tuple[tuple[str, str], DatasetConfig]]:

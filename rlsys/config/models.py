@@ -73,7 +73,7 @@ class SamplingConfig(Model):
     temperature: NonNegativeFloat = 1.0
     """Softmax temperature; training scores log-probs at the same one."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Nucleus sampling bound; 1 is off."""
+    """Nucleus sampling bound; 1 is off. Training scores whole distributions, so importance weights then also make up for what was cut off."""
     top_k: NonNegativeInt = 0
     """Sample among so many most likely tokens; 0 is off."""
     max_tokens: PositiveInt = 1024
@@ -163,6 +163,13 @@ class RolloutConfig(Model):
         return self.eager if self.eager is not None else not on_gpu
 
 
+class ScoringConfig(Model):
+    actors: PositiveInt = 1
+    """Processes that compute rewards; each takes one CPU."""
+    timeout: PositiveFloat = 300.0
+    """Longest time (seconds) for the samples of one call, a few groups; those not scored by then are abstentions."""
+
+
 class SyncConfig(Model):
     transport: Literal["auto", "shared_memory", "gloo", "nccl", "ipc"] = "auto"
     """How weights travel; auto: ipc on colocated GPUs, nccl on separate ones, shared_memory on one CPU host, gloo on several."""
@@ -179,8 +186,8 @@ class LoopConfig(Model):
     """Training steps: each collects, learns and syncs once."""
     eval_every: NonNegativeInt = 0
     """Evaluate every so many steps, beside before and after; 0 is only before and after."""
-    checkpoint_every: NonNegativeInt = 0
-    """Save a checkpoint every so many steps, beside the end; 0 is only at the end."""
+    checkpoint_every: NonNegativeInt = 50
+    """Save a checkpoint every so many steps, beside the end; 0 is only at the end, so that a run that breaks off begins anew."""
     keep_last: PositiveInt = 2
     """Newest checkpoints to keep; the best one by held-out score is kept as well."""
     max_staleness: int = Field(default=0, ge=0, le=0)
@@ -220,8 +227,8 @@ class ClusterConfig(Model):
     """GPUs of a local cluster started here; none means all of the machine's."""
     colocate: bool = False
     """Put trainer ranks and sampling engines on the same GPUs (the sampler sleeps while the trainer works) instead of separate ones."""
-    start_timeout: PositiveFloat = 300.0
-    """Longest wait (seconds) for the cluster's resources and for each actor to start."""
+    start_timeout: PositiveFloat = 900.0
+    """Longest wait (seconds) for the cluster's resources and for each actor to start, downloading and loading its model included."""
 
 
 class Experiment(Model):
@@ -243,6 +250,8 @@ class Experiment(Model):
     """A loop without sampling: `name` is a file in rlsys/stages or a dotted path; the other keys are its own."""
     rewards: tuple[RewardSpec, ...] = ()
     """What is good: a weighted sum."""
+    scoring: ScoringConfig = ScoringConfig()
+    """Where and how long rewards are computed."""
     sampling: SamplingConfig = SamplingConfig()
     """How responses are drawn."""
     policy: PolicyConfig = PolicyConfig()
