@@ -1,0 +1,102 @@
+"""The command of the README on a cluster that stands already: `ray job submit --working-dir . -- rlsys train ...`."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import psutil
+import pytest
+from running import ROOT, Run, Workplace, alive, family, title, wait_until
+
+pytestmark = pytest.mark.engine
+
+SETTINGS = (
+    "rewards=[{name: format, args: {regex: '[a-m]'}}]",
+    "algorithm={name: grpo, prompts_per_step: 4, group_size: 4}",
+    "policy.ranks=1",
+    "loop.steps=2",
+    "evaluation={prompts: 4, samples: 0}",
+)
+
+
+@dataclass
+class Cluster:
+    """A cluster that `ray start` made, and every process seen in it."""
+
+    workplace: Workplace
+    head: subprocess.Popen[str]
+    dashboard: str
+    seen: dict[int, str] = field(default_factory=dict)
+
+    def submit(self, *settings: str) -> subprocess.CompletedProcess[str]:
+        """Submit from the repository, whose code and configs are what the job gets."""
+        # `ray start` made a token, and asks for it.
+        place = Workplace(ROOT, self.workplace.environment | {"RAY_AUTH_MODE": "token"})
+        address = ("--address", self.dashboard)
+        submitter = place.start("ray", "job", "submit", *address, "--working-dir", ".", "--", "rlsys", "train", *settings)
+        try:
+            while submitter.poll() is None:
+                self.seen |= {process.pid: title(process) for process in family(self.head.pid)}
+                time.sleep(0.2)
+            out, err = submitter.communicate(timeout=30)
+        finally:
+            submitter.kill()
+        return subprocess.CompletedProcess(submitter.args, submitter.returncode, out, err)
+
+
+@pytest.fixture(scope="module")
+def cluster(workplace: Workplace) -> Iterator[Cluster]:
+    """Its head process is ours alone: `ray stop` would stop every cluster of this machine."""
+    ports = free_ports(7)
+    names = ("", "dashboard-", "ray-client-server-", "dashboard-agent-listen-", "dashboard-agent-grpc-", "metrics-export-")
+    flags = [f"--{name}port={port}" for name, port in zip(names, ports, strict=False)]
+    folder = workplace.environment["RAY_TMPDIR"]
+    head = workplace.start("ray", "start", "--head", "--block", "--num-cpus=4", "--disable-usage-stats", f"--temp-dir={folder}/ray", *flags)
+    processes: list[psutil.Process] = []
+    try:
+        wait_until(lambda: answers(ports[1]) or head.poll() is not None, "the cluster's dashboard", 60, poll=0.2)
+        yield Cluster(workplace, head, f"http://127.0.0.1:{ports[1]}")
+        processes = family(head.pid)
+    finally:
+        head.terminate()
+        head.communicate(timeout=30)
+    psutil.wait_procs(processes, timeout=20)
+    assert alive(processes) == []
+
+
+def test_a_job_trains_on_the_cluster_it_was_submitted_to(cluster: Cluster):
+    output = cluster.workplace.folder
+    done = cluster.submit("configs/quickstart_grpo.yaml", "name=job", f"output={output}", *SETTINGS)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "succeeded" in done.stdout
+    assert Run(output / "job").summary["steps"] == 2
+    titles = list(cluster.seen.values())
+    assert any(title.startswith("ray::RolloutActor") for title in titles), f"the actors ran elsewhere: {sorted({t[:60] for t in titles})}"
+    assert sum("/gcs/gcs_server " in title for title in titles) == 1, "a second cluster was started"
+
+
+def test_a_run_that_fails_is_a_job_that_fails(cluster: Cluster):
+    done = cluster.submit("configs/quickstart_grpo.yaml", "name=failing", f"output={cluster.workplace.folder}", "policy.zero_stage=4")
+    assert done.returncode != 0
+    assert "failed" in done.stdout.lower()
+    assert "policy.zero_stage" in done.stdout + done.stderr
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
+    return ports
+
+
+def answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
