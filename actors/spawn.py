@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -37,6 +39,7 @@ MIB = 2**20
 def spawn(experiment: Experiment, request: SpawnRequest) -> Iterator[Roles]:
     """Connect to Ray, reserve seats, start the actors of the roles that are needed, all at the same time; stop them at the end."""
     connect(experiment.cluster)
+    end_on_sigterm()
     use_gpus = ray.cluster_resources().get("GPU", 0.0) > 0
     layout = plan(experiment, request.needs, use_gpus)
     with reserve(layout, experiment.cluster.start_timeout) as bundles:
@@ -45,6 +48,12 @@ def spawn(experiment: Experiment, request: SpawnRequest) -> Iterator[Roles]:
             yield crew.roles()
         finally:
             crew.dismiss()
+
+
+def end_on_sigterm() -> None:
+    """Schedulers end jobs with SIGTERM: do as after ctrl-C, where Ray's own handler would dump a stack and abort."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 class Crew:

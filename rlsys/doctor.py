@@ -158,7 +158,9 @@ def try_out(probe: Probe, limit: float = LIMIT) -> Finding:
         try:
             out, err = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            return Finding(probe.check, f"no answer in {limit:g} s", False, probe.remedy)
+            return Finding(
+                probe.check, f"no answer in {limit:g} s", False, "try again when the machine is less busy; if it stays so: " + probe.remedy
+            )
         finally:
             _end(process)
     if process.returncode != 0:

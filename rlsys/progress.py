@@ -23,6 +23,7 @@ COLUMNS = {
     "reward": "reward/mean",
     "accuracy": "reward/accuracy",
     "held-out": "eval/accuracy_sampled",
+    "abstained": "reward/abstained",
     "loss": "train/loss",
     "KL": "train/kl",
     "tokens/s": "rollout/tokens_per_second",
@@ -68,6 +69,8 @@ class Progress:
         """Measure the wall time of a stage; a stage entered several times in one step adds up."""
         started = time.monotonic()
         self._running.append((name, started))
+        if self.mode == "plain" and name == "start":  # the longest silence of a run
+            self.console.print(Text(f"{self.title}: starting Ray and the actors"))
         try:
             yield
         finally:
@@ -81,11 +84,13 @@ class Progress:
     def update(self, step: int, values: Mapping[str, float]) -> None:
         """Step number `step` is done: show it with its metrics, and begin to time the next."""
         timings = self.timings()
-        if step:  # step 0 is the start, which tells nothing of the steps to come
+        if "start" not in timings:  # how long a start takes tells nothing of the steps to come
             self._durations.append(timings["step"])
         self._step = step
         # A metric that is not measured in every step stays in view until it is measured again.
         self._shown |= {label: _number(values[name]) for label, name in COLUMNS.items() if name in values}
+        if not values.get(COLUMNS["abstained"]):
+            self._shown.pop("abstained", None)
         self._shown |= {"stages": "  ".join(f"{name} {_seconds(spent)}" for name, spent in timings.items())}
         self._timings = {}
         self._step_started = now = time.monotonic()
@@ -119,6 +124,10 @@ class Progress:
             Text(self._clock() + now),
         )
         return Group(head, Text(self._values(), style="cyan"), Text(self._shown.get("stages", ""), style="dim"))
+
+
+def print_line(text: str) -> None:
+    Console(stderr=True).print(Text(text), soft_wrap=True)
 
 
 def print_table(title: str, rows: Sequence[Sequence[str]], console: Console | None = None) -> None:

@@ -21,7 +21,7 @@ from rlsys.ledger import Ledger
 from rlsys.loop import Loop
 from rlsys.metrics import MetricsLog
 from rlsys.models.load import load_tokenizer, local_path
-from rlsys.progress import Progress
+from rlsys.progress import Progress, print_line
 from rlsys.run_dir import RunDir
 from rlsys.spawning import Spawn, SpawnRequest
 from rlsys.summary import summarize, summary_rows
@@ -46,6 +46,11 @@ def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool)
     with run_dir.lock():
         try:
             return _execute(experiment, spawn, run_dir, resume)
+        except KeyboardInterrupt:
+            steps = Checkpoints(run_dir.checkpoints, experiment.loop.keep_last).steps()
+            newest = f"its newest checkpoint is of step {steps[-1]}" if steps else "it has no checkpoint yet and would begin anew"
+            print_line(f"{run_dir.name}: interrupted; {newest}; go on with `rlsys resume {run_dir.path}`")
+            raise
         except RlsysError:
             run_dir.error_log.write_text(traceback.format_exc(), encoding="utf-8")
             raise

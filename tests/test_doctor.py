@@ -19,7 +19,9 @@ def test_a_probe_that_fails_gives_its_last_words_and_the_remedy():
 
 def test_a_probe_that_hangs_is_ended_with_its_children():
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import signal; signal.pause()'])"
-    assert try_out(Probe("it", code, "wait"), limit=1.0) == Finding("it", "no answer in 1 s", False, "wait")
+    assert try_out(Probe("it", code, "wait"), limit=1.0) == Finding(
+        "it", "no answer in 1 s", False, "try again when the machine is less busy; if it stays so: wait"
+    )
 
 
 def test_pins_are_compared_without_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
