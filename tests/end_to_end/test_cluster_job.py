@@ -30,7 +30,8 @@ class Cluster:
     workplace: Workplace
     head: subprocess.Popen[str]
     dashboard: str
-    seen: dict[int, str] = field(default_factory=dict)
+    seen: set[tuple[int, str]] = field(default_factory=set)
+    """Process id and title."""
 
     def submit(self, *settings: str) -> subprocess.CompletedProcess[str]:
         """Submit from the repository, whose code and configs are what the job gets."""
@@ -40,7 +41,7 @@ class Cluster:
         submitter = place.start("ray", "job", "submit", *address, "--working-dir", ".", "--", "rlsys", "train", *settings)
         try:
             while submitter.poll() is None:
-                self.seen |= {process.pid: title(process) for process in family(self.head.pid)}
+                self.seen |= {(process.pid, title(process)) for process in family(self.head.pid)}
                 time.sleep(0.2)
             out, err = submitter.communicate(timeout=30)
         finally:
@@ -74,7 +75,7 @@ def test_a_job_trains_on_the_cluster_it_was_submitted_to(cluster: Cluster):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "succeeded" in done.stdout
     assert Run(output / "job").summary["steps"] == 2
-    titles = list(cluster.seen.values())
+    titles = [title for _, title in cluster.seen]
     assert any(title.startswith("ray::RolloutActor") for title in titles), f"the actors ran elsewhere: {sorted({t[:60] for t in titles})}"
     assert sum("/gcs/gcs_server " in title for title in titles) == 1, "a second cluster was started"
 

@@ -24,6 +24,7 @@ SETTINGS = (
     "policy={ranks: 2, zero_stage: 3, learning_rate: 1.0e-2, packing: packed, tokens_per_micro_batch: 64}",
     "rollout={engines: 2, queue_groups: 2}",
     "reference.tokens_per_micro_batch=64",
+    "data.max_prompt_tokens=24",
     "weight_sync={bucket_mib: 1, probe_tolerance: 1.0e-5}",
     f"loop.steps={STEPS}",
     "evaluation={prompts: 6, greedy: false}",
