@@ -53,7 +53,12 @@ def spawn(experiment: Experiment, request: SpawnRequest) -> Iterator[Roles]:
 def end_on_sigterm() -> None:
     """Schedulers end jobs with SIGTERM: do as after ctrl-C, where Ray's own handler would dump a stack and abort."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, interrupt)
+
+
+def interrupt(*_: object) -> None:
+    """Not by way of SIGINT, which processes started in a script's background ignore."""
+    raise KeyboardInterrupt
 
 
 class Crew:
@@ -68,9 +73,12 @@ class Crew:
     def roles(self) -> Roles:
         """Start all roles side by side: most of a start is importing and loading."""
         makers = {"policy": self.policy, "rollout": self.rollout, "reference": self.reference, "reward": self.reward}
-        with ThreadPoolExecutor(len(makers)) as pool:
+        pool = ThreadPoolExecutor(len(makers))
+        try:
             starting = {role: pool.submit(makers[role]) for role in makers if role in self.request.needs}
             started: dict[str, Any] = {role: future.result() for role, future in starting.items()}
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # when one fails, or at ctrl-C, dismissing the actors ends the other starts
         if "rollout" in started:
             started["weight_sync"] = self.weight_sync(started["policy"], started["rollout"])
         return Roles(**started)
