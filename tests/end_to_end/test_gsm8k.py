@@ -44,6 +44,7 @@ def test_it_trains(run: Run):
     assert run.summary["samples"] == STEPS * PROMPTS * GROUP
     assert run.summary["policy_version"] == STEPS
     assert run.summary["data"]["kept"] > PROMPTS
+    assert all(record["train/grad_norm"] > 0 for record in run.metrics[1:])
     assert (run.folder.final / "model.safetensors").exists()
 
 
