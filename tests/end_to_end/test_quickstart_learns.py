@@ -41,8 +41,8 @@ def run(recipe: Run) -> Run:
 
 def test_held_out_accuracy_rises(recipe: Run):
     before, after = (recipe.summary[when]["eval/accuracy_sampled"] for when in ("before", "after"))
-    assert 0.1 < before < 0.7
-    assert after > before + 0.1
+    assert 0.3 < before < 0.6
+    assert after > before + 0.25  # seeds 0, 1 and 2 gave 0.445 to 0.869, 0.465 to 0.850 and 0.424 to 0.838
 
 
 def test_it_is_the_verifier_that_taught(run: Run):
