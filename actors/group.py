@@ -21,10 +21,9 @@ from rlsys.roles import BatchT, Loss
 class RankGroup:
     """Ray handles of the ranks in order, and the longest wait (seconds) for any one answer. Call `start` before anything else."""
 
-    role: str
-
-    def __init__(self, actors: Sequence[Any], token_budget: int, timeout: float) -> None:
-        self.actors, self.token_budget, self.timeout = list(actors), token_budget, timeout
+    def __init__(self, role: str, actors: Sequence[Any], token_budget: int, timeout: float) -> None:
+        """`role` is for messages."""
+        self.role, self.actors, self.token_budget, self.timeout = role, list(actors), token_budget, timeout
         self.packed: bool | None = None
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
@@ -38,27 +37,26 @@ class RankGroup:
 
     def plan(self, batch: Batch) -> Plan:
         assert self.packed is not None, "start comes first"
-        return plan(batch.lengths_B.tolist(), len(self.actors), self.token_budget, self.packed)
+        return plan(batch.lengths_B.tolist(), len(self.actors), self.token_budget, self.packed, batch.units())
 
-    def log_probs(self, batch: Batch, temperature: float) -> Tensor:
-        """float32 [B, T] in the batch's row order, 0 outside the loss mask."""
+    def gather(self, method: str, batch: Batch, *arguments: Any) -> Tensor:
+        """One result per row, [B, ...] in the batch's row order, from the ranks' shares. A rank without rows answers with none of them."""
         rank_plans = self.plan(batch)
         shared = ray.put(batch)
-        parts = self.call_each("log_probs", [(shared, own, temperature) for own in rank_plans])
+        parts = self.call_each(method, [(shared, own, *arguments) for own in rank_plans])
+        rows = torch.cat([part for part in parts if part is not None])
         order = [row for own in rank_plans for rows in own for row in rows]
-        result = torch.zeros(batch.token_ids_BT.shape, dtype=torch.float32)
-        result[order] = torch.cat(parts)
+        result = torch.empty_like(rows)
+        result[order] = rows
         return result
 
 
-class PolicyGroup(RankGroup):
-    """`roles.Policy` over `PolicyActor`s."""
-
-    role = "policy"
+class TrainerGroup(RankGroup):
+    """`roles.Trained` over `TrainerActor`s."""
 
     def start(self, timeout: float) -> None:
         """Load the model on all ranks, within `timeout` seconds."""
-        address = fetch(self.actors[0].rendezvous.remote(), "the policy's first rank to open its meeting point", timeout)
+        address = fetch(self.actors[0].rendezvous.remote(), f"the {self.role}'s first rank to open its meeting point", timeout)
         self.packed = self.call_each("start", [(address,)] * len(self.actors), timeout)[0]
 
     def forward_backward(self, batch: BatchT, loss: Loss[BatchT]) -> Stats:
@@ -81,15 +79,44 @@ class PolicyGroup(RankGroup):
         """Raises ActorError if the ranks do not all hold the same weights."""
         hashes = self.call("weight_hash")
         if len(set(hashes)) > 1:
-            raise ActorError(f"the policy's ranks hold different weights: {', '.join(hashes)}")
+            raise ActorError(f"the {self.role}'s ranks hold different weights: {', '.join(hashes)}")
         return hashes[0]
 
 
-class ReferenceGroup(RankGroup):
-    """`roles.Reference` over `ReferenceActor`s: replicas that split the rows."""
+class PolicyGroup(TrainerGroup):
+    """`roles.Policy`."""
 
-    role = "reference"
+    def log_probs(self, batch: Batch, temperature: float) -> Tensor:
+        return self.gather("log_probs", batch, temperature)
+
+
+class CriticGroup(TrainerGroup):
+    """`roles.Critic`."""
+
+    def values(self, batch: Batch) -> Tensor:
+        return self.gather("values", batch)
+
+    def scores(self, batch: Batch) -> Tensor:
+        return self.gather("scores", batch)
+
+
+class FrozenGroup(RankGroup):
+    """Replicas of a frozen model that split the rows."""
 
     def start(self, timeout: float) -> None:
         """Load the model on all ranks, within `timeout` seconds."""
         self.packed = self.call_each("start", [()] * len(self.actors), timeout)[0]
+
+
+class ReferenceGroup(FrozenGroup):
+    """`roles.Reference` over `FrozenActor`s."""
+
+    def log_probs(self, batch: Batch, temperature: float) -> Tensor:
+        return self.gather("log_probs", batch, temperature)
+
+
+class RewardModelGroup(FrozenGroup):
+    """`roles.ScoreModel` over `FrozenActor`s with a scalar head."""
+
+    def scores(self, batch: Batch) -> Tensor:
+        return self.gather("scores", batch)

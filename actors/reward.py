@@ -10,7 +10,7 @@ import ray
 
 from actors.wait import fetch
 from rlsys.batch import Group, ScoredGroup
-from rlsys.config.models import RewardSpec
+from rlsys.config.actors import RewardSpec
 from rlsys.errors import WaitTimeout
 from rlsys.rewards.composite import WeightedSum
 

@@ -10,8 +10,9 @@ import ray
 
 from actors.wait import fetch
 from rlsys.batch import Group, Prompt
-from rlsys.config.models import RolloutConfig
+from rlsys.config.actors import RolloutConfig
 from rlsys.errors import WaitTimeout
+from rlsys.judging.backend import Failure, Reply, Request
 from rlsys.roles import Sampling
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ class RolloutActor:
                 finished = []
         if finished:
             yield finished
+
+    def ask(self, requests: Sequence[Request]) -> list[Reply | Failure]:
+        """As a judge."""
+        return self.engine.ask(requests)
 
     def init_weight_transfer_engine(self, handshake: Handshake) -> None:
         self.engine.init_weight_transfer_engine(handshake)

@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group_table
 
 from actors.cluster import connect
 from actors.engines.spec import EngineSpec
-from actors.group import PolicyGroup, ReferenceGroup
+from actors.frozen import FrozenActor
+from actors.group import CriticGroup, PolicyGroup, ReferenceGroup, RewardModelGroup, TrainerGroup
+from actors.judge import EndpointActor
 from actors.placement import reserve, strategy
-from actors.policy import PolicyActor
-from actors.reference import ReferenceActor
 from actors.reward import CALLS_PER_ACTOR, RewardActor, RewardHandle
 from actors.rollout import RolloutActor, RolloutHandle, environment
+from actors.spawn_judge import JudgeStarter
+from actors.trainer import TrainerActor
 from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan
 from actors.weight_sync.sync import WeightSyncHandle, choose_transport
+from rlsys.config.actors import PolicyConfig, RewardModelConfig
 from rlsys.config.models import Experiment
+from rlsys.config.paths import critic_path
 from rlsys.errors import ConfigError
+from rlsys.judging.judge import ModelJudge
 from rlsys.models.load import local_path
-from rlsys.roles import Roles
-from rlsys.seating import Plan, plan
+from rlsys.models.reward_scale import read_scale
+from rlsys.rewards.with_judge import GROUPS_PER_CALL, WithJudge
+from rlsys.rewards.with_models import Member, WithModels
+from rlsys.roles import Reward, Roles
+from rlsys.seating import Plan, judges, plan, reward_seat
+from rlsys.side_by_side import side_by_side
 from rlsys.spawning import SpawnRequest
 
 MIB = 2**20
+GroupT = TypeVar("GroupT", bound=TrainerGroup)
 
 
 @contextmanager
@@ -72,14 +83,27 @@ class Crew:
 
     def roles(self) -> Roles:
         """Start all roles side by side: most of a start is importing and loading."""
-        makers = {"policy": self.policy, "rollout": self.rollout, "reference": self.reference, "reward": self.reward}
-        pool = ThreadPoolExecutor(len(makers))
-        try:
-            starting = {role: pool.submit(makers[role]) for role in makers if role in self.request.needs}
-            started: dict[str, Any] = {role: future.result() for role, future in starting.items()}
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # when one fails, or at ctrl-C, dismissing the actors ends the other starts
-        if "rollout" in started:
+        makers = {
+            "policy": self.policy,
+            "critic": self.critic,
+            "reward_model": self.reward_model,
+            "rollout": self.rollout,
+            "reference": self.reference,
+            "reward": self.reward,
+            "judge": self.judge,
+        }
+        # When one fails, or at ctrl-C, dismissing the actors ends the other starts.
+        judge = self.experiment.judge if judges(self.experiment, self.request.needs) else None
+        # The policy as its own judge, and a judge on the sampler's GPU, take turns with the sampler: the judge comes when the sampler rests.
+        turns = judge and (judge.backend == "rollout" or (judge.backend == "vllm" and self.use_gpus and self.experiment.cluster.colocate))
+        wanted = (self.request.needs - {"judge"}) | ({"judge"} if judge and not turns else set())
+        started = side_by_side({role: make for role, make in makers.items() if role in wanted})
+        if judge and turns:
+            started["judge"] = self.judge(started.get("rollout"))
+        if judge and judge.reward:
+            at_once = sys.maxsize if turns else GROUPS_PER_CALL
+            started["reward"] = WithJudge(started["reward"], started["judge"], judge.reward, self.experiment.seed, at_once)
+        if "rollout" in started and "policy" in started:
             started["weight_sync"] = self.weight_sync(started["policy"], started["rollout"])
         return Roles(**started)
 
@@ -97,6 +121,7 @@ class Crew:
                 "num_cpus": seat.cpus,
                 "num_gpus": seat.gpus,
                 "scheduling_strategy": strategy(self.bundles, seat),
+                "max_concurrency": 2 if actor_class is EndpointActor else 1,
                 "runtime_env": {"env_vars": {"TOKENIZERS_PARALLELISM": "false", **environment, **hidden}},
             }
             actor = ray.remote(actor_class).options(**options).remote(*own)
@@ -105,24 +130,45 @@ class Crew:
         return seated
 
     def policy(self) -> PolicyGroup:
-        experiment, config = self.experiment, self.experiment.policy
-        common = (experiment.model, config, self.request.model, self.request.optimizer_steps, experiment.seed)
-        actors = self.seat("policy", PolicyActor, threads(config.threads), [(*common, rank, self.timeout) for rank in range(config.ranks)])
-        group = PolicyGroup(actors, config.tokens_per_micro_batch, self.timeout)
+        config = self.experiment.policy
+        actors = self.trainers("policy", config, self.request.model, heads=None)
+        return self.started(PolicyGroup("policy", actors, config.tokens_per_micro_batch, self.timeout))
+
+    def critic(self) -> CriticGroup:
+        config = self.experiment.critic
+        actors = self.trainers("critic", config, self.path(critic_path(self.experiment)), heads=1)
+        return self.started(CriticGroup("critic", actors, config.tokens_per_micro_batch, self.timeout))
+
+    def reward_model(self) -> CriticGroup:
+        config = self.experiment.policy
+        actors = self.trainers("reward_model", config, self.request.model, heads=self.request.heads)
+        return self.started(CriticGroup("reward model", actors, config.tokens_per_micro_batch, self.timeout))
+
+    def trainers(self, role: str, config: PolicyConfig, path: Path, heads: int | None) -> list[Any]:
+        experiment = self.experiment
+        common = (experiment.model, config, path, self.request.optimizer_steps, experiment.seed, heads)
+        return self.seat(role, TrainerActor, threads(config.threads), [(*common, rank, self.timeout) for rank in range(config.ranks)])
+
+    def started(self, group: GroupT) -> GroupT:
         group.start(self.start_timeout)
-        with tempfile.NamedTemporaryFile(dir=experiment.output, prefix=".shared-") as token:
+        output = self.experiment.output
+        with tempfile.NamedTemporaryFile(dir=output, prefix=".shared-") as token:
             if not all(group.call("sees", Path(token.name))):
                 raise ConfigError(
-                    f"output={experiment.output} is not seen by every trainer rank, and checkpoints are written there; choose a folder on "
+                    f"output={output} is not seen by every trainer rank, and checkpoints are written there; choose a folder on "
                     f"storage that all machines share"
                 )
         return group
 
+    def path(self, model_path: str | None) -> Path:
+        """None stands for the policy's starting weights."""
+        return self.request.model if model_path is None else local_path(model_path, self.experiment.output / "playground")
+
     def reference(self) -> ReferenceGroup:
         experiment, config = self.experiment, self.experiment.reference
-        path = local_path(config.path, experiment.output / "playground") if config.path else self.request.model
-        actors = self.seat("reference", ReferenceActor, threads(config.threads), [(experiment.model, config, path)] * config.ranks)
-        group = ReferenceGroup(actors, config.tokens_per_micro_batch, self.timeout)
+        own = (experiment.model, config.threads, self.path(config.path), False)
+        actors = self.seat("reference", FrozenActor, threads(config.threads), [own] * config.ranks)
+        group = ReferenceGroup("reference", actors, config.tokens_per_micro_batch, self.timeout)
         group.start(self.start_timeout)
         return group
 
@@ -132,11 +178,36 @@ class Crew:
         vocab_sizes = fetch([actor.start.remote() for actor in actors], "the sampling engines to start", self.start_timeout)
         return RolloutHandle(actors, spec, vocab_sizes[0], self.timeout)
 
-    def reward(self) -> RewardHandle:
+    def reward(self) -> Reward | None:
+        """Rules, and what reward models add to them; None where a judge alone rewards."""
+        rules = self.rules() if self.experiment.rewards else None
+        members = [*side_by_side({config.name: partial(self.member, config) for config in self.experiment.reward_models}).values()]
+        if not members:
+            return rules
+        return WithModels(rules, members, self.request.pad_id)
+
+    def judge(self, rollout: RolloutHandle | None = None) -> ModelJudge:
+        experiment = self.experiment
+        assert experiment.judge is not None
+        sleeps = self.use_gpus and experiment.cluster.colocate
+        starter = JudgeStarter(
+            experiment.judge, experiment.output, experiment.seed, self.seat, self.use_gpus, sleeps, self.timeout, self.start_timeout
+        )
+        return starter.start(rollout, self.request.model)
+
+    def rules(self) -> RewardHandle:
         config = self.experiment.scoring
         actors = self.seat("reward", RewardActor, threads(1), [(self.experiment.rewards, config.timeout)] * config.actors)
         # The actor gives up on a call before the driver gives up on the actor: a slow reward is an abstention, not the end of the run.
         return RewardHandle(actors, 2 * CALLS_PER_ACTOR * config.timeout)
+
+    def member(self, config: RewardModelConfig) -> Member:
+        own = (self.experiment.model, config.threads, path := self.path(config.path), True)
+        actors = self.seat(reward_seat(config), FrozenActor, threads(config.threads), [own] * config.ranks)
+        group = RewardModelGroup(config.name, actors, config.tokens_per_micro_batch, self.timeout)
+        group.start(self.start_timeout)
+        offset, scale = read_scale(path) if config.normalize else (0.0, 1.0)
+        return Member(config.name, config.weight, group, config.ensemble, offset, scale)
 
     def weight_sync(self, policy: PolicyGroup, rollout: RolloutHandle) -> WeightSyncHandle:
         experiment, config = self.experiment, self.experiment.weight_sync
@@ -157,7 +228,7 @@ class Crew:
         return choose_transport(self.experiment.weight_sync, self.use_gpus, self.experiment.cluster.colocate, len(hosts) == 1)
 
     def engine_spec(self) -> EngineSpec:
-        experiment = self.experiment
+        experiment, judge = self.experiment, self.experiment.judge
         return EngineSpec(
             model=str(self.request.model),
             dtype=self.sampler_dtype,
@@ -166,6 +237,8 @@ class Crew:
             config=experiment.rollout,
             on_gpu=self.use_gpus,
             sleeps=self.use_gpus and experiment.cluster.colocate,
+            fixed="policy" not in self.request.needs,
+            template_variables=judge.template_variables if judge is not None and judge.backend == "rollout" else {},
         )
 
 

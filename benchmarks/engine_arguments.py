@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from benchmarks.child import serve
-from rlsys.config.models import RolloutConfig
+from rlsys.config.actors import RolloutConfig
 
 OURS_ALONE = {"weight_transfer_config"}
 """The receiving end of the weight sync; bare vLLM has none."""

@@ -35,6 +35,7 @@ def run(settings: Settings) -> Iterator[Result]:
         bare.ask(model=str(settings.model), batch=str(file), micro_batches=micro_batches, policy=policy.model_dump())
 
         def ours() -> float:
+            assert roles.policy is not None
             begun = time.perf_counter()
             stats = roles.policy.forward_backward(batch, CrossEntropyLoss())
             roles.policy.optimizer_step()

@@ -23,6 +23,8 @@ from rlsys.spawning import SpawnRequest
 
 EXPERIMENT = Path(__file__).parent / "experiment.yaml"
 ON_GPU = torch.cuda.is_available()
+PAD_ID = 256
+"""The padding token of the playground's models comes right after their bytes."""
 VOCABULARY = 256
 """Ids below it are plain bytes in the playground's tokenizer."""
 
@@ -76,7 +78,7 @@ def started(settings: Settings, *overrides: str) -> Iterator[Roles]:
     from actors.spawn import spawn
 
     needs = frozenset({"policy", "rollout"})
-    with spawn(experiment(settings, *overrides), SpawnRequest(needs, settings.model, optimizer_steps=1000)) as roles:
+    with spawn(experiment(settings, *overrides), SpawnRequest(needs, settings.model, optimizer_steps=1000, pad_id=PAD_ID)) as roles:
         assert roles.weight_sync is not None
         roles.weight_sync.sync(0)
         yield roles

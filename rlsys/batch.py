@@ -33,6 +33,14 @@ class Prompt:
     epoch: int = 0
     fields: dict[str, str] = field(default_factory=dict)
     """Further columns of the dataset's row, for rewards that need them."""
+    turns: str | tuple[dict[str, str], ...] | None = None
+    """What the row itself said before any template was applied, a text or messages, for data sets made from it. None where no row was read."""
+
+    @property
+    def asked(self) -> str | tuple[dict[str, str], ...]:
+        """The `turns` of a prompt that was read from a row."""
+        assert self.turns is not None, f"prompt {self.prompt_id} was read from no row"
+        return self.turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,42 @@ RewardResult = Score | Abstention
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """One question to a judge and what came of it: what an auditor needs to ask it again."""
+
+    verdict_id: str
+    """Unique over a run."""
+    kind: str
+    """`compare`, `score`, `rubric`, `critique`, `revision`; or, asked to watch the judge itself, `canary`, `repeat`, `human`."""
+    sample_ids: tuple[str, ...]
+    """The samples it is about, in the order in which they were shown."""
+    principle: str | None
+    """Id of the principle that was asked about."""
+    judge: str
+    """Model and version."""
+    prompt: str
+    """The messages that were sent, as JSON."""
+    reply: str
+    """What the judge wrote: a rationale, a critique, a revision, JSON; empty where only log-probs were read."""
+    log_probs: dict[str, float]
+    """Of the labels that were offered, nats."""
+    value: float | None
+    """compare: the probability that the answer shown first is better; score, rubric: the score. None where there is none."""
+    abstention: str | None = None
+    """Why the question has no answer."""
+    expected: float | None = None
+    """What `value` should be, where it is known: 1.0 or 0.0 for canaries and human labels; for a repeat, the first answer."""
+    lengths: tuple[int, ...] = ()
+    """Characters of the answers shown, in the same order."""
+    seconds: float = 0.0
+    cost: float = 0.0
+    """What the endpoint charges for it, in the currency of the prices given."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """All samples of one prompt at one step."""
 
@@ -95,6 +139,8 @@ class ScoredGroup(Group):
     """A group with one result per trajectory, in the same order."""
 
     results: tuple[RewardResult, ...]
+    verdicts: tuple[Verdict, ...] = ()
+    """What a judge said on the way, its audits included."""
 
     def __post_init__(self) -> None:
         assert len(self.results) == len(self.trajectories), (
@@ -147,6 +193,10 @@ class Batch:
     def to(self, device: torch.device | str) -> Self:
         return self.map(lambda value: value.to(device))
 
+    def units(self) -> list[list[int]]:
+        """Rows that a loss must see together, because it compares them; in most batches each row by itself."""
+        return [[row] for row in range(len(self))]
+
 
 @dataclass(frozen=True)
 class SampledBatch(Batch):
@@ -195,6 +245,32 @@ class PolicyBatch(ScoredBatch):
     advantages_BT: Tensor
     old_log_probs_BT: Tensor | None = None
     reference_log_probs_BT: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ValueBatch(Batch):
+    """Ready for a value loss. old_values_BT: the critic's before the update. returns_BT: what it should have said. float32, 0 outside the mask."""
+
+    old_values_BT: Tensor
+    returns_BT: Tensor
+
+
+@dataclass(frozen=True)
+class ComparisonBatch(Batch):
+    """Answers to be compared with those to the same prompt. unit_B: int64, equal for the answers to one prompt. grade_B: float32, higher is better.
+    preference_B: float32, the probability that of two of them the one with the higher grade is better, equal for the answers to one prompt.
+    comparison_id_B: int64, the same wherever and whenever the comparison is used."""
+
+    unit_B: Tensor
+    grade_B: Tensor
+    preference_B: Tensor
+    comparison_id_B: Tensor
+
+    def units(self) -> list[list[int]]:
+        members: dict[int, list[int]] = {}
+        for row, unit in enumerate(self.unit_B.tolist()):
+            members.setdefault(unit, []).append(row)
+        return list(members.values())
 
 
 def pad(rows: Sequence[Sequence[float]], value: float, dtype: torch.dtype) -> Tensor:

@@ -95,6 +95,14 @@ class Checkpoints:
             raise CheckpointError(f"{error}; {remedy}") from error
         return path
 
+    def best(self) -> Path | None:
+        """The checkpoint of highest score, verified; the newest of several. None if none has a score. Raises CheckpointError if it is damaged."""
+        step = self._best_step()
+        if step is None:
+            return None
+        self.verify(path := self.folder / f"step-{step}")
+        return path
+
     def verify(self, path: Path) -> None:
         """Compare every file with the manifest. Raises CheckpointError that names the files which differ."""
         manifest = _manifest(path)
@@ -114,13 +122,14 @@ class Checkpoints:
 
     def _prune(self) -> None:
         steps = self.steps()
-        scores = {step: score for step in steps if (score := _manifest(self.folder / f"step-{step}")["score"]) is not None}
-        keep = set(steps[-self.keep_last :])
-        if scores:
-            keep.add(max(scores, key=lambda step: (scores[step], step)))
+        keep = {*steps[-self.keep_last :], self._best_step()}
         for step in steps:
             if step not in keep:
                 self._delete(step)
+
+    def _best_step(self) -> int | None:
+        scores = {step: score for step in self.steps() if (score := _manifest(self.folder / f"step-{step}")["score"]) is not None}
+        return max(scores, key=lambda step: (scores[step], step)) if scores else None
 
     def _delete(self, step: int) -> None:
         # Renamed first: a kill in the middle of the deletion must not leave a folder that looks like a checkpoint.

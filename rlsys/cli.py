@@ -12,6 +12,7 @@ from rlsys import __version__
 from rlsys.errors import ConfigError, RlsysError
 
 if TYPE_CHECKING:
+    from rlsys.config.judge_eval import JudgeEval
     from rlsys.config.models import Experiment
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 
 Config = Annotated[Path, typer.Argument(help="Experiment or recipe, a YAML file.", show_default=False)]
+AnyConfig = Annotated[Path, typer.Argument(help="Experiment, recipe or evaluation of a judge, a YAML file.", show_default=False)]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, as in policy.ranks=2.", show_default=False)
 ]
@@ -44,7 +46,7 @@ def train(config: Config, overrides: Overrides = None) -> None:
     _validated(config, settings)  # before Ray is even imported, so that a mistake costs no time
     from actors.spawn import spawn
 
-    if _is_recipe(config):
+    if _kind(config) == "recipe":
         from rlsys.recipe import run_recipe
 
         run_recipe(config, settings, spawn)
@@ -76,9 +78,24 @@ def resume(
         run(run_folder, spawn)
 
 
+@app.command(name="judge-eval")
+def judge_eval(config: AnyConfig, overrides: Overrides = None) -> None:
+    """Measure a judge alone: on labelled comparisons, and by attacks on it."""
+    evaluation = _judge_eval(config, overrides or [])
+    from actors.spawn_judge import spawn_judge
+    from rlsys.judge_eval import judge_eval as run
+
+    run(evaluation, spawn_judge)
+
+
 @app.command()
-def validate(config: Config, overrides: Overrides = None) -> None:
-    """Check an experiment or a recipe, and say what it will need; starts nothing."""
+def validate(config: AnyConfig, overrides: Overrides = None) -> None:
+    """Check an experiment, a recipe or the evaluation of a judge, and say what it will need; starts nothing."""
+    if _kind(config) == "judge-eval":
+        evaluation = _judge_eval(config, overrides or [])
+        judge, attacks = evaluation.judge, f", {evaluation.attacks} attacks" if evaluation.attacks else ""
+        typer.echo(f"OK  {evaluation.name}: {judge.model} ({judge.backend}) judges {evaluation.data.path}{attacks}")
+        return
     for experiment in _validated(config, overrides or []):
         typer.echo(_summary(experiment))
 
@@ -92,12 +109,60 @@ def explain(key: Annotated[str, typer.Argument(help="A key or section, as in alg
 
 
 @app.command()
+def presets(name: Annotated[str, typer.Argument(help="One of them, to see all its settings as YAML.")] = "") -> None:
+    """List the policy-gradient methods and what each chooses, or print one's settings, to copy and change."""
+    from rlsys.policy_gradient.presets import AXES, axes, settings_yaml
+    from rlsys.policy_gradient.presets import presets as found
+
+    if name:
+        typer.echo("\n".join(settings_yaml(name)))
+    else:
+        rows = [("preset", *AXES), *((preset, *axes(settings)) for preset, settings in found().items())]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@app.command()
 def doctor(quick: Annotated[bool, typer.Option("--quick", help="Leave out starting Ray, DeepSpeed and vLLM.")] = False) -> None:
     """Check this machine and installation; every problem comes with its remedy."""
     from rlsys.doctor import report
 
     if not report(quick):
         sys.exit(1)
+
+
+@app.command()
+def trace(
+    sample_id: Annotated[
+        str | None,
+        typer.Argument(help="Id of a sample, as in train-3/train:17/0/2; without it, --run lists a few.", show_default=False),
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of its run or recipe; without it, all of runs/ is searched.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Show what the judge was sent, whole.")] = False,
+) -> None:
+    """Tell the story of one sample: prompt, response, verdicts, reward, advantage, the step that learned from it, the rows made of it."""
+    from rlsys.trace import some_ids
+    from rlsys.trace import trace as story
+
+    if sample_id is not None:
+        lines = story(sample_id, run, chat)
+    elif run is not None:
+        lines = some_ids(run)
+    else:
+        raise ConfigError("which sample? give SAMPLE_ID; `rlsys trace --run FOLDER` lists a few of a run or recipe")
+    for line in lines:
+        typer.echo(line)
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(help="Folder of a run or recipe, as in runs/quickstart.", show_default=False)],
+) -> None:
+    """Write report.md into the folder of a run or recipe, finished or not, and print it: what it measured, and the audit of its AI feedback."""
+    from rlsys.report.write import report as write
+
+    typer.echo(write(run_folder), nl=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -107,15 +172,27 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
         raise typer.Exit
 
 
-def _is_recipe(config: Path) -> bool:
-    from rlsys.config.yaml_file import read
+def _kind(config: Path) -> str:
+    from rlsys.config.kinds import kind_of
 
-    return "stages" in read(config)[0]
+    return kind_of(config)
+
+
+def _judge_eval(config: Path, overrides: list[str]) -> JudgeEval:
+    if (kind := _kind(config)) != "judge-eval":
+        raise ConfigError(
+            f"{config}: is a config of `rlsys train` ({kind}); give one with name, judge and data, as configs/judge_eval.yaml"
+        )
+    from rlsys.config.judge_eval import load_judge_eval
+
+    return load_judge_eval(config, overrides)
 
 
 def _validated(config: Path, overrides: list[str]) -> list[Experiment]:
     """The experiment, or those of a recipe in order. Raises ConfigError."""
-    if _is_recipe(config):
+    if (kind := _kind(config)) == "judge-eval":
+        raise ConfigError(f"{config}: measures a judge and trains nothing; use `rlsys judge-eval {config}`")
+    if kind == "recipe":
         from rlsys.config.recipe import load_recipe
 
         return load_recipe(config, overrides)[1]
@@ -125,7 +202,8 @@ def _validated(config: Path, overrides: list[str]) -> list[Experiment]:
 
 
 def _summary(experiment: Experiment) -> str:
-    from rlsys.config.checks import local_gpus, needs
+    from rlsys.config.checks import needs
+    from rlsys.config.machine import local_gpus
     from rlsys.running_cluster import address_to_join
     from rlsys.seating import demands, plan
 

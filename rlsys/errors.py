@@ -27,6 +27,10 @@ class WeightSyncError(RlsysError):
     """Weights did not arrive as sent; names the tensor."""
 
 
+class JudgeOutage(RlsysError):
+    """The judge stayed away for longer than the run was told to wait."""
+
+
 class CheckpointError(RlsysError):
     """A checkpoint that is missing, incomplete or damaged."""
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from rlsys.algorithm import Algorithm, Experience, Step
 from rlsys.batch import ScoredGroup
 from rlsys.checkpoint import Checkpoints
 from rlsys.config.models import Experiment
-from rlsys.data.stream import Stream
-from rlsys.evaluation import Evaluation, Evaluator
+from rlsys.data.stream import Source
+from rlsys.dataset import Dataset
+from rlsys.evaluation import ComparesWithStart, Evaluation, Evaluator
+from rlsys.judging.quality import canaries_fail
 from rlsys.ledger import Ledger
 from rlsys.metrics import MetricsLog
 from rlsys.objectives.stats import values
@@ -23,6 +27,8 @@ from rlsys.run_dir import RunDir
 
 STATE = "loop.json"
 """The loop's own state, within a checkpoint."""
+COUNTS = "dataset/"
+"""Metrics that begin so are summed over the run: they count what became of the rows of the data set that it makes."""
 
 
 class ExperienceQueue:
@@ -60,6 +66,17 @@ class State:
     seconds: float = 0.0
     before: dict[str, float] = field(default_factory=dict)
     after: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, float] = field(default_factory=dict)
+    """The algorithm's own (`Learned.memory`)."""
+    counts: dict[str, float] = field(default_factory=dict)
+    """Sums of the metrics that begin with `COUNTS`."""
+    best_score: float | None = None
+    best_step: int | None = None
+    """Where the run's model was taken from, if not from the last step."""
+    waited: int = 0
+    """Evaluations in a row that were no better than the best one."""
+    canary_alarm: bool = False
+    """The judge fell below `judge.canary_alarm`; it is said once."""
 
 
 @dataclass
@@ -67,20 +84,21 @@ class Loop:
     experiment: Experiment
     algorithm: Algorithm
     roles: Roles
-    source: Stream
+    source: Source
     evaluator: Evaluator | None
     run_dir: RunDir
     ledger: Ledger
     metrics: MetricsLog
     checkpoints: Checkpoints
     progress: Progress
+    dataset: Dataset
 
     def __post_init__(self) -> None:
         self.state = State()
         self.queue = ExperienceQueue(self.experiment.loop.max_staleness)
 
     def run(self) -> State:
-        """Train to the last step, from wherever the state is."""
+        """Train to the last step, or until patience ends, from wherever the state is."""
         config = self.experiment.loop
         started = time.monotonic() - self.state.seconds
         self.sync()
@@ -88,24 +106,52 @@ class Loop:
             self.state.before = evaluation.metrics
             self.metrics.log(0, evaluation.metrics)
         self.progress.update(self.state.step, self.state.before)
-        while self.state.step < config.steps:
+        while not self.ended:
             metrics = self.one_step()
             self.state.seconds = time.monotonic() - started
             last = self.state.step == config.steps
             evaluation = self.evaluate() if last or due(self.state.step, config.eval_every) else None
+            better = self.judge(evaluation) if evaluation else False
             if evaluation:
                 metrics |= evaluation.metrics
-                self.state.after = evaluation.metrics
             metrics |= {f"time/{name}": seconds for name, seconds in self.progress.timings().items()}
             self.metrics.log(self.state.step, metrics)
             self.progress.update(self.state.step, metrics)
-            if last or due(self.state.step, config.checkpoint_every):
+            if self.ended or due(self.state.step, config.checkpoint_every) or (config.patience and better):
                 self.save(evaluation.score if evaluation else None)
+        self.return_to_best()
         return self.state
+
+    @property
+    def ended(self) -> bool:
+        config = self.experiment.loop
+        return self.state.step >= config.steps or bool(config.patience and self.state.waited >= config.patience)
+
+    def judge(self, evaluation: Evaluation) -> bool:
+        """Remember the evaluation; says whether it is the best so far."""
+        state, score = self.state, evaluation.score
+        state.after = evaluation.metrics
+        better = score is not None and math.isfinite(score) and (state.best_score is None or score > state.best_score)
+        if better:
+            state.best_score = score
+        state.waited = 0 if better else state.waited + 1
+        return better
+
+    def return_to_best(self) -> None:
+        """With patience, the run's model is the best one by held-out score, not the last."""
+        best = self.checkpoints.best() if self.experiment.loop.patience else None
+        if best is None or (step := int(best.name.removeprefix("step-"))) == self.state.step:
+            return
+        for role, model in self.roles.trained().items():
+            model.load_state(best / role)
+        logged = next(line for line in MetricsLog.read(self.run_dir.metrics) if line["step"] == step)
+        # The log knows no NaN: what was none is null there.
+        self.state.after = {name: float("nan") if value is None else value for name, value in logged.items() if name.startswith("eval/")}
+        self.state.best_step = step
 
     def one_step(self) -> dict[str, float]:
         """Collect, learn, sync, and write down what was sampled; returns the step's metrics."""
-        step = Step(self.state.step + 1, self.state.version, self.experiment.seed)
+        step = Step(self.state.step + 1, self.state.version, self.experiment.seed, self.state.memory)
         with self.progress.stage("collect"):
             while not self.queue.full:
                 self.queue.put(self.algorithm.collect(self.roles, self.source, step))
@@ -113,12 +159,19 @@ class Loop:
         with self.progress.stage("learn"):
             learned = self.algorithm.learn(self.roles, experience, step)
         self.state.step += 1
-        self.state.version += 1
+        self.state.version += bool(self.roles.trained())
+        self.state.memory = learned.memory
         metrics = experience.metrics | {f"train/{name}": value for name, value in values(learned.stats).items()}
         metrics |= self.sync()
+        for name, value in metrics.items():
+            if name.startswith(COUNTS):
+                self.state.counts[name] = self.state.counts.get(name, 0.0) + value
         with self.progress.stage("log"):
             metrics |= self.account(experience.groups)
             self.ledger.record(self.state.step, experience.groups, learned.advantages, phase="train")
+            self.ledger.record(self.state.step, experience.beside, {}, phase="beside")
+            self.watch_judge([*experience.groups, *experience.beside])
+            self.dataset.append(self.state.step, experience.rows)
         return metrics
 
     def sync(self) -> dict[str, float]:
@@ -137,7 +190,7 @@ class Loop:
         self.state.samples += sum(len(group.trajectories) for group in groups)
         self.state.tokens += tokens
         metrics = {"rollout/tokens_per_second": tokens / self.progress.timings()["collect"]}
-        if self.evaluator and (accuracy := self.evaluator.judgement.accuracy(groups)) is not None:
+        if self.evaluator and (accuracy := self.evaluator.accuracy(groups)) is not None:
             metrics["reward/accuracy"] = accuracy
         return metrics
 
@@ -146,8 +199,26 @@ class Loop:
             return None
         with self.progress.stage("evaluate"):
             evaluation = self.evaluator(self.roles, self.state.step)
+            if self.state.step and isinstance(self.evaluator, ComparesWithStart):
+                # From the ledger, so that a resumed run finds it, too.
+                compared = self.evaluator.against_start(evaluation.groups, self.ledger.samples(0, "eval"))
+                evaluation = replace(evaluation, metrics=evaluation.metrics | compared)
             self.ledger.record(self.state.step, evaluation.groups, {}, phase="eval")
+            self.watch_judge(evaluation.groups)
         return evaluation
+
+    def watch_judge(self, groups: Sequence[ScoredGroup]) -> None:
+        """Warn, once in a run, when the judge is wrong about too many of the pairs whose better answer is known. `groups` are what is new."""
+        judge = self.experiment.judge
+        if judge is None or self.state.canary_alarm or not any(one.kind == "canary" for group in groups for one in group.verdicts):
+            return
+        if found := canaries_fail(self.ledger.verdicts(kind="canary", texts=False), judge.canary_alarm):
+            count, accuracy = found
+            self.state.canary_alarm = True
+            self.progress.warn(
+                f"the judge was right about {accuracy:.1%} of {count} canaries, below judge.canary_alarm={judge.canary_alarm:g}: don't trust its "
+                f"labels; `rlsys report {self.run_dir.path}` shows more"
+            )
 
     def save(self, score: float | None) -> None:
         """Everything that the run needs to go on exactly: all of it or nothing appears in the checkpoints folder."""
@@ -156,7 +227,8 @@ class Loop:
             self.checkpoints.save(self.state.step, self.write_state, score)
 
     def write_state(self, folder: Path) -> None:
-        self.roles.policy.save_state(folder / "policy")
+        for role, model in self.roles.trained().items():
+            model.save_state(folder / role)
         (folder / STATE).write_text(json.dumps({"state": asdict(self.state), "source": self.source.state()}))
 
     def restore(self, folder: Path | None) -> None:
@@ -165,9 +237,11 @@ class Loop:
             saved = json.loads((folder / STATE).read_text())
             self.state = State(**saved["state"])
             self.source.restore(saved["source"])
-            self.roles.policy.load_state(folder / "policy")
+            for role, model in self.roles.trained().items():
+                model.load_state(folder / role)
         self.ledger.truncate_after(self.state.step if folder else -1)
         self.metrics.truncate_after(self.state.step if folder else -1)
+        self.dataset.truncate_after(self.state.step if folder else -1)
 
 
 def due(step: int, every: int) -> bool:

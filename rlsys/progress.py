@@ -20,15 +20,16 @@ from rich.table import Table
 from rich.text import Text
 
 COLUMNS = {
-    "reward": "reward/mean",
-    "accuracy": "reward/accuracy",
-    "held-out": "eval/accuracy_sampled",
-    "abstained": "reward/abstained",
-    "loss": "train/loss",
-    "KL": "train/kl",
-    "tokens/s": "rollout/tokens_per_second",
+    "reward": ("reward/mean",),
+    "accuracy": ("reward/accuracy",),
+    "held-out": ("eval/accuracy_sampled", "eval/accuracy", "eval/reward_sampled"),
+    "held-out nll": ("eval/nll",),
+    "abstained": ("reward/abstained",),
+    "loss": ("train/loss",),
+    "KL": ("train/kl",),
+    "tokens/s": ("rollout/tokens_per_second",),
 }
-"""Label and metric of each value shown. A metric that a run does not have is left out."""
+"""Label of each value shown, and its metric, or several of which the first that a run has is taken. A value that it does not have is left out."""
 ETA_STEPS = 10
 """The time left is judged by the mean of so many latest steps, so that a slow first step is soon forgotten."""
 PLAIN_SECONDS = 1.0
@@ -88,8 +89,10 @@ class Progress:
             self._durations.append(timings["step"])
         self._step = step
         # A metric that is not measured in every step stays in view until it is measured again.
-        self._shown |= {label: _number(values[name]) for label, name in COLUMNS.items() if name in values}
-        if not values.get(COLUMNS["abstained"]):
+        for label, names in COLUMNS.items():
+            if (name := next((name for name in names if name in values), None)) is not None:
+                self._shown[label] = _number(values[name])
+        if not values.get("reward/abstained"):
             self._shown.pop("abstained", None)
         self._shown |= {"stages": "  ".join(f"{name} {_seconds(spent)}" for name, spent in timings.items())}
         self._timings = {}
@@ -99,6 +102,10 @@ class Progress:
             self.console.print(
                 Text(f"step {step}/{self.steps}  {self._values()}  {self._clock()}  [{self._shown['stages']}]"), soft_wrap=True
             )
+
+    def warn(self, text: str) -> None:
+        """A line that must not be missed: in every mode, above the live display."""
+        self.console.print(Text(f"{self.title}: warning: {text}"), soft_wrap=True)
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """The closing table: a result, not progress, so it is printed in every mode."""

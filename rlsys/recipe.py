@@ -10,16 +10,15 @@ from typing import Any
 from rlsys.config.checks import STAGE
 from rlsys.config.load import load, load_as, save
 from rlsys.config.models import Experiment
+from rlsys.config.paths import with_dataset_paths, with_model_paths
 from rlsys.config.recipe import Recipe, Stage, load_recipe
 from rlsys.errors import RunError
 from rlsys.progress import print_table
 from rlsys.run_dir import RunDir
+from rlsys.run_folders import RECIPE
 from rlsys.spawning import Spawn
-from rlsys.summary import summary_rows
+from rlsys.summary import judge_rows, measured_rows, place_rows, work_rows
 from rlsys.train import resume, train
-
-RECIPE = "recipe.yaml"
-"""The recipe, saved in its folder beside one resolved config per stage."""
 
 
 def run_recipe(path: Path, overrides: Sequence[str], spawn: Spawn) -> dict[str, Any]:
@@ -45,8 +44,16 @@ def resume_recipe(folder: Path, spawn: Spawn) -> dict[str, Any]:
         "stages": summaries,
     }
     RunDir(folder).write_summary(summary)
-    print_table(recipe.name, summary_rows(summary))
+    print_table(recipe.name, table(summary))
     return summary
+
+
+def table(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """What each stage measured, made and left out, and then where everything is."""
+    rows: list[tuple[str, str]] = []
+    for name, own in summary["stages"].items():
+        rows += [(f"{name}: {what}", value) for what, value in [*measured_rows(own), *judge_rows(own), *work_rows(own)]]
+    return [*rows, *place_rows(summary)]
 
 
 def run_stage(stage: Stage, folder: Path, spawn: Spawn) -> dict[str, Any]:
@@ -62,13 +69,12 @@ def run_stage(stage: Stage, folder: Path, spawn: Spawn) -> dict[str, Any]:
 
 
 def placed(experiment: Experiment, folder: Path) -> Experiment:
-    """The experiment with its folder, and with the models of earlier stages where they will be."""
+    """The experiment with its folder, and with the models and data sets of earlier stages where they will be."""
 
-    def located(path: str) -> str:
+    def model(path: str) -> str:
         return str(RunDir(folder / path.removeprefix(STAGE)).final) if path.startswith(STAGE) else path
 
-    model = experiment.model.model_copy(update={"path": located(experiment.model.path)})
-    reference = experiment.reference
-    if reference.path is not None:
-        reference = reference.model_copy(update={"path": located(reference.path)})
-    return experiment.model_copy(update={"output": folder, "model": model, "reference": reference})
+    def dataset(path: str) -> str:
+        return str(RunDir(folder / path.removeprefix(STAGE)).dataset) if path.startswith(STAGE) else path
+
+    return with_dataset_paths(with_model_paths(experiment, model), dataset).model_copy(update={"output": folder})

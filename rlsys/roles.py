@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
 from rlsys.batch import Batch, Group, Prompt, ScoredGroup
-from rlsys.objectives.outputs import Outputs
+from rlsys.judging.constitution import Constitution
+from rlsys.judging.questions import Opinion, Pair, Single, Writing
 from rlsys.objectives.stats import Stats
 
 BatchT = TypeVar("BatchT", bound=Batch)
@@ -21,6 +22,18 @@ class Loss(Protocol[BatchT_contra]):
     """A frozen dataclass: pure, pickled to the ranks. Sums, never means: the engine divides by the *global* normalizer, so that the loss is the
     same under any micro-batch, accumulation, packing or data-parallel split."""
 
+    def normalizer(self, batch: BatchT_contra) -> float:
+        """What the summed loss of the whole (mini-)batch is divided by: tokens, sequences, ... Called by the driver."""
+        ...
+
+    def __call__(self, outputs: Any, batch: BatchT_contra) -> tuple[Tensor, Stats]:
+        """Summed loss (a scalar) and statistics of some rows. `outputs`: a language model's `Outputs`, a scalar-headed model's `ValueOutputs`."""
+        ...
+
+
+class LikelihoodLoss(Loss[BatchT_contra], Protocol):
+    """A loss of a language model's log-probs."""
+
     @property
     def temperature(self) -> float:
         """Log-probs are taken at this temperature."""
@@ -28,14 +41,6 @@ class Loss(Protocol[BatchT_contra]):
 
     @property
     def needs_entropy(self) -> bool: ...
-
-    def normalizer(self, batch: BatchT_contra) -> float:
-        """What the summed loss of the whole (mini-)batch is divided by: tokens, sequences, ... Called by the driver."""
-        ...
-
-    def __call__(self, outputs: Outputs, batch: BatchT_contra) -> tuple[Tensor, Stats]:
-        """Summed loss (a scalar) and statistics of some rows."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +67,8 @@ class SyncReport:
     """Largest |trainer - sampler| log-prob on the probe prompt, nats."""
 
 
-class Policy(Protocol):
-    """The trained model."""
-
-    def log_probs(self, batch: Batch, temperature: float) -> Tensor:
-        """float32 [B, T] of the current weights, 0 outside the loss mask. No gradient."""
-        ...
+class Trained(Protocol):
+    """A model that learns."""
 
     def forward_backward(self, batch: BatchT, loss: Loss[BatchT]) -> Stats:
         """Accumulate the gradient of `loss` over the whole batch. Micro-batches and ranks are the engine's business."""
@@ -92,6 +93,30 @@ class Policy(Protocol):
         ...
 
 
+class Policy(Trained, Protocol):
+    """The trained language model. Its losses are `LikelihoodLoss`es."""
+
+    def log_probs(self, batch: Batch, temperature: float) -> Tensor:
+        """float32 [B, T] of the current weights, 0 outside the loss mask. No gradient."""
+        ...
+
+
+class ScoreModel(Protocol):
+    """A model with a scalar head (a reward model), frozen or not."""
+
+    def scores(self, batch: Batch) -> Tensor:
+        """float32 [B, K] at each row's last token; K heads, 1 unless it is an ensemble. No gradient."""
+        ...
+
+
+class Critic(Trained, ScoreModel, Protocol):
+    """A trained model with a scalar head: the critic of PPO, or a reward model in training. Its losses take `ValueOutputs`."""
+
+    def values(self, batch: Batch) -> Tensor:
+        """float32 [B, T]: the value of the state before each trained token, 0 outside the loss mask. No gradient."""
+        ...
+
+
 class Rollout(Protocol):
     """The sampler."""
 
@@ -112,6 +137,35 @@ class Reward(Protocol):
     def score(self, groups: Iterable[Group]) -> Iterator[ScoredGroup]: ...
 
 
+class Judge(Protocol):
+    """A model that gives feedback. Batches in, as many opinions out, in order; what it can't say is an abstention. While it is away everything
+    waits; JudgeOutage at its limit."""
+
+    @property
+    def identity(self) -> str:
+        """Model and version."""
+        ...
+
+    @property
+    def constitution(self) -> Constitution: ...
+
+    def compare(self, pairs: Sequence[Pair]) -> list[Opinion]: ...
+
+    def score(self, answers: Sequence[Single]) -> list[Opinion]:
+        """From 0 (worst) to 1."""
+        ...
+
+    def rubric(self, answers: Sequence[Single]) -> list[Opinion]:
+        """The weighted mean of several criteria, from 0 to 1; each is among the score's parts."""
+        ...
+
+    def critique(self, answers: Sequence[Single]) -> list[Writing]: ...
+
+    def revise(self, answers: Sequence[Single]) -> list[Writing]:
+        """Each with its critique."""
+        ...
+
+
 class WeightSync(Protocol):
     """The only path from trainer to sampler."""
 
@@ -124,8 +178,17 @@ class WeightSync(Protocol):
 class Roles:
     """The models of one run. A role that the algorithm does not need is None."""
 
-    policy: Policy
+    policy: Policy | None = None
+    critic: Critic | None = None
+    reward_model: Critic | None = None
+    """A reward model in training; those that score samples are part of `reward`."""
     rollout: Rollout | None = None
     reference: Reference | None = None
     reward: Reward | None = None
+    judge: Judge | None = None
     weight_sync: WeightSync | None = None
+
+    def trained(self) -> dict[str, Trained]:
+        """What learns, by role."""
+        found: dict[str, Trained | None] = {"policy": self.policy, "critic": self.critic, "reward_model": self.reward_model}
+        return {role: model for role, model in found.items() if model is not None}

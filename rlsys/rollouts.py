@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from statistics import fmean, stdev
+from typing import TypeVar
 
 import torch
 
-from rlsys.batch import Abstention, Prompt, Score, ScoredGroup
+from rlsys.batch import Abstention, Group, Prompt, RewardResult, Score, ScoredGroup, Trajectory
 from rlsys.errors import RlsysError
+from rlsys.judging.quality import judge_metrics
 from rlsys.objectives.length_penalty import soft_overlong
 from rlsys.roles import Roles, Sampling
+
+GroupT = TypeVar("GroupT", bound=Group)
 
 
 def collect_groups(roles: Roles, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> list[ScoredGroup]:
@@ -21,15 +26,28 @@ def collect_groups(roles: Roles, prompts: Sequence[Prompt], sampling: Sampling, 
     """
     assert roles.rollout is not None, "sampling needs a rollout role"
     assert roles.reward is not None, "scoring needs a reward role"
-    scored = list(roles.reward.score(roles.rollout.generate(prompts, sampling, tag)))
-    by_prompt = {(group.prompt.prompt_id, group.prompt.epoch): group for group in scored}
-    assert len(by_prompt) == len(scored) == len(prompts), f"{tag}: {len(prompts)} prompts gave {len(scored)} scored groups"
-    groups = [by_prompt[prompt.prompt_id, prompt.epoch] for prompt in prompts]
-    reasons = Counter(result.reason for group in groups for result in group.results if isinstance(result, Abstention))
+    groups = in_order(prompts, roles.reward.score(roles.rollout.generate(prompts, sampling, tag)))
     if groups and not any(group.scores for group in groups):
-        reason, count = reasons.most_common(1)[0]
-        raise RlsysError(f"{tag}: none of {reasons.total()} samples could be scored; most often ({count}): {reason}")
+        raise none_of(
+            "samples could be scored",
+            tag,
+            [result.reason for group in groups for result in group.results if isinstance(result, Abstention)],
+        )
     return groups
+
+
+def in_order(prompts: Sequence[Prompt], groups: Iterable[GroupT]) -> list[GroupT]:
+    """The groups of `prompts`, of each one, in the prompts' order."""
+    arrived = list(groups)
+    by_prompt = {(group.prompt.prompt_id, group.prompt.epoch): group for group in arrived}
+    assert len(by_prompt) == len(arrived) == len(prompts), f"{len(prompts)} prompts gave {len(arrived)} groups"
+    return [by_prompt[prompt.prompt_id, prompt.epoch] for prompt in prompts]
+
+
+def none_of(what: str, tag: str, reasons: Sequence[str]) -> RlsysError:
+    """The error of a step in which nothing came out: nothing could be learned, and going on would hide why."""
+    reason, count = Counter(reasons).most_common(1)[0]
+    return RlsysError(f"{tag}: none of {len(reasons)} {what}; most often ({count}): {reason}")
 
 
 def punish_overlong(groups: Sequence[ScoredGroup], max_tokens: int, buffer: int) -> list[ScoredGroup]:
@@ -41,15 +59,15 @@ def punish_overlong(groups: Sequence[ScoredGroup], max_tokens: int, buffer: int)
             Score(result.value + penalty, result.parts | {"overlong": penalty}) if isinstance(result, Score) else result
             for result, penalty in zip(group.results, soft_overlong(lengths, max_tokens, buffer).tolist(), strict=True)
         )
-        return ScoredGroup(group.prompt, group.trajectories, results)
+        return replace(group, results=results)
 
     return [punished(group) for group in groups]
 
 
-def scored_ids(groups: Sequence[ScoredGroup]) -> list[str]:
-    """Sample ids in the row order of `ScoredBatch.from_groups`."""
+def scored_samples(groups: Sequence[ScoredGroup]) -> list[Trajectory]:
+    """The samples that have a score, in the row order of `ScoredBatch.from_groups`."""
     return [
-        trajectory.sample_id
+        trajectory
         for group in groups
         for trajectory, result in zip(group.trajectories, group.results, strict=True)
         if isinstance(result, Score)
@@ -57,7 +75,8 @@ def scored_ids(groups: Sequence[ScoredGroup]) -> list[str]:
 
 
 def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
-    """Rewards, abstentions, lengths and endings of some groups. Means over scored samples are left out when there is none."""
+    """Rewards, abstentions, lengths and endings of some groups, and what their judge was like. Means over scored samples are left out when there
+    is none."""
     results = [result for group in groups for result in group.results]
     samples = [trajectory for group in groups for trajectory in group.trajectories]
     scores = [score for group in groups for score in group.scores]
@@ -73,8 +92,14 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     }
     if scores:
         metrics |= {"reward/mean": fmean(scores), "reward/std": stdev(scores) if len(scores) > 1 else 0.0}
-    for name in sorted(
-        {name for group in groups for result in group.results if not isinstance(result, Abstention) for name in result.parts}
-    ):
-        metrics[f"reward/{name}"] = fmean(r.parts[name] for r in results if not isinstance(r, Abstention) and name in r.parts)
-    return metrics
+    verdicts = [verdict for group in groups for verdict in group.verdicts]
+    return metrics | {f"reward/{name}": mean for name, mean in mean_parts(results).items()} | judge_metrics(verdicts)
+
+
+def mean_parts(results: Iterable[RewardResult]) -> dict[str, float]:
+    """Mean of each part of the reward over the samples that have it."""
+    values: dict[str, list[float]] = {}
+    for result in results:
+        for name, value in result.parts.items() if isinstance(result, Score) else ():
+            values.setdefault(name, []).append(value)
+    return {name: fmean(values[name]) for name in sorted(values)}

@@ -79,6 +79,11 @@ class RunDir:
         return self.path / "final"
 
     @property
+    def dataset(self) -> Path:
+        """The rows that the run made, if it makes a data set."""
+        return self.path / "dataset.jsonl"
+
+    @property
     def summary(self) -> Path:
         return self.path / "summary.json"
 

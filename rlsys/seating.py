@@ -1,13 +1,14 @@
 """Who sits where: a pure plan of seats in bundles of CPUs and GPUs.
 
-Separate: every actor has a bundle of its own. Colocated: trainer rank i, engine i and reference i share bundle i, whose CPUs and GPU they use in
-turns; a GPU's memory is then shared through the sampler's sleep mode.
+Separate: every actor has a bundle of its own. Colocated: trainer rank i, engine i, critic i, ... share bundle i, whose CPUs and GPU they
+share. The sampler gives its memory back while the others work (sleep mode); the others stay in memory side by side.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rlsys.config.actors import RewardModelConfig
 from rlsys.config.models import Experiment
 
 
@@ -24,7 +25,7 @@ class Seat:
 class Plan:
     bundles: tuple[dict[str, float], ...]
     seats: dict[str, tuple[Seat, ...]]
-    """By role: policy, reference, rollout, reward."""
+    """By role; each reward model has a name of its own (`reward_seat`)."""
 
     def total(self, resource: str) -> float:
         return sum(bundle.get(resource, 0.0) for bundle in self.bundles)
@@ -40,15 +41,34 @@ class Demand:
 
 
 def demands(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> dict[str, Demand]:
-    """What each needed role asks for. The reward runs on CPU only."""
+    """What each needed role asks for. Rule rewards run on CPU only."""
     gpu = int(use_gpus)
+    trainer = Demand(experiment.policy.ranks, experiment.policy.threads, gpu)
     everything = {
-        "policy": Demand(experiment.policy.ranks, experiment.policy.threads, gpu),
+        "policy": trainer,
+        "reward_model": trainer,
+        "critic": Demand(experiment.critic.ranks, experiment.critic.threads, gpu),
         "rollout": Demand(experiment.rollout.engines, experiment.rollout.threads, gpu * experiment.rollout.tensor_parallel),
         "reference": Demand(experiment.reference.ranks, experiment.reference.threads, gpu),
-        "reward": Demand(experiment.scoring.actors, 1, 0),
     }
-    return {role: demand for role, demand in everything.items() if role in needs}
+    wanted = {role: demand for role, demand in everything.items() if role in needs}
+    if judges(experiment, needs) and (judge := experiment.judge) is not None and judge.backend != "rollout":
+        own = Demand(judge.engine.engines, judge.engine.threads, gpu * judge.engine.tensor_parallel)
+        wanted["judge"] = own if judge.backend == "vllm" else Demand(1, 1, 0)
+    if "reward" in needs:
+        wanted |= {"reward": Demand(experiment.scoring.actors, 1, 0)} if experiment.rewards else {}
+        wanted |= {reward_seat(config): Demand(config.ranks, config.threads, gpu) for config in experiment.reward_models}
+    return wanted
+
+
+def judges(experiment: Experiment, needs: frozenset[str]) -> bool:
+    """Whether the run asks a judge: its algorithm or stage does, or its reward."""
+    return "judge" in needs or ("reward" in needs and experiment.judge is not None and experiment.judge.reward is not None)
+
+
+def reward_seat(config: RewardModelConfig) -> str:
+    """The name of a scoring reward model among the seats."""
+    return f"reward {config.name}"
 
 
 def plan(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> Plan:

@@ -8,20 +8,31 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from rlsys.algorithm import build_algorithm
-from rlsys.batch import Prompt
+from transformers import PreTrainedTokenizerBase
+
+from rlsys.algorithm import Algorithm, MakesRewardModel, Measures, build_algorithm
+from rlsys.batch import Prompt, ScoredGroup
 from rlsys.checkpoint import Checkpoints
 from rlsys.config.load import load, save
-from rlsys.config.models import DatasetConfig, Experiment
-from rlsys.data.load import Loaded, load_demonstrations, load_prompts
-from rlsys.data.stream import Stream
-from rlsys.errors import RlsysError
-from rlsys.evaluation import Evaluator, Judgement
+from rlsys.config.models import Experiment
+from rlsys.config.paths import model_paths, with_dataset_paths, with_model_paths
+from rlsys.dataset import Dataset
+from rlsys.errors import ConfigError, RlsysError
+from rlsys.evaluation import AnswerEvaluator, Evaluator, Judgement, RowEvaluator
+from rlsys.judge_eval import against_people
+from rlsys.judging import constitution, prompts
+from rlsys.judging.constitution import own_names
+from rlsys.judging.separation import shared_weights
 from rlsys.ledger import Ledger
-from rlsys.loop import Loop
+from rlsys.loop import Loop, State
 from rlsys.metrics import MetricsLog
-from rlsys.models.load import load_tokenizer, local_path
+from rlsys.models.load import load_config, load_tokenizer, local_path, tokenizer_difference
+from rlsys.models.reward_scale import read_scale, write_scale
+from rlsys.models.value_model import is_value_model
 from rlsys.progress import Progress, print_line
+from rlsys.rewards.composite import part_names
+from rlsys.roles import Roles
+from rlsys.rows import Rows
 from rlsys.run_dir import RunDir
 from rlsys.spawning import Spawn, SpawnRequest
 from rlsys.summary import summarize, summary_rows
@@ -62,30 +73,59 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
     checkpoint = checkpoints.latest() if resume else None
     model = local_path(experiment.model.path, experiment.output / "playground")
     tokenizer = load_tokenizer(model)
+    check_tokenizers(experiment, tokenizer)
     assert isinstance(tokenizer.pad_token_id, int), "load_tokenizer sees to it that there is a pad token"
     algorithm = build_algorithm(experiment, tokenizer.pad_token_id)
-    rows = load_rows(experiment, experiment.data.train, algorithm.rows, tokenizer, run_dir)
-    held_out = load_held_out(experiment, tokenizer, run_dir) if "rollout" in algorithm.needs else None
-    evaluator = build_evaluator(experiment, held_out.rows) if held_out else None
-    request = SpawnRequest(algorithm.needs, model, experiment.loop.steps * algorithm.updates_per_step)
+    rows = Rows(experiment, algorithm, tokenizer, run_dir)
+    check_windows(experiment, rows.longest)
+    check_reward_models(experiment)
+    source = rows.training()
+    evaluator = build_evaluator(experiment, algorithm, rows.held_out(), tokenizer.pad_token_id)
+    heads = algorithm.heads if isinstance(algorithm, MakesRewardModel) else 1
+    request = SpawnRequest(algorithm.needs, model, experiment.loop.steps * algorithm.updates_per_step, tokenizer.pad_token_id, heads)
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(run_dir.ledger))
         metrics = stack.enter_context(MetricsLog(run_dir, experiment.logging))
         progress = stack.enter_context(Progress(experiment.loop.steps, experiment.logging.progress, title=run_dir.name))
         with progress.stage("start"):
             roles = stack.enter_context(spawn(experiment, request))
-        source = Stream(rows.rows, experiment.seed, experiment.data.shuffle)
-        loop = Loop(experiment, algorithm, roles, source, evaluator, run_dir, ledger, metrics, checkpoints, progress)
+        if warning := judge_warning(experiment, model):
+            progress.warn(warning)
+        dataset = Dataset(run_dir.dataset)
+        loop = Loop(experiment, algorithm, roles, source, evaluator, run_dir, ledger, metrics, checkpoints, progress, dataset)
         if resume:
             loop.restore(checkpoint)
+        measure_judge(experiment, roles, ledger, loop, progress)
         state = loop.run()
         with progress.stage("export"):
-            roles.policy.export(run_dir.final)
-        held_out_report = held_out.report if held_out else None
-        summary = summarize(run_dir, state, rows.report, held_out_report, roles.policy.weight_hash(), time.monotonic() - started)
+            hashes = export(roles, run_dir, state)
+        verdicts = list(ledger.verdicts(texts=False))
+        summary = summarize(run_dir, state, rows.reports, source, hashes, time.monotonic() - started, verdicts)
+        summary["warnings"] = [warning] if warning else []
         run_dir.write_summary(summary)
         progress.table(summary_rows(summary))
     return summary
+
+
+def measure_judge(experiment: Experiment, roles: Roles, ledger: Ledger, loop: Loop, progress: Progress) -> None:
+    """Against people, where the config names their labels: once in a run, and it is on record."""
+    judge = experiment.judge
+    if judge is None or judge.human is None or roles.judge is None or any(ledger.verdicts(phase="people", texts=False)):
+        return
+    with progress.stage("judge"):
+        verdicts = against_people(roles.judge, judge, experiment.seed)
+    said = [ScoredGroup(Prompt("people", "", ()), (), (), tuple(verdicts))]
+    ledger.record(0, said, {}, phase="people")
+    loop.watch_judge(said)
+
+
+def export(roles: Roles, run_dir: RunDir, state: State) -> dict[str, str]:
+    """Write the trained models; returns the hash of each. The run's model is `final`; a critic is kept beside it, for whoever goes on."""
+    for role, model in roles.trained().items():
+        model.export(run_dir.path / "critic" if role == "critic" else run_dir.final)
+    if roles.reward_model is not None and "eval/score_std" in state.after:
+        write_scale(run_dir.final, state.after["eval/score_mean"], state.after["eval/score_std"])
+    return {role: model.weight_hash() for role, model in roles.trained().items()}
 
 
 def anchored(experiment: Experiment) -> Experiment:
@@ -94,30 +134,69 @@ def anchored(experiment: Experiment) -> Experiment:
     def absolute(path: str) -> str:
         return str(Path(path).expanduser().absolute()) if Path(path).expanduser().exists() else path
 
-    def dataset(config: DatasetConfig | None) -> DatasetConfig | None:
-        return config and config.model_copy(update={"path": absolute(config.path)})
-
-    data = experiment.data.model_copy(update={"train": dataset(experiment.data.train), "eval": dataset(experiment.data.eval)})
-    model = experiment.model.model_copy(update={"path": absolute(experiment.model.path)})
-    reference = experiment.reference
-    if reference.path is not None:
-        reference = reference.model_copy(update={"path": absolute(reference.path)})
-    output = experiment.output.expanduser().absolute()
-    return experiment.model_copy(update={"output": output, "data": data, "model": model, "reference": reference})
-
-
-def load_rows(experiment: Experiment, dataset: DatasetConfig, kind: str, tokenizer: Any, run_dir: RunDir) -> Loaded[Any]:
-    data = experiment.data
-    if kind == "prompts":
-        return load_prompts(dataset, tokenizer, data.max_prompt_tokens, data.strict, run_dir.quarantine)
-    return load_demonstrations(dataset, tokenizer, experiment.stage.max_tokens, data.strict, run_dir.quarantine)
+    output, judge = experiment.output.expanduser().absolute(), experiment.judge
+    if judge is not None:
+        own = {"constitution": own_names(constitution.FOLDER), "templates": own_names(prompts.FOLDER), "canaries": ()}
+        files = {key: vars(judge)[key] for key, names in own.items() if vars(judge)[key] not in (None, *names)}
+        if judge.cache not in (None, "auto"):  # this run may be the one that makes it
+            files["cache"] = str(Path(judge.cache).expanduser().absolute())
+        judge = judge.model_copy(update={key: absolute(path) for key, path in files.items()})
+    experiment = experiment.model_copy(update={"judge": judge, "output": output})
+    return with_dataset_paths(with_model_paths(experiment, absolute), absolute)
 
 
-def load_held_out(experiment: Experiment, tokenizer: Any, run_dir: RunDir) -> Loaded[Any] | None:
-    return load_rows(experiment, experiment.data.eval, "prompts", tokenizer, run_dir) if experiment.data.eval else None
+def judge_warning(experiment: Experiment, policy: Path) -> str | None:
+    """That the judge is the model which it judges, where that can be known."""
+    config = experiment.judge
+    if config is None:
+        return None
+    folder = local_path(config.model, experiment.output / "playground") if config.backend == "vllm" else None
+    return shared_weights(config, folder, policy)
 
 
-def build_evaluator(experiment: Experiment, prompts: list[Prompt]) -> Evaluator:
+def check_tokenizers(experiment: Experiment, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ConfigError unless every other model reads tokens as the policy does: samples go to them as token ids."""
+    for key, path in model_paths(experiment).items():
+        if key not in (("model", "path"), ("judge", "model")):  # a judge is asked in words
+            other = load_tokenizer(local_path(path, experiment.output / "playground"))
+            if difference := tokenizer_difference(tokenizer, other):
+                raise ConfigError(
+                    f"{'.'.join(map(str, key))} {path}: its tokenizer is not the policy's ({difference}), and samples are handed over as token ids; "
+                    f"choose a model with the tokenizer of {experiment.model.path}"
+                )
+
+
+def check_windows(experiment: Experiment, longest: int) -> None:
+    """Raises ConfigError if a model can't see as many tokens as the longest row or sample may have."""
+    for key, path in model_paths(experiment).items():
+        if key == ("judge", "model"):
+            continue
+        config = load_config(local_path(path, experiment.output / "playground")).get_text_config()
+        window = config.max_position_embeddings if hasattr(config, "max_position_embeddings") else None
+        if window is not None and longest > window:
+            lower = "stage.max_tokens" if experiment.stage else "data.max_prompt_tokens or sampling.max_tokens"
+            raise ConfigError(f"{'.'.join(map(str, key))} {path}: sees {window} tokens, and sequences may have {longest}; lower {lower}")
+
+
+def check_reward_models(experiment: Experiment) -> None:
+    """Raises ConfigError for what their folders do not have: a scalar head, a scale to normalise by, several heads to combine."""
+    for index, config in enumerate(experiment.reward_models):
+        folder = local_path(config.path, experiment.output / "playground")
+        if not is_value_model(load_config(folder)):
+            raise ConfigError(f"reward_models.{index}.path {config.path}: this model has no scalar head; train one by stage reward_model")
+        if config.normalize:
+            read_scale(folder)
+        if config.ensemble == "mean_minus_std" and (load_config(folder).num_labels or 1) < 2:
+            raise ConfigError(f"reward_models.{index}.ensemble: mean_minus_std needs several heads, and {config.path} has one; choose mean")
+
+
+def build_evaluator(experiment: Experiment, algorithm: Algorithm, rows: list[Any] | None, pad_id: int) -> Evaluator | None:
+    if rows is None:
+        return None
+    if isinstance(algorithm, Measures):
+        return RowEvaluator(tuple(rows), algorithm)
     config = experiment.evaluation
-    judgement = Judgement(config.reward or experiment.rewards[0].name, config.pass_score)
-    return Evaluator(tuple(prompts[: config.prompts]), config, experiment.sampling, judgement)
+    # By default only a rule that counts says right or wrong: the scores of a reward model or judge have no such point.
+    rules = [name for name, spec in zip(part_names(experiment.rewards), experiment.rewards, strict=True) if spec.weight]
+    judgement = Judgement(config.reward or next(iter(rules), None), config.pass_score, better_by=config.reward)
+    return AnswerEvaluator(tuple(rows[: config.prompts]), config, experiment.sampling, judgement, pad_id)

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import torch
 
-from rlsys.batch import stable_seed
+from rlsys.batch import Batch, stable_seed
 from rlsys.objectives.stats import Stats, merge
-from rlsys.roles import BatchT, Loss, Policy
+from rlsys.roles import BatchT, Loss, Trained
 
 
-def update(policy: Policy, batch: BatchT, loss: Loss[BatchT], epochs: int, mini_batches: int, *seed: object) -> Stats:
+def update(
+    model: Trained,
+    batch: BatchT,
+    loss: Loss[BatchT],
+    epochs: int,
+    mini_batches: int,
+    *seed: object,
+    beside: tuple[Batch, Loss[Batch]] | None = None,
+) -> Stats:
     """Train on `batch`, in a new order each epoch that `seed` decides. Statistics are summed over all mini-batches.
 
-    A batch with fewer rows than `mini_batches` makes as many one-row mini-batches as it has rows.
+    A batch with fewer rows than `mini_batches` makes as many one-row mini-batches as it has rows. The gradient of an equal share of another batch
+    under another loss (`beside`) is added in each optimizer step; its statistics begin with `ptx_`.
     """
     parts: list[Stats] = []
+    extra = iter(torch.arange(len(beside[0])).tensor_split(epochs * mini_batches)) if beside else iter(())
     for epoch in range(epochs):
         for rows in split(len(batch), mini_batches, *seed, epoch):
-            parts.append(policy.forward_backward(batch if mini_batches == 1 else batch.rows(rows), loss))
-            parts.append(policy.optimizer_step())
+            parts.append(model.forward_backward(batch if mini_batches == 1 else batch.rows(rows), loss))
+            if beside is not None:
+                stats = model.forward_backward(beside[0].rows(next(extra)), beside[1])
+                parts.append({f"ptx_{name}": stat for name, stat in stats.items()})
+            parts.append(model.optimizer_step())
     return merge(parts)
 
 

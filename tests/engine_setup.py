@@ -21,7 +21,7 @@ from actors.weight_sync.records import Update
 from actors.weight_sync.sender import Samplers, Sender, SendPlan, Sent
 from actors.weight_sync.sync import WeightSyncHandle
 from rlsys.batch import Batch, Group, Prompt
-from rlsys.config.models import RolloutConfig, SyncConfig
+from rlsys.config.actors import RolloutConfig, SyncConfig
 from rlsys.roles import Sampling
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers can't import this file

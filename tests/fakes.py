@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rlsys.batch import Abstention, Batch, Group, Prompt, RewardResult, Score, ScoredGroup, Trajectory, stable_seed
-from rlsys.objectives.outputs import Outputs
+from rlsys.batch import Abstention, Batch, Group, Prompt, RewardResult, Score, ScoredGroup, Trajectory, Verdict, stable_seed
+from rlsys.judging.constitution import Constitution, Principle
+from rlsys.judging.questions import Opinion, Pair, Single, Writing
+from rlsys.objectives.outputs import Outputs, ValueOutputs
 from rlsys.objectives.stats import Mean, Stats
 from rlsys.roles import BatchT, Loss, Roles, Sampling, SyncReport
 
@@ -55,7 +58,7 @@ class SoftmaxPolicy:
         entropy_BT = torch.where(batch.loss_mask_BT, -(log_probs.exp() * log_probs).sum(), 0.0)
         return Outputs(log_probs_BT, entropy_BT)
 
-    def forward_backward(self, batch: BatchT, loss: Loss[BatchT]) -> Stats:
+    def forward_backward(self, batch: Batch, loss: Any) -> Stats:
         total, stats = loss(self._outputs(batch, loss.temperature), batch)
         (total / loss.normalizer(batch)).backward()
         return stats
@@ -81,6 +84,56 @@ class SoftmaxPolicy:
 
     def weight_hash(self) -> str:
         return str(self.logits.tolist())
+
+
+class ConstantCritic:
+    """Every state is worth one learned number. Plain SGD."""
+
+    def __init__(self, learning_rate: float = 1.0) -> None:
+        self.value = torch.zeros((), requires_grad=True)
+        self.learning_rate = learning_rate
+
+    def values(self, batch: Batch) -> Tensor:
+        return self.value.detach() * batch.loss_mask_BT
+
+    def scores(self, batch: Batch) -> Tensor:
+        return self.value.detach().expand(len(batch), 1)
+
+    def forward_backward(self, batch: BatchT, loss: Loss[BatchT]) -> Stats:
+        total, stats = loss(ValueOutputs(self.value.expand(*batch.token_ids_BT.shape, 1)), batch)
+        (total / loss.normalizer(batch)).backward()
+        return stats
+
+    def optimizer_step(self) -> Stats:
+        assert self.value.grad is not None
+        with torch.no_grad():
+            self.value -= self.learning_rate * self.value.grad
+        self.value.grad = None
+        return {}
+
+    def save_state(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        torch.save(self.value.detach(), folder / "value.pt")
+
+    def load_state(self, folder: Path) -> None:
+        self.value = torch.load(folder / "value.pt").requires_grad_()
+
+    def export(self, folder: Path) -> None:
+        self.save_state(folder)
+
+    def weight_hash(self) -> str:
+        return str(self.value.item())
+
+
+@dataclass
+class FrozenSoftmax:
+    """A reference of fixed logits."""
+
+    logits: Tensor
+
+    def log_probs(self, batch: Batch, temperature: float) -> Tensor:
+        log_probs = torch.log_softmax(self.logits / temperature, 0)
+        return torch.where(batch.loss_mask_BT, log_probs[batch.token_ids_BT], 0.0).float()
 
 
 class SoftmaxRollout:
@@ -136,4 +189,71 @@ class CopySync:
 
 def make_roles(reward: Callable[[Prompt, Trajectory], RewardResult] = answered, learning_rate: float = 1.0, length: int = 1) -> Roles:
     policy, rollout = SoftmaxPolicy(learning_rate), SoftmaxRollout(length)
-    return Roles(policy, rollout, None, FunctionReward(reward), CopySync(policy, rollout))
+    return Roles(policy=policy, rollout=rollout, reward=FunctionReward(reward), weight_sync=CopySync(policy, rollout))
+
+
+def principle(name: str) -> Principle:
+    return Principle(id=name, critique=f"Is it {name}?", revision=f"Make it {name}.", comparison=f"Which is more {name}?")
+
+
+CONSTITUTION = Constitution(name="fake", principles=(principle("kind"), principle("honest"), principle("brief")))
+
+
+def no_opinion(question: Pair | Single) -> RewardResult:
+    return Abstention("no opinion")
+
+
+@dataclass
+class FakeJudge:
+    """Functions decide: of a pair or a single answer, and what to write. Each question leaves one verdict, named after it."""
+
+    decide: Callable[[Any], RewardResult] = no_opinion
+    write: Callable[[str, Single], str | None] = lambda kind, single: None
+    """`kind`: critique or revision; None abstains."""
+    constitution: Constitution = CONSTITUTION
+    identity: str = "fake-1"
+    calls: list[tuple[str, list[Any]]] = field(default_factory=list)
+    """What was asked: the kind, and the questions that came together."""
+
+    def compare(self, pairs: Sequence[Pair]) -> list[Opinion]:
+        return self._opinions("compare", pairs)
+
+    def score(self, answers: Sequence[Single]) -> list[Opinion]:
+        return self._opinions("score", answers)
+
+    def rubric(self, answers: Sequence[Single]) -> list[Opinion]:
+        return self._opinions("rubric", answers)
+
+    def critique(self, answers: Sequence[Single]) -> list[Writing]:
+        return self._writings("critique", answers)
+
+    def revise(self, answers: Sequence[Single]) -> list[Writing]:
+        return self._writings("revision", answers)
+
+    def _opinions(self, kind: str, questions: Sequence[Any]) -> list[Opinion]:
+        self.calls.append((kind, list(questions)))
+        results = [self.decide(question) for question in questions]
+        return [Opinion(result, (self._verdict(kind, question, result),)) for question, result in zip(questions, results, strict=True)]
+
+    def _writings(self, kind: str, answers: Sequence[Single]) -> list[Writing]:
+        self.calls.append((kind, list(answers)))
+        written: list[Writing] = []
+        for single in answers:
+            text = self.write(kind, single)
+            written.append(Writing(text, self._verdict(kind, single, Abstention("no words") if text is None else None, text or "")))
+        return written
+
+    def _verdict(self, kind: str, question: Pair | Single, result: RewardResult | None, reply: str = "") -> Verdict:
+        answers = (question.first, question.second) if isinstance(question, Pair) else (question.answer,)
+        return Verdict(
+            verdict_id=f"{question.question_id}/{kind}/0",
+            kind=kind,
+            sample_ids=tuple(answer.sample_id for answer in answers),
+            principle=question.principle.id if question.principle else None,
+            judge=self.identity,
+            prompt="[]",
+            reply=reply,
+            log_probs={},
+            value=result.value if isinstance(result, Score) else None,
+            abstention=result.reason if isinstance(result, Abstention) else None,
+        )

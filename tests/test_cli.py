@@ -21,10 +21,14 @@ cluster: {cpus: 8, gpus: 0}
 """
 
 
+NO_RUN = "nowhere: not a run's folder (is not a folder); give the folder that `rlsys train` named, such as runs/quickstart\n"
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "bad.yaml").write_text(CONFIG)
     (tmp_path / "good.yaml").write_text(CONFIG.replace("  cliphigh: 0.3\n", ""))
+    (tmp_path / "eval.yaml").write_text("name: eval\njudge: {model: owner/judge}\ndata: {path: owner/rows}\nattacks: 7\n")
     return tmp_path
 
 
@@ -64,12 +68,19 @@ def test_a_bad_config_costs_seconds_and_starts_no_ray(folder: Path):
             "let roles take turns (cluster.colocate=true), or let them share cores (cluster.cpus=11)\n",
         ),
         (["validate", "god.yaml"], 2, "god.yaml: no such file; did you mean good.yaml?\n"),
-        (["explain", "policy.rank"], 2, "policy.rank: unknown key; did you mean policy.ranks? (`rlsys explain` lists the top level)\n"),
+        (["trace", "train-1/p/0/0", "--run", "nowhere"], 1, NO_RUN),
+        (["trace", "--run", "nowhere"], 1, NO_RUN),
+        (["trace"], 2, "which sample? give SAMPLE_ID; `rlsys trace --run FOLDER` lists a few of a run or recipe\n"),
+        (["report", "nowhere"], 1, NO_RUN),
         (
-            ["resume", "nowhere"],
-            1,
-            "nowhere: not a run's folder (is not a folder); give the folder that `rlsys train` named, such as runs/quickstart\n",
+            ["judge-eval", "good.yaml"],
+            2,
+            "good.yaml: is a config of `rlsys train` (experiment); give one with name, judge and data, as configs/judge_eval.yaml\n",
         ),
+        (["train", "eval.yaml"], 2, "eval.yaml: measures a judge and trains nothing; use `rlsys judge-eval eval.yaml`\n"),
+        (["judge-eval", "eval.yaml", "attack=3"], 2, "override 'attack=3': attack: unknown key; did you mean attacks?\n"),
+        (["explain", "policy.rank"], 2, "policy.rank: unknown key; did you mean policy.ranks? (`rlsys explain` lists the top level)\n"),
+        (["resume", "nowhere"], 1, NO_RUN),
     ],
 )  # fmt: skip
 def test_errors_are_one_line(folder: Path, arguments: list[str], exit_code: int, stderr: str):
@@ -84,6 +95,10 @@ def test_validate_says_what_will_be_needed(folder: Path):
     )
 
 
+def test_validate_knows_the_evaluation_of_a_judge(folder: Path):
+    assert rlsys(folder, "validate", "eval.yaml") == (0, "OK  eval: owner/judge (vllm) judges owner/rows, 7 attacks\n", "")
+
+
 def test_a_mistake_in_a_stage_of_a_recipe_names_the_stages_file(folder: Path):
     (folder / "recipe.yaml").write_text("name: two\nstages:\n  - {name: one, config: good.yaml}\n  - {name: two, config: bad.yaml}\n")
     code, out, err = rlsys(folder, "train", "recipe.yaml")
@@ -93,13 +108,16 @@ def test_a_mistake_in_a_stage_of_a_recipe_names_the_stages_file(folder: Path):
 def test_explain(folder: Path):
     code, out, _ = rlsys(folder, "explain", "algorithm.clip_high")
     assert code == 0
-    assert out.startswith("algorithm.clip_high  (of grpo)\n    a number above 0; default: 0.2\n")
+    assert "    a number above 0; default: 0.2 (cispo 4.0, dapo 0.28, gspo 0.0004)\n" in out
 
 
 def test_ctrl_c_exits_130_without_a_traceback(folder: Path):
     """A user's own algorithm that gets the signal while it is imported."""
     (folder / "own").mkdir()
-    (folder / "own" / "interrupted.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    (folder / "own" / "interrupted.py").write_text(
+        # A script's background jobs inherit SIGINT as ignored.
+        "import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nos.kill(os.getpid(), signal.SIGINT)\n"
+    )
     code, _, err = rlsys(folder, "validate", "good.yaml", "algorithm.name=own.interrupted")
     assert code == 130
     assert "Traceback" not in err
@@ -110,5 +128,5 @@ def test_help_is_instant(folder: Path):
     code, out, _ = rlsys(folder, "--help")
     after = os.times()
     assert code == 0
-    assert all(command in out for command in ("train", "resume", "validate", "explain", "doctor"))
+    assert all(command in out for command in ("train", "resume", "validate", "explain", "doctor", "trace", "report", "judge-eval"))
     assert after.children_user - before.children_user < 1.5  # it imports no torch

@@ -1,6 +1,7 @@
 """Promises about the source as a whole. Who may import whom is import-linter's business (`make check`)."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from rlsys import registry
 from rlsys.config import schema
 from rlsys.config.explain import FOLDERS, entries
+from rlsys.config.judge_eval import JudgeEval
 from rlsys.config.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +23,7 @@ def trees() -> Iterator[tuple[Path, ast.Module]]:
 
 
 def keys() -> set[str]:
-    return {entry.key for entry in entries()} | {name for name, _ in schema.fields(Recipe)}
+    return {entry.key for entry in entries()} | {name for model in (Recipe, JudgeEval) for name, _ in schema.fields(model)}
 
 
 def test_no_knob_is_dead():
@@ -33,7 +35,7 @@ def test_no_knob_is_dead():
 
 
 def test_every_knob_is_described():
-    assert [name for name, info in schema.fields(Recipe) if not info.description] == []
+    assert [name for model in (Recipe, JudgeEval) for name, info in schema.fields(model) if not info.description] == []
     assert [entry.key for entry in entries() if not entry.info.description] == []
 
 
@@ -51,3 +53,11 @@ def test_files_and_functions_stay_readable():
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and (node.end_lineno or 0) - node.lineno > 60
     ]
     assert (long_files, long_functions) == ([], [])
+
+
+def test_what_is_no_code_is_installed_too():
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    installed = {file for pattern in data["rlsys"] for file in (ROOT / "rlsys").glob(pattern)}
+    there = {file for file in (ROOT / "rlsys").rglob("*") if file.is_file() and file.suffix != ".py" and "__pycache__" not in file.parts}
+    assert there - installed == set()
+    assert ROOT / "rlsys/judging/constitutions/default.yaml" in installed

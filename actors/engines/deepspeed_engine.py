@@ -17,13 +17,13 @@ from transformers import get_scheduler
 
 from actors.engines.deepspeed_setup import World, check, deepspeed_config, join, random_state, seed_everything, set_random_state
 from rlsys.batch import Batch
-from rlsys.config.models import ModelConfig, PolicyConfig
+from rlsys.config.actors import ModelConfig, PolicyConfig
 from rlsys.errors import CheckpointError, RlsysError
 from rlsys.models.export import write_model
-from rlsys.models.forward import Scorer, log_probs, micro_batch
+from rlsys.models.forward import Scorer, ValueScorer, last_scores, log_probs, micro_batch, values
 from rlsys.models.load import choose_attention, load_causal_lm
 from rlsys.models.lora import adapter_of, adapter_weights, add_adapters, base_name, is_adapter, merged
-from rlsys.objectives.outputs import Outputs
+from rlsys.models.value_model import load_value_model
 from rlsys.objectives.stats import Max, Mean, Stats, merge
 from rlsys.roles import BatchT, Loss
 
@@ -47,9 +47,19 @@ class TrainEngine:
     """See `roles.Policy` for what the methods mean; here each is one rank's part.
 
     `model_path` is what `local_path` gave for `model.path`; `total_steps` is the length of the learning-rate schedule, in optimizer steps.
+    `heads`: outputs of a scalar head, for a critic or a reward model; none for a language model.
     """
 
-    def __init__(self, model: ModelConfig, config: PolicyConfig, model_path: Path, total_steps: int, seed: int, world: World) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        config: PolicyConfig,
+        model_path: Path,
+        total_steps: int,
+        seed: int,
+        world: World,
+        heads: int | None = None,
+    ) -> None:
         check(config, torch.cuda.is_available())
         torch.set_num_threads(config.threads)
         self.config, self.world, self.model_path = config, world, model_path
@@ -59,13 +69,18 @@ class TrainEngine:
         join(world, self.device)
         seed_everything(seed)  # adapters start equal on all ranks
         attention = choose_attention(model.attention, self.device.type == "cuda", self.dtype)
-        network = load_causal_lm(model_path, self.dtype, attention)
+        self.heads = heads
+        if heads is None:
+            network = load_causal_lm(model_path, self.dtype, attention)
+        else:
+            network = load_value_model(model_path, self.dtype, attention, heads, seed)
+        self.architecture = type(network).__name__
         if model.lora:
             add_adapters(network, model.lora)
         if model.gradient_checkpointing:
             network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         packed = config.packing == "packed" or (config.packing == "auto" and attention == "flash_attention_2")
-        self.scorer = Scorer(network, packed)
+        self.scorer = Scorer(network, packed) if heads is None else ValueScorer(network, packed)
         self.shapes = [(name, tuple(p.shape)) for name, p in network.named_parameters() if not is_adapter(name)]
         self.engine: Any
         self.engine, *_ = deepspeed.initialize(
@@ -101,6 +116,16 @@ class TrainEngine:
         self.engine.eval()
         return log_probs(self.engine, batch, micro_batches, temperature, self.device)
 
+    def values(self, batch: Batch, micro_batches: Sequence[Sequence[int]]) -> Tensor:
+        """See `forward.values`."""
+        self.engine.eval()
+        return values(self.engine, batch, micro_batches, self.device)
+
+    def scores(self, batch: Batch, micro_batches: Sequence[Sequence[int]]) -> Tensor | None:
+        """See `forward.last_scores`."""
+        self.engine.eval()
+        return last_scores(self.engine, batch, micro_batches, self.device)
+
     def forward_backward(self, batch: BatchT, micro_batches: Sequence[Sequence[int]], loss: Loss[BatchT], normalizer: float) -> Stats:
         """Add this rank's part of the gradient of loss_sum / normalizer. Every rank must be given the same number of micro-batches."""
         self.engine.train()
@@ -109,12 +134,12 @@ class TrainEngine:
         parts: list[Stats] = []
         for rows in micro_batches:
             chosen = micro_batch(batch, rows, self.device)
-            outputs = Outputs(*self.engine(chosen, loss.temperature, loss.needs_entropy))
+            answer = self.engine(chosen, *self.scorer.asked(loss))
             if rows:
-                loss_sum, stats = loss(outputs, chosen)
+                loss_sum, stats = loss(self.scorer.outputs(*answer), chosen)
                 parts.append(stats)
             else:
-                loss_sum = outputs.log_probs_BT.sum()
+                loss_sum = 0 * answer[0].sum()
             # DeepSpeed averages over the ranks; what we want is the sum.
             self.engine.backward(loss_sum * (self.world.size / normalizer))
         return merge(parts)
@@ -137,7 +162,7 @@ class TrainEngine:
         # ZeRO skips the update and gives inf or -1 where the gradient holds an inf or a NaN.
         if not math.isfinite(grad_norm) or grad_norm < 0:
             raise RlsysError(
-                f"optimizer step {self.steps}: the gradient is not finite; lower policy.learning_rate or look at this step's data"
+                f"optimizer step {self.steps}: the gradient is not finite; lower the learning rate or look at this step's data"
             )
 
     def _reduce(self) -> float:
@@ -208,7 +233,7 @@ class TrainEngine:
         """Collective; rank 0 writes."""
         weights = {name: tensor.cpu().clone() for name, tensor in self.named_weights() if self.world.rank == 0}
         if self.world.rank == 0:
-            write_model(folder, self.model_path, self.dtype, weights | self._buffers())
+            write_model(folder, self.model_path, self.dtype, weights | self._buffers(), self.architecture, self.heads)
 
     def _buffers(self) -> dict[str, Tensor]:
         """What a model keeps beside its weights (few do), and training leaves alone."""

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]  # public by its documentation
 
-from rlsys.config.models import PolicyConfig
+from rlsys.config.actors import PolicyConfig
 from rlsys.errors import ConfigError
 
 

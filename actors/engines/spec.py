@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from rlsys.config.models import RolloutConfig
+from rlsys.config.actors import RolloutConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +24,7 @@ class EngineSpec:
     on_gpu: bool = False
     sleeps: bool = False
     """Give the GPU's memory back between calls, to a trainer on the same GPU."""
+    fixed: bool = False
+    """Nothing trains the model: sample from the weights that were loaded, as version 0, where an engine otherwise waits for proven ones."""
+    template_variables: Mapping[str, bool | int | str] = field(default_factory=dict)
+    """For the chat template, where the engine is asked as a judge."""

@@ -8,19 +8,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from vllm import EngineArgs, RequestOutput, SamplingParams, TokensPrompt
-from vllm.config import WeightTransferConfig
+from vllm.config import StructuredOutputsConfig, WeightTransferConfig
 from vllm.logprobs import FlatLogprobs
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.llm_engine import LLMEngine
 
 from actors.engines.spec import EngineSpec
+from actors.engines.vllm_chat import ChatModel
 from actors.weight_sync.plugin import BACKEND
 from actors.weight_sync.records import Handshake, Update
 from rlsys.batch import UNSAMPLED, Group, Prompt, Trajectory, stable_seed
 from rlsys.errors import ActorError, ConfigError, WeightSyncError
+from rlsys.judging.backend import Failure, Reply, Request
 from rlsys.roles import Sampling
 
 CPU_BATCHED_TOKENS = 4096
@@ -48,6 +51,9 @@ class VllmEngine:
             raise ConfigError(f"rollout.tensor_parallel={spec.config.tensor_parallel} needs GPUs; on CPU set it to 1")
         self.engine = LLMEngine.from_engine_args(engine_args(spec))
         self.tokenizer: Any = self.engine.get_tokenizer()
+        if spec.fixed:
+            self.engine.set_weight_version("0")
+            self.version = 0
         self._sleep()
 
     @property
@@ -57,7 +63,8 @@ class VllmEngine:
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group]:
         """Yield each group as its last sample finishes. An iterator that is closed early aborts the rest.
 
-        Raises WeightSyncError before the first proven weight update, ConfigError when a prompt leaves no room for `sampling.max_tokens`.
+        Raises WeightSyncError before the first proven weight update, unless the weights are fixed; ConfigError when a prompt leaves no room for
+        `sampling.max_tokens`.
         """
         if self.version is None:
             raise WeightSyncError("the sampler holds no proven weights: sync them before sampling")
@@ -95,6 +102,17 @@ class VllmEngine:
                 outputs += self.engine.step()
         scored = outputs[0].prompt_logprobs
         return [0.0] + [at[token].logprob for at, token in zip(scored[1:], token_ids[1:], strict=True)]
+
+    def ask(self, requests: Sequence[Request]) -> list[Reply | Failure]:
+        """As a judge: chats in, texts and log-probs of labels out. With the weights that it holds, which must be proven ones or fixed."""
+        if self.version is None:
+            raise WeightSyncError("the sampler holds no proven weights: sync them before asking it anything")
+        with self._awake():
+            replies = ChatModel(self.engine, self.tokenizer, self.spec.max_model_len, self.spec.template_variables).ask(requests)
+        if self.spec.fixed:
+            return replies
+        version = f"weights {self.version}"
+        return [replace(reply, version=version) if isinstance(reply, Reply) else reply for reply in replies]
 
     def init_weight_transfer_engine(self, handshake: Handshake) -> None:
         """Open the transport's receiving end and learn which tensors every update must bring."""
@@ -245,6 +263,8 @@ def engine_args(spec: EngineSpec) -> EngineArgs:
         distributed_executor_backend="mp" if config.tensor_parallel > 1 else None,
         gpu_memory_utilization=config.gpu_memory_fraction,
         logprobs_mode="processed_logprobs",  # else the temperature is missing from the log-probs
+        # JSON that obeys a schema could else be spaces without end; the setting exists per engine only.
+        structured_outputs_config=StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True),
         weight_transfer_config=WeightTransferConfig(backend=BACKEND),
         enable_sleep_mode=spec.sleeps,
         disable_log_stats=True,

@@ -14,7 +14,7 @@ from actors.rollout import RolloutHandle
 from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan, Sent
 from rlsys.batch import Batch, stable_seed
-from rlsys.config.models import SyncConfig
+from rlsys.config.actors import SyncConfig
 from rlsys.errors import ConfigError
 from rlsys.roles import SyncReport
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -24,15 +24,29 @@ FOLDERS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One key. `file` is the algorithm, stage or reward that has it, or None for keys of every experiment."""
+    """One key. `file` is the algorithm, stage or reward that has it, or None for keys of every experiment. `others`: of other files, which mean the
+    same by it."""
 
     key: str
     file: str | None
     info: FieldInfo
+    others: tuple[Entry, ...] = ()
 
     def __str__(self) -> str:
-        of = f"  (of {self.file})" if self.file else ""
-        return f"{self.key}{of}\n    {schema.wanted(self.info)}; {self._default()}\n    {self.info.description}"
+        files = [str(entry.file) for entry in (self, *self.others)]
+        of = f"  (of {', '.join(files)})" if self.file else ""
+        return f"{self.key}{of}\n    {schema.wanted(self.info)}; {self._defaults()}\n    {self.info.description}"
+
+    def _defaults(self) -> str:
+        """The most frequent one, and those of the files that differ."""
+        defaults = [entry._default() for entry in (self, *self.others)]
+        usual = max(defaults, key=defaults.count)
+        different = [
+            f"{entry.file} {own.removeprefix('default: ')}"
+            for entry, own in zip((self, *self.others), defaults, strict=True)
+            if own != usual
+        ]
+        return f"{usual} ({', '.join(different)})" if different else usual
 
     def _default(self) -> str:
         if self.info.is_required():
@@ -56,7 +70,15 @@ def explain(key: str = "") -> list[Entry]:
         keys = [entry.key for entry in everything]
         close = registry.nearest(wanted, keys) or registry.nearest(wanted.rpartition(".")[2], [name.rpartition(".")[2] for name in keys])
         raise ConfigError(f"{key}: unknown key{f'; did you mean {close}?' if close else ''} (`rlsys explain` lists the top level)")
-    return found
+    return _merged(found)
+
+
+def _merged(found: list[Entry]) -> list[Entry]:
+    """One entry for what several files declare in the same words."""
+    groups: dict[tuple[str, str | None], list[Entry]] = {}
+    for entry in found:
+        groups.setdefault((entry.key, entry.info.description), []).append(entry)
+    return [replace(first, others=tuple(others)) for first, *others in groups.values()]
 
 
 def entries() -> Iterator[Entry]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rlsys import registry
 from rlsys.config import checks, yaml_file
 from rlsys.config.base import Model
+from rlsys.config.machine import machine_problems
 from rlsys.config.messages import Problem, explain_error
 from rlsys.config.models import Experiment
 from rlsys.config.schema import Key, dotted
@@ -40,19 +41,24 @@ def load(path: Path | str, overrides: Sequence[str] = (), *, this_machine: bool 
         document.override(override)
     experiment, problems = _validate(document.data)
     if experiment is not None and not problems:
-        problems = [*checks.combinations(experiment), *(checks.machine(experiment) if this_machine else [])]
+        problems = [*checks.combinations(experiment), *(machine_problems(experiment) if this_machine else [])]
     if problems or experiment is None:
         raise ConfigError(document.report(problems))
     return experiment
 
 
-def load_as(model: type[ModelT], path: Path | str, overrides: Sequence[str] = ()) -> ModelT:
-    """Read, override and validate any other config model. Raises ConfigError as `load` does."""
+def load_as(
+    model: type[ModelT], path: Path | str, overrides: Sequence[str] = (), check: Callable[[ModelT], Iterable[Problem]] | None = None
+) -> ModelT:
+    """Read, override and validate any other config model; `check` finds what is wrong with one whose types are right. Raises ConfigError as `load`
+    does."""
     document = _Document.read(Path(path))
     for override in overrides:
         document.override(override)
     config, problems = _check(model, document.data, ())
-    if config is None:
+    if config is not None and check is not None:
+        problems = [*check(config)]
+    if config is None or problems:
         raise ConfigError(document.report(problems))
     return config
 

@@ -33,6 +33,8 @@ def explain_error(model: type[Model], detail: ErrorDetails, data: Any, prefix: K
     loc = tuple(_present(data, loc))
     if detail["type"] in ("value_error", "assertion_error"):
         return Problem(prefix + loc, str(detail["ctx"]["error"]) if "ctx" in detail else detail["msg"])
+    if detail["type"] == "url":  # which may hold a password
+        return Problem(prefix + loc, detail["msg"])
     info = field(model, loc)
     if info is None:
         message = detail["msg"].replace("Input should be", "wanted", 1).replace("a valid ", "a ").replace("a string", "text")
@@ -55,11 +57,11 @@ def _present(data: Any, loc: Key) -> Iterator[str | int]:
 
 
 def _suggestion(model: type[Model], loc: Key) -> str:
-    """The nearest key of the same section, else the same key in another section."""
+    """The nearest key of the same section, else the same key in another section, else the keys of the section."""
     word = str(loc[-1])
     here = section(model, loc[:-1])
     close = nearest(word, here.model_fields) if here else None
-    elsewhere = [name for name, _ in fields(model) if name.rpartition(".")[2] == word]
+    elsewhere = [name for name, _ in fields(model) if name.rpartition(".")[2] == word != name]
     if close is None and elsewhere:
         return f"; did you mean {' or '.join(elsewhere)}?"
     return f"; did you mean {close}?" if close else f" (known: {', '.join(here.model_fields)})" if here else ""

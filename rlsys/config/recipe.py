@@ -19,9 +19,9 @@ from typing import Any
 from pydantic import Field
 
 from rlsys.config.base import Model
-from rlsys.config.checks import STAGE
 from rlsys.config.load import load, load_as
 from rlsys.config.models import Experiment
+from rlsys.config.wiring import check_sources
 from rlsys.config.yaml_file import read
 from rlsys.errors import ConfigError
 
@@ -46,8 +46,8 @@ class Recipe(Model):
     """In the order in which they run."""
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list[Experiment]]:
-    """Validate a recipe and all its stages. Raises ConfigError with one line."""
+def load_recipe(path: Path, overrides: Sequence[str] = (), *, this_machine: bool = True) -> tuple[Recipe, list[Experiment]]:
+    """Validate a recipe and all its stages; `this_machine` as in `load`. Raises ConfigError with one line."""
     names = {str(stage.get("name")) for stage in read(path)[0].get("stages") or [] if isinstance(stage, dict)}
     of_stages = [override for override in overrides if override.split(".")[0] in names]
     recipe = load_as(Recipe, path, [override for override in overrides if override not in of_stages])
@@ -55,12 +55,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list
     for stage in recipe.stages:
         own = [override.removeprefix(f"{stage.name}.") for override in of_stages if override.startswith(f"{stage.name}.")]
         given = [f"{key}={json.dumps(value)}" for key, value in {**stage.set, "name": stage.name, "seed": recipe.seed}.items()]
-        experiment = load(path.parent / stage.config, [*given, *own])
-        earlier = [done.name for done in experiments]
-        for source in (experiment.model.path, experiment.reference.path or ""):
-            if source.startswith(STAGE) and source.removeprefix(STAGE) not in earlier:
-                raise ConfigError(
-                    f"{path}: stage {stage.name}: {source!r} names no earlier stage (earlier: {', '.join(earlier) or 'none'})"
-                )
+        experiment = load(path.parent / stage.config, [*given, *own], this_machine=this_machine)
+        try:
+            check_sources(experiment, experiments)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: stage {stage.name}: {error}") from error
         experiments.append(experiment)
     return recipe, experiments

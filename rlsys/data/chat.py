@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from rlsys.config.models import DatasetConfig
+from rlsys.config.dataset import DatasetConfig
 from rlsys.data.sources import BadRow
 from rlsys.errors import ConfigError
 
@@ -50,7 +50,8 @@ class Renderer:
         return text, self._tokens(text)
 
     def demonstration(self, turns: str | Sequence[Message], answer: str | None = None) -> tuple[list[int], list[int]]:
-        """Token ids and loss mask (1 on the assistant's tokens and the EOS after them), of a prompt and its answer or of whole messages.
+        """Token ids and loss mask (1 on the assistant's tokens and the EOS after them), of a prompt and its answer or of whole messages. Of a prompt
+        and its answer only the answer is trained: what the assistant said before it is part of the prompt.
 
         With a template that marks its assistant turns ({% generation %}) the marks are the mask; with another, a turn is what it adds to the
         text before it. Ends in a trained EOS (or the template's own end-of-turn token): what comes after is cut off.
@@ -64,8 +65,11 @@ class Renderer:
             messages.append({"role": "assistant", "content": answer})
         assert isinstance(self.tokenizer.chat_template, str), "several chat templates: choose one"
         marked = GENERATION_MARK.search(self.tokenizer.chat_template)
-        ids, mask = self._marked(messages) if marked else self._by_difference(messages)
-        return self._close(ids, mask)
+        ids, mask = self._close(*(self._marked(messages) if marked else self._by_difference(messages)))
+        if answer is None:
+            return ids, mask
+        before = max((i for i, trained in enumerate(mask) if not trained), default=-1)
+        return ids, [0] * (before + 1) + [1] * (len(mask) - before - 1)
 
     def _messages(self, turns: str | Sequence[Message]) -> list[Message]:
         if not self.templated:

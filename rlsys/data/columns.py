@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
+from string import Formatter
 from typing import Any
 
+from rlsys.config.dataset import DatasetConfig
+from rlsys.data import dialogue
 from rlsys.data.chat import Message
 from rlsys.data.sources import BadRow, RawRow
 from rlsys.errors import ConfigError
@@ -33,8 +35,8 @@ class Row:
         return self.turns[: last + 1]
 
     def demonstration(self) -> tuple[str | list[Message], str | None]:
-        """A prompt and its answer, or messages up to the last assistant turn and None."""
-        if isinstance(self.turns, str):
+        """A prompt (text, or messages that end with the user) and its answer, or messages up to the last assistant turn and None."""
+        if isinstance(self.turns, str) or (self.answer is not None and self.turns[-1]["role"] == "user"):
             if self.answer is None:
                 raise BadRow("no answer to learn from")
             return self.turns, self.answer
@@ -55,33 +57,83 @@ class Row:
         return truth.strip()
 
 
-def parse(raw: RawRow, columns: Mapping[str, str]) -> Row:
-    """`columns` maps our names to the data set's. Raises BadRow, and ConfigError for a mapping that can't be meant."""
+def parse(raw: RawRow, config: DatasetConfig) -> Row:
+    """`config.fields` maps our names to the data set's. Raises BadRow, and ConfigError for settings that can't be meant."""
+    columns = config.fields
     if "prompt" in columns and "messages" in columns:
         raise ConfigError("fields maps both prompt and messages: a row is one or the other; leave one out")
-    if raw.problem is not None:
-        raise BadRow(raw.problem)
-    value = raw.value
-    if not isinstance(value, dict):
-        raise BadRow(f"a row is an object with columns, this is {_kind(value)}")
-    absent = [column for column in columns.values() if column not in value]
-    if absent:
-        raise BadRow(f"no column {absent[0]!r} (there are: {', '.join(map(repr, value))})")
+    value = checked(raw, config)
     name = {own: columns.get(own, own) for own in OWN}
-    fields = {key: _text(value[column]) for key, column in columns.items() if key not in OWN}
+    fields = {key: as_text(value[column]) for key, column in columns.items() if key not in OWN}
     answer = _answer(value[name["answer"]], required="answer" in columns) if name["answer"] in value else None
-    if "messages" in columns or ("prompt" not in columns and name["prompt"] not in value and name["messages"] in value):
-        return Row(_messages(value[name["messages"]]), answer, fields)
-    if name["prompt"] not in value:
+    turns = prompt_of(value, config)
+    if turns is None:
         raise BadRow(
             f"no column 'prompt' or 'messages' (there are: {', '.join(map(repr, value))}); data.*.fields says which column is what"
         )
-    return Row(_prompt(value[name["prompt"]]), answer, fields)
+    return Row(turns, answer, fields)
+
+
+def checked(raw: RawRow, config: DatasetConfig) -> dict[str, Any]:
+    """The row's columns, all mapped ones among them."""
+    if raw.problem is not None:
+        raise BadRow(raw.problem)
+    if not isinstance(raw.value, dict):
+        raise BadRow(f"a row is an object with columns, this is {kind(raw.value)}")
+    absent = [column for column in (*config.fields.values(), *format_columns(config)) if column not in raw.value]
+    if absent:
+        raise BadRow(f"no column {absent[0]!r} (there are: {', '.join(map(repr, raw.value))})")
+    return raw.value
+
+
+def prompt_of(value: dict[str, Any], config: DatasetConfig) -> str | list[Message] | None:
+    """A prompt's text or messages; None if the row has no column for either."""
+    columns = config.fields
+    if config.prompt_format is not None:
+        return _prompt(_filled(config.prompt_format, value))
+    prompt, messages = columns.get("prompt", "prompt"), columns.get("messages", "messages")
+    if "messages" in columns or ("prompt" not in columns and prompt not in value and messages in value):
+        return turns_of(value[messages])
+    if prompt not in value:
+        return None
+    return turns_of(value[prompt]) if isinstance(value[prompt], list) else _prompt(value[prompt])
+
+
+def format_columns(config: DatasetConfig) -> list[str]:
+    """Columns that `prompt_format` names. Raises ConfigError for a format that can't be filled, or with a mapping beside it."""
+    if config.prompt_format is None:
+        return []
+    doubled = [key for key in ("prompt", "messages") if key in config.fields]
+    if doubled:
+        raise ConfigError(f"prompt_format makes the prompt, so fields can't map {doubled[0]} too; leave one out")
+    try:
+        pieces = list(Formatter().parse(config.prompt_format))
+    except ValueError as error:
+        raise ConfigError(f"prompt_format {config.prompt_format!r} can't be read: {error}; literal braces are doubled") from error
+    names = [name for _, name, _, _ in pieces if name is not None]
+    if not names or not all(names) or any(spec or conversion for _, _, spec, conversion in pieces):
+        raise ConfigError(
+            f"prompt_format {config.prompt_format!r} must name columns, as in '{{instruction}}\\n\\n{{input}}', and nothing else"
+        )
+    return names
+
+
+def _filled(template: str, value: dict[str, Any]) -> str:
+    """An empty last column leaves no white space behind."""
+    text, last = "", None
+    for literal, name, _, _ in Formatter().parse(template):
+        text, last = text + literal, None
+        if name is not None:
+            if value[name] is None:
+                raise BadRow(f"column {name!r} is null, and prompt_format needs it")
+            last = as_text(value[name])
+            text += last
+    return text if last is None or last.strip() else text.rstrip()
 
 
 def _prompt(value: Any) -> str:
     if not isinstance(value, str):
-        raise BadRow(f"the prompt is {_kind(value)}, not text")
+        raise BadRow(f"the prompt is {kind(value)}, not text")
     if not value.strip():
         raise BadRow("the prompt is empty")
     return value
@@ -93,15 +145,18 @@ def _answer(value: Any, required: bool) -> str | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise BadRow(f"the answer is {_kind(value)}, not text or a number")
+        raise BadRow(f"the answer is {kind(value)}, not text or a number")
     if not value.strip():
         raise BadRow("the answer is empty")
     return value
 
 
-def _messages(value: Any) -> list[Message]:
+def turns_of(value: Any) -> list[Message]:
+    """A list of messages, or a dialogue in one text (see `dialogue`)."""
+    if isinstance(value, str):
+        return dialogue.parse(value)
     if not isinstance(value, list) or not value:
-        raise BadRow(f"messages is {'an empty list' if value == [] else _kind(value)}, not a list of turns")
+        raise BadRow(f"messages is {'an empty list' if value == [] else kind(value)}, not a list of turns")
     turns = []
     for number, turn in enumerate(value, start=1):
         if not isinstance(turn, dict) or turn.get("role") not in ROLES:
@@ -113,11 +168,11 @@ def _messages(value: Any) -> list[Message]:
     return turns
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
     """A JSON name of the value's type."""
     names = {
         "NoneType": "null",

@@ -1,4 +1,4 @@
-"""From a data set's settings to prompts or demonstrations: what can't be used is put aside with its line and reason, and counted."""
+"""From a data set's settings to rows for training. What can't be used is put aside with its line and reason, and counted."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rlsys.batch import Prompt
-from rlsys.config.models import DatasetConfig
+from rlsys.config.dataset import DatasetConfig
+from rlsys.data import comparisons, texts
 from rlsys.data.chat import Renderer
-from rlsys.data.columns import Row, parse
-from rlsys.data.sources import BadRow, read_rows
+from rlsys.data.columns import parse
+from rlsys.data.sources import BadRow, RawRow, read_rows
 from rlsys.errors import DataError
 from rlsys.files import write_whole
 
@@ -31,6 +32,20 @@ class Demonstration:
     loss_mask: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Answers to one prompt, each with its prompt's tokens before it, and their grades (higher is better), in the same order.
+
+    An answer's `loss_mask` is 1 on the last assistant turn's tokens, EOS included, and nowhere else.
+    """
+
+    row_id: str
+    answers: tuple[Demonstration, ...]
+    grades: tuple[float, ...]
+    preference: float = 1.0
+    """Probability, from 1/2 to 1, that of two answers the one with the higher grade is better; 1 for rankings of more."""
+
+
 @dataclass
 class Report:
     """What became of the rows of one data set: read = kept + too_long + quarantined."""
@@ -46,6 +61,14 @@ class Report:
 
     def counts(self) -> dict[str, int | str]:
         return asdict(self)
+
+
+@dataclass
+class TextReport(Report):
+    """Rows are documents here."""
+
+    blocks: int = 0
+    """What they were cut into."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +92,14 @@ def load_prompts(
     """
     renderer = Renderer.create(config, tokenizer)
 
-    def make(row: Row, row_id: str) -> Prompt:
-        text, token_ids = renderer.prompt(row.prompt())
-        return Prompt(row_id, text, tuple(token_ids), row.ground_truth(config.answer_after), fields=row.fields)
+    def make(raw: RawRow, row_id: str) -> Prompt:
+        row = parse(raw, config)
+        asked = row.prompt()
+        text, token_ids = renderer.prompt(asked)
+        turns = asked if isinstance(asked, str) else tuple(asked)
+        return Prompt(row_id, text, tuple(token_ids), row.ground_truth(config.answer_after), fields=row.fields, turns=turns)
 
-    return _load(config, make, max_prompt_tokens, strict, quarantine)
+    return _load(config, make, lambda prompt: len(prompt.token_ids), max_prompt_tokens, strict, quarantine)
 
 
 def load_demonstrations(
@@ -83,24 +109,71 @@ def load_demonstrations(
     is trained, of at most `max_tokens` tokens in all. Otherwise as `load_prompts`."""
     renderer = Renderer.create(config, tokenizer)
 
-    def make(row: Row, row_id: str) -> Demonstration:
-        token_ids, loss_mask = renderer.demonstration(*row.demonstration())
+    def make(raw: RawRow, row_id: str) -> Demonstration:
+        token_ids, loss_mask = renderer.demonstration(*parse(raw, config).demonstration())
         if not any(loss_mask) or loss_mask[0]:
             raise BadRow("no assistant token after the first position: nothing to train on")
         return Demonstration(row_id, tuple(token_ids), tuple(loss_mask))
 
-    return _load(config, make, max_tokens, strict, quarantine)
+    return _load(config, make, lambda row: len(row.token_ids), max_tokens, strict, quarantine)
 
 
-def _load(config: DatasetConfig, make: Callable[[Row, str], Any], max_tokens: int, strict: bool, quarantine: Path | None) -> Loaded[Any]:
-    report = Report(config.path, config.split)
+def load_comparisons(
+    config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int, strict: bool, quarantine: Path | None
+) -> Loaded[Comparison]:
+    """Pairs and rankings (see `comparisons.parse` for their columns), of which every answer has at most `max_tokens` tokens with its prompt.
+
+    Rows that say nothing are bad rows: equal answers, an empty one, equal grades, grades that are no finite numbers, a preference that is no
+    probability, dialogues without a shared prompt. Otherwise as `load_prompts`.
+    """
+    renderer = Renderer.create(config, tokenizer)
+
+    def make(raw: RawRow, row_id: str) -> Comparison:
+        ranking = comparisons.parse(raw, config)
+        answers = tuple(Demonstration(row_id, tuple(ids), tuple(mask)) for ids, mask in ranking.rendered(renderer))
+        return Comparison(row_id, answers, ranking.grades, ranking.preference)
+
+    return _load(config, make, lambda row: max(len(answer.token_ids) for answer in row.answers), max_tokens, strict, quarantine)
+
+
+def load_texts(
+    config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, block_tokens: int, strict: bool, quarantine: Path | None
+) -> Loaded[Demonstration]:
+    """Raw text, all of it trained: documents (the column `text`, or whole .txt files), each ended by EOS, one after the other in the order of
+    the data set, cut into blocks of `block_tokens` tokens. Otherwise as `load_prompts`.
+
+    Each block begins with BOS if the tokenizer has one; its first token is not trained, as nothing predicts it. The last block may be short; one
+    with nothing to train is left out.
+    """
+    cutter = texts.Cutter.create(config, tokenizer, block_tokens)
+    report = TextReport(config.path, config.split)
+    documents = _load(config, lambda raw, _: cutter.document(raw), len, None, strict, quarantine, report).rows
+    blocks = [
+        Demonstration(f"{config.split}:block-{number}", tuple(block), (0, *[1] * (len(block) - 1)))
+        for number, block in enumerate(cutter.blocks(documents), start=1)
+    ]
+    report.blocks = len(blocks)
+    return Loaded(blocks, report)
+
+
+def _load(
+    config: DatasetConfig,
+    make: Callable[[RawRow, str], Any],
+    size: Callable[[Any], int],
+    most: int | None,
+    strict: bool,
+    quarantine: Path | None,
+    report: Report | None = None,
+) -> Loaded[Any]:
+    """What `make` makes of each row and its id, if its `size` is at most `most` tokens; `report` is filled in."""
+    report = report or Report(config.path, config.split)
     kept, bad = [], []
     for raw in read_rows(config):
         if report.read == config.limit:
             break
         report.read += 1
         try:
-            made = make(parse(raw, config.fields), f"{config.split}:{raw.number}")
+            made = make(raw, f"{config.split}:{raw.number}")
         except BadRow as error:
             if strict:
                 raise DataError(f"{config.path}:{raw.number}: {error} (data.strict stops at the first bad row)") from error
@@ -108,7 +181,7 @@ def _load(config: DatasetConfig, make: Callable[[Row, str], Any], max_tokens: in
                 {"source": config.path, "split": config.split, "row": raw.number, "reason": str(error), "content": _as_text(raw.value)}
             )
             continue
-        if len(made.token_ids) > max_tokens:
+        if most is not None and size(made) > most:
             report.too_long += 1
         else:
             kept.append(made)
@@ -117,9 +190,8 @@ def _load(config: DatasetConfig, make: Callable[[Row, str], Any], max_tokens: in
         _put_aside(quarantine, config, bad)
     if not kept:
         first = f"; first bad row, {bad[0]['row']}: {bad[0]['reason']}" if bad else ""
-        raise DataError(
-            f"{config.path}: no usable row among {report.read} ({report.too_long} longer than {max_tokens} tokens, {len(bad)} bad{first})"
-        )
+        long = "" if most is None else f"{report.too_long} longer than {most} tokens, "
+        raise DataError(f"{config.path}: no usable row among {report.read} ({long}{len(bad)} bad{first})")
     return Loaded(kept, report)
 
 

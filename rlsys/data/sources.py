@@ -1,4 +1,4 @@
-"""Raw rows from wherever a data set lives: hub, JSONL, JSON, Parquet, folders, playground. No row is judged here but by its syntax."""
+"""Raw rows from wherever a data set lives: hub, JSONL, JSON, Parquet, text, folders, playground. No row is judged here but by its syntax."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlsys.config.models import DatasetConfig
+from rlsys.config.dataset import DatasetConfig
 from rlsys.errors import ConfigError, DataError
 from rlsys.playground.tasks import rows as playground_rows
 
 PLAYGROUND = "playground:"
 LINES = (".jsonl", ".jsonl.gz", ".ndjson")
-FILES = (*LINES, ".json", ".parquet")
+FILES = (*LINES, ".json", ".parquet", ".txt")
 
 
 class BadRow(Exception):
@@ -45,10 +45,10 @@ def read_rows(config: DatasetConfig) -> Iterator[RawRow]:
     if path.is_file():
         return _read_file(path)
     if path.is_dir():
-        return _read_folder(path, config)
+        return _read_folder(path / (config.folder or ""), config)
     if looks_local(config.path):
         raise DataError(f"{config.path}: no such file or folder")
-    return _numbered(_load_dataset(config.path, config.subset, config.split))
+    return _numbered(_load_dataset(config.path, config.subset, config.split, data_dir=config.folder))
 
 
 def looks_local(path: str) -> bool:
@@ -67,14 +67,21 @@ def _read_file(path: Path) -> Iterator[RawRow]:
         return _numbered(_read_json(path))
     if path.suffix == ".parquet":
         return _numbered(_load_dataset("parquet", None, "train", data_files=str(path)))
+    if path.suffix == ".txt":
+        return iter([_read_text(1, path)])
     raise DataError(f"{path}: unknown kind of file; there are {', '.join(FILES)}")
 
 
 def _read_folder(folder: Path, config: DatasetConfig) -> Iterator[RawRow]:
-    """`<split>.jsonl` and the like in the folder; else what `datasets` makes of it (its own saved format, or files it knows)."""
+    """`<split>.jsonl` and the like in the folder; else its .txt files in the order of their names, one row each; else what `datasets` makes of it
+    (its own saved format, or files it knows)."""
     for suffix in FILES:
         if (folder / f"{config.split}{suffix}").is_file():
             return _read_file(folder / f"{config.split}{suffix}")
+    if documents := sorted(folder.glob("*.txt")):
+        if config.split != "train":
+            raise DataError(f"{folder}: no split {config.split!r}: a folder of .txt files is one split, train")
+        return (_read_text(number, path) for number, path in enumerate(documents, start=1))
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return _numbered(_load_saved(folder, config.split))
     return _numbered(_load_dataset(str(folder), config.subset, config.split))
@@ -104,6 +111,18 @@ def _parse_line(number: int, line: bytes) -> RawRow:
         return RawRow(number, text, f"broken JSON: {error.msg} (column {error.colno})")
     except (ValueError, RecursionError) as error:  # an integer of thousands of digits, nesting thousands deep
         return RawRow(number, text, f"broken JSON: {error}")
+
+
+def _read_text(number: int, path: Path) -> RawRow:
+    """The whole file is one document, in the column `text`."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error}") from error
+    try:
+        return RawRow(number, {"text": content.decode("utf-8-sig")})
+    except UnicodeDecodeError as error:
+        return RawRow(number, content.decode("utf-8", "replace"), f"not UTF-8: {error.reason} at byte {error.start}")
 
 
 def _read_json(path: Path) -> list[Any]:

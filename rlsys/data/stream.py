@@ -5,12 +5,28 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from rlsys.batch import Prompt, stable_seed
 from rlsys.errors import DataError
 
 RowT = TypeVar("RowT")
+
+
+class Source(Protocol[RowT]):
+    """Rows without end, whose position can be saved and restored."""
+
+    def take(self, n: int) -> list[RowT]:
+        """The next `n` rows. Raises DataError when there can't be so many at once."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """The position, for a checkpoint, with what it is a position in."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state()`. Raises DataError when it belongs to other data or another order."""
+        ...
 
 
 class Stream(Generic[RowT]):
@@ -53,6 +69,16 @@ class Stream(Generic[RowT]):
             raise DataError(f"the saved data position does not fit the data: it was for {was}, now there is {now}; restore data and seed")
         self._epoch, self._position = state["epoch"], state["position"]
         self._order = self._draw_order()
+
+    @property
+    def rows(self) -> int:
+        """Rows of an epoch."""
+        return len(self._rows)
+
+    @property
+    def taken(self) -> int:
+        """Rows taken so far, over all epochs."""
+        return self._epoch * len(self._rows) + self._position
 
     def _identity(self) -> dict[str, Any]:
         return {"rows": len(self._rows), "seed": self._seed, "shuffle": self._shuffle}

@@ -1,4 +1,5 @@
-"""A plain Hugging Face folder from weights: what `AutoModelForCausalLM` and vLLM load."""
+"""A plain Hugging Face folder from weights: what `AutoModelForCausalLM` (with a scalar head
+`AutoModelForSequenceClassification`) and vLLM load."""
 
 from __future__ import annotations
 
@@ -11,15 +12,25 @@ from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig
 
 from rlsys.models.load import load_config
+from rlsys.models.value_model import HEADS
 
 
-def write_model(folder: Path, source: Path, dtype: torch.dtype, weights: dict[str, Tensor]) -> None:
-    """Write `weights` (on the CPU, under the names of the model at `source`) with the config and tokenizer of `source`."""
+def write_model(folder: Path, source: Path, dtype: torch.dtype, weights: dict[str, Tensor], architecture: str, heads: int | None) -> None:
+    """Write `weights` (on the CPU, under the names of a model of class `architecture`) with the config and tokenizer of `source`. `heads`: outputs of
+    its scalar head; none for a language model."""
     folder.mkdir(parents=True, exist_ok=True)
     config = load_config(source)
+    tokenizer = AutoTokenizer.from_pretrained(str(source))
     config.dtype = dtype
+    config.architectures = [architecture]
+    if heads is not None:
+        config.num_labels = heads
+        setattr(config, HEADS, heads)
+        # Transformers scores the last token that is not padding: with EOS for padding that would be the one before the EOS.
+        config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id != tokenizer.eos_token_id else None
     config.save_pretrained(folder)
-    with suppress(OSError):  # a model need not come with one
-        GenerationConfig.from_pretrained(str(source)).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(str(source)).save_pretrained(folder)
+    if heads is None:
+        with suppress(OSError):  # a model need not come with one
+            GenerationConfig.from_pretrained(str(source)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     save_torch_state_dict(weights, folder, metadata={"format": "pt"})

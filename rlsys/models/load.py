@@ -58,7 +58,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: no tokenizer can be loaded: {_first_line(error)}") from error
+        raise ConfigError(f"{path}: no tokenizer can be loaded: {first_line(error)}") from error
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"{path}: the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
     if tokenizer.pad_token_id is None:
@@ -66,11 +66,22 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def tokenizer_difference(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> str | None:
+    """What two tokenizers disagree about, in a few words; None when they map the same tokens to the same ids."""
+    ours, theirs = one.get_vocab(), other.get_vocab()
+    if ours != theirs:
+        differing = sum(theirs.get(token) != number for token, number in ours.items())
+        return f"{len(ours)} and {len(theirs)} tokens, {differing} of the first mean something else in the second"
+    if one.eos_token_id != other.eos_token_id:
+        return f"end-of-sequence tokens {one.eos_token_id} and {other.eos_token_id}"
+    return None
+
+
 def load_config(path: Path) -> PreTrainedConfig:
     try:
         return AutoConfig.from_pretrained(str(path))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: no model can be loaded: {_first_line(error)}") from error
+        raise ConfigError(f"{path}: no model can be loaded: {first_line(error)}") from error
 
 
 def load_causal_lm(path: Path, dtype: torch.dtype, attention: Attention = "sdpa") -> PreTrainedModel:
@@ -81,12 +92,12 @@ def load_causal_lm(path: Path, dtype: torch.dtype, attention: Attention = "sdpa"
     """
     disable_progress_bar()  # of many processes at once
     config = load_config(path)
-    _without_dropout(config)
+    without_dropout(config)
     try:
         # The probe below runs on the CPU, where flash attention does not.
         model = AutoModelForCausalLM.from_pretrained(str(path), config=config, dtype=dtype, attn_implementation="sdpa")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: no model can be loaded: {_first_line(error)}") from error
+        raise ConfigError(f"{path}: no model can be loaded: {first_line(error)}") from error
     head = model.get_output_embeddings()
     if not isinstance(head, torch.nn.Linear) or _head_gap(model, head) > PROBE_TOLERANCE:
         raise ConfigError(f"{path}: {type(model).__name__} scales or caps its logits after the output head, which is not supported")
@@ -105,7 +116,7 @@ def _head_gap(model: PreTrainedModel, head: torch.nn.Linear) -> float:
     return float((head(hidden).float() - logits).abs().max() / logits.abs().max())
 
 
-def _without_dropout(config: PreTrainedConfig) -> None:
+def without_dropout(config: PreTrainedConfig) -> None:
     """Sampler and trainer must be the same function, so nothing is dropped; adapters have their own dropout."""
     values: dict[str, Any] = config.to_dict()
     for name, value in values.items():
@@ -113,7 +124,7 @@ def _without_dropout(config: PreTrainedConfig) -> None:
             setattr(config, name, 0.0)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 

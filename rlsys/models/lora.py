@@ -8,8 +8,9 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rlsys.config.models import LoraConfig
+from rlsys.config.actors import LoraConfig
 from rlsys.errors import ConfigError
+from rlsys.models.value_model import SCALAR_HEAD
 
 ADAPTER = "default"
 BASE = ".base_layer."
@@ -17,11 +18,12 @@ BASE = ".base_layer."
 
 
 def add_adapters(model: PreTrainedModel, config: LoraConfig) -> None:
-    """Freeze the model and add adapters to it, in place. At first they change nothing: one of the two matrices is 0.
+    """Freeze the model and add adapters to it, in place. At first they change nothing: one of the two matrices is 0. A scalar head stays trained.
 
     Raises ConfigError if `target_modules` names nothing in the model, or the output head, whose weights log-probs use directly.
     """
-    head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings()).rsplit(".", 1)[-1]
+    embeddings = model.get_output_embeddings()
+    head = next((name for name, module in model.named_modules() if module is embeddings), SCALAR_HEAD).rsplit(".", 1)[-1]
     if head in config.target_modules:
         raise ConfigError(f"model.lora.target_modules: the output head ({head}) can't have an adapter; leave it out")
     targets = list(config.target_modules) or "all-linear"
@@ -30,13 +32,15 @@ def add_adapters(model: PreTrainedModel, config: LoraConfig) -> None:
         lora_alpha=config.alpha,  # pyright: ignore[reportArgumentType]  # floats work
         lora_dropout=config.dropout,
         target_modules=targets,
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if embeddings is None else "CAUSAL_LM",
         bias="none",
     )
     try:
         inject_adapter_in_model(peft_config, model, adapter_name=ADAPTER)
     except ValueError as error:
         raise ConfigError(f"model.lora.target_modules: {str(error).splitlines()[0]}") from error
+    if embeddings is None:
+        model.get_submodule(SCALAR_HEAD).requires_grad_(True)
 
 
 def is_adapter(name: str) -> bool:

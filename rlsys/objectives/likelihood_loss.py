@@ -27,6 +27,8 @@ class CrossEntropyLoss:
     """
 
     temperature: float = 1.0
+    weight: float = 1.0
+    """Factor of the loss (not of the statistics), where it is one of several."""
     reduction: Reduction = field(default_factory=TokenMean)
 
     @property
@@ -40,4 +42,4 @@ class CrossEntropyLoss:
         mask_BT = batch.loss_mask_BT
         nll_BT = -outputs.log_probs_BT
         loss = self.reduction.sum(nll_BT, mask_BT)
-        return loss, {"loss": Mean(float(loss.detach()), self.reduction.count(mask_BT)), "nll": masked_mean(nll_BT, mask_BT)}
+        return self.weight * loss, {"loss": Mean(float(loss.detach()), self.reduction.count(mask_BT)), "nll": masked_mean(nll_BT, mask_BT)}

@@ -1,8 +1,14 @@
 """Corrections for a sampler that is not quite the policy: other kernels, other precision, older weights.
 
-The surrogate compares the current policy with the trainer's old one; the tokens came from the sampler. Truncated importance sampling weighs
-the surrogate by trainer old / sampler, bounded above (Yao et al. 2025, "Your Efficient RL Framework Secretly Brings You Off-Policy RL
-Training"; the bound after Espeholt et al. 2018, arXiv 1802.01561). Weights carry no gradient.
+The surrogate compares the current policy with the trainer's old one; the tokens came from the sampler. With the ratio trainer old / sampler:
+
+    TokenTruncation       min(ratio, cap) per token
+    SequenceTruncation    min(product of the response's ratios, cap)
+    TokenMasking          the ratio where it is within bounds, else 0
+    SequenceMasking       1 where the geometric mean of the response's ratios is within bounds, else 0
+
+Truncated importance sampling: Yao et al. 2025, "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training"; the bound after
+Espeholt et al. 2018, arXiv 1802.01561. What is masked still counts in the reduction's denominator. Weights carry no gradient.
 """
 
 from __future__ import annotations
@@ -18,7 +24,8 @@ from rlsys.objectives.stats import Stats, masked_mean
 
 class Correction(Protocol):
     def __call__(self, old_log_probs_BT: Tensor, sampler_log_probs_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Stats]:
-        """Weights that broadcast to [B, T], detached, and statistics `tis_weight` (mean) and `tis_truncated` (fraction at the bound)."""
+        """Weights that broadcast to [B, T], detached, and statistics `correction_weight` (mean) and `correction_cut` (fraction truncated or
+        masked): over tokens or responses, whichever are weighed."""
         ...
 
 
@@ -29,7 +36,16 @@ def token_ratio(old_log_probs_BT: Tensor, sampler_log_probs_BT: Tensor) -> Tenso
 
 def sequence_ratio(old_log_probs_BT: Tensor, sampler_log_probs_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """old / sampler of each whole response: the product over its tokens. [B]"""
-    return torch.where(mask_BT, old_log_probs_BT - sampler_log_probs_BT, 0).detach().sum(1).exp()
+    return _log_ratio_sum(old_log_probs_BT, sampler_log_probs_BT, mask_BT).exp()
+
+
+def mean_ratio(old_log_probs_BT: Tensor, sampler_log_probs_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Geometric mean of old / sampler over each response's tokens, 1 for a row without any. [B]"""
+    return (_log_ratio_sum(old_log_probs_BT, sampler_log_probs_BT, mask_BT) / mask_BT.sum(1).clamp(min=1)).exp()
+
+
+def _log_ratio_sum(old_log_probs_BT: Tensor, sampler_log_probs_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    return torch.where(mask_BT, old_log_probs_BT - sampler_log_probs_BT, 0).detach().sum(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +57,7 @@ class TokenTruncation:
     def __call__(self, old_log_probs_BT: Tensor, sampler_log_probs_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Stats]:
         ratio_BT = token_ratio(old_log_probs_BT, sampler_log_probs_BT)
         weights_BT = ratio_BT.clamp(max=self.cap)
-        return weights_BT, {"tis_weight": masked_mean(weights_BT, mask_BT), "tis_truncated": masked_mean(ratio_BT > self.cap, mask_BT)}
+        return weights_BT, _weight_stats(weights_BT, ratio_BT > self.cap, mask_BT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +68,54 @@ class SequenceTruncation:
 
     def __call__(self, old_log_probs_BT: Tensor, sampler_log_probs_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Stats]:
         ratio_B = sequence_ratio(old_log_probs_BT, sampler_log_probs_BT, mask_BT)
-        weights_B, trained_B = ratio_B.clamp(max=self.cap), mask_BT.any(1)
-        return weights_B[:, None], {
-            "tis_weight": masked_mean(weights_B, trained_B),
-            "tis_truncated": masked_mean(ratio_B > self.cap, trained_B),
-        }
+        weights_B = ratio_B.clamp(max=self.cap)
+        return weights_B[:, None], _weight_stats(weights_B, ratio_B > self.cap, mask_BT.any(1))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMasking:
+    """Each token weighs old / sampler where that lies in [low, high], else 0: IcePop (Ring-1T, 2025, arXiv 2510.18855).
+
+    ValueError unless 0 <= low < high.
+    """
+
+    low: float = 0.5
+    high: float = 5.0
+
+    def __post_init__(self) -> None:
+        _check_bounds(self.low, self.high)
+
+    def __call__(self, old_log_probs_BT: Tensor, sampler_log_probs_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Stats]:
+        ratio_BT = token_ratio(old_log_probs_BT, sampler_log_probs_BT)
+        inside_BT = (ratio_BT >= self.low) & (ratio_BT <= self.high)
+        weights_BT = torch.where(inside_BT, ratio_BT, 0)
+        return weights_BT, _weight_stats(weights_BT, ~inside_BT, mask_BT)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceMasking:
+    """A response is left out (weight 0, else 1) unless the geometric mean of its old / sampler ratios lies in [low, high].
+
+    ValueError unless 0 <= low < high.
+    """
+
+    low: float = 0.5
+    high: float = 2.0
+
+    def __post_init__(self) -> None:
+        _check_bounds(self.low, self.high)
+
+    def __call__(self, old_log_probs_BT: Tensor, sampler_log_probs_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Stats]:
+        ratio_B = mean_ratio(old_log_probs_BT, sampler_log_probs_BT, mask_BT)
+        inside_B = (ratio_B >= self.low) & (ratio_B <= self.high)
+        weights_B = inside_B.to(ratio_B)
+        return weights_B[:, None], _weight_stats(weights_B, ~inside_B, mask_BT.any(1))
+
+
+def _check_bounds(low: float, high: float) -> None:
+    if not 0 <= low < high:
+        raise ValueError(f"the bounds of the ratio must be 0 <= low < high, not {low} and {high}")
+
+
+def _weight_stats(weights: Tensor, cut: Tensor, trained: Tensor) -> Stats:
+    return {"correction_weight": masked_mean(weights, trained), "correction_cut": masked_mean(cut, trained)}

@@ -1,11 +1,13 @@
 """Policy-gradient losses, composed from independent axes.
 
-axis          here                                       elsewhere
-surrogate     ClippedSurrogate                           anything of the type `Surrogate` (sequence ratios, clipped weights, ...)
-reduction                                                reduction.py
-baseline                                                 advantages.py, before the loss: it arrives as batch.advantages_BT
-KL            kl_coefficient, kl_estimator: in the loss   kl.py; a KL in the reward is already in the advantages
-off-policy    correction                                 off_policy.py
+axis          choices                                                                                  where
+baseline      group mean (GRPO, Dr. GRPO), leave-one-out (RLOO), GAE (PPO), batch mean (whitening)     advantages.py, before the loss
+surrogate     clipped token ratio (PPO, DAPO), sequence ratio (GSPO), CISPO, SAPO, plain gradient      surrogates.py
+reduction     mean over tokens, over sequences, or a constant                                          reduction.py
+KL            k1, k2 or k3, in the loss (kl_coefficient) or in the reward; fixed or adapted            kl.py
+off-policy    truncated or masked, per token or per response (correction)                              off_policy.py
+
+Whatever is done before the loss arrives as batch.advantages_BT: a KL in the reward and whitened advantages (`whiten`) are already in it.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from rlsys.objectives.kl import KlEstimator, k3
@@ -21,56 +22,7 @@ from rlsys.objectives.off_policy import Correction
 from rlsys.objectives.outputs import Outputs
 from rlsys.objectives.reduction import Reduction, TokenMean, normalizer
 from rlsys.objectives.stats import Mean, Stats, masked_max, masked_mean
-
-
-class Surrogate(Protocol):
-    """Loss per token whose gradient is the policy gradient, and statistics about it."""
-
-    def __call__(self, log_probs_BT: Tensor, old_log_probs_BT: Tensor, advantages_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Stats]: ...
-
-
-def clipped_surrogate(ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float, dual_clip: float | None = None) -> Tensor:
-    """-min(ratio x A, clip(ratio, 1 - clip_low, 1 + clip_high) x A), any shape (PPO, Schulman et al. 2017, arXiv 1707.06347, equation 7).
-
-    Separate bounds: DAPO's clip-higher (arXiv 2503.14476). With `dual_clip` c, where A < 0, the objective is at least c x A, which stops
-    the gradient of bad tokens that became more than c times as likely (Ye et al. 2020, arXiv 1912.09729).
-    """
-    loss = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - clip_low, 1 + clip_high))
-    if dual_clip is None:
-        return loss
-    return torch.where(advantages < 0, torch.minimum(loss, -advantages * dual_clip), loss)
-
-
-@dataclass(frozen=True, slots=True)
-class ClippedSurrogate:
-    """`clipped_surrogate` on token ratios policy / old policy.
-
-    Statistics: `ratio`, `ratio_max`; `clip_fraction_low`, `clip_fraction_high`, `clip_fraction_dual`: tokens whose gradient a bound stops.
-    ValueError unless 0 <= clip_low < 1, clip_high >= 0, dual_clip > 1.
-    """
-
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    dual_clip: float | None = None
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.clip_low < 1 and self.clip_high >= 0):
-            raise ValueError(f"clip_low must be in [0, 1) and clip_high at least 0, not {self.clip_low} and {self.clip_high}")
-        if self.dual_clip is not None and self.dual_clip <= 1:
-            raise ValueError(f"dual_clip must be above 1, not {self.dual_clip}")
-
-    def __call__(self, log_probs_BT: Tensor, old_log_probs_BT: Tensor, advantages_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Stats]:
-        ratio_BT = (log_probs_BT - old_log_probs_BT).exp()
-        good_BT, bad_BT = advantages_BT > 0, advantages_BT < 0
-        stats: Stats = {
-            "ratio": masked_mean(ratio_BT, mask_BT),
-            "ratio_max": masked_max(ratio_BT, mask_BT),
-            "clip_fraction_low": masked_mean(bad_BT & (ratio_BT < 1 - self.clip_low), mask_BT),
-            "clip_fraction_high": masked_mean(good_BT & (ratio_BT > 1 + self.clip_high), mask_BT),
-        }
-        if self.dual_clip is not None:
-            stats["clip_fraction_dual"] = masked_mean(bad_BT & (ratio_BT > self.dual_clip), mask_BT)
-        return clipped_surrogate(ratio_BT, advantages_BT, self.clip_low, self.clip_high, self.dual_clip), stats
+from rlsys.objectives.surrogates import ClippedSurrogate, Surrogate
 
 
 class PolicyTensors(Protocol):
@@ -101,7 +53,7 @@ class PolicyGradientLoss:
     """
 
     temperature: float
-    surrogate: Surrogate = ClippedSurrogate()
+    surrogate: Surrogate = field(default_factory=ClippedSurrogate)
     reduction: Reduction = field(default_factory=TokenMean)
     kl_coefficient: float = 0.0
     kl_estimator: KlEstimator = k3

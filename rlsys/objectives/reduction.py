@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-ReductionName = Literal["token_mean", "sequence_mean", "constant"]
+ReductionName = Literal["token_mean", "sequence_mean", "sequence_sum", "constant"]
 
 
 class Reduction(Protocol):
@@ -59,10 +59,13 @@ class Constant:
 
 
 def make_reduction(name: ReductionName, max_length: int) -> Reduction:
-    """By name. `max_length` is the longest possible response, in tokens; only `constant` uses it."""
+    """By name. `max_length` is the longest possible response, in tokens; only `constant` uses it.
+
+    `sequence_sum` is the sum of each sequence, averaged over sequences: the gradient of a sequence's log-prob (REINFORCE)."""
     choices: dict[ReductionName, Reduction] = {
         "token_mean": TokenMean(),
         "sequence_mean": SequenceMean(),
+        "sequence_sum": Constant(1),
         "constant": Constant(max_length),
     }
     return choices[name]

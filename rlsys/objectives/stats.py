@@ -34,7 +34,27 @@ class Max:
         return Max(max(self.value, other.value))
 
 
-Stats = dict[str, Mean | Max]
+@dataclass(frozen=True, slots=True)
+class Variance:
+    """An unbiased variance (ddof 1) kept as sum, sum of squares and count."""
+
+    total: float
+    squares: float
+    count: float
+
+    def __add__(self, other: Variance) -> Variance:
+        return Variance(self.total + other.total, self.squares + other.squares, self.count + other.count)
+
+    @property
+    def value(self) -> float:
+        """nan below two values, which have no variance."""
+        if self.count < 2:
+            return float("nan")
+        return max(self.squares - self.total**2 / self.count, 0.0) / (self.count - 1)
+
+
+Stat = Mean | Max | Variance
+Stats = dict[str, Stat]
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Mean:
@@ -49,7 +69,13 @@ def masked_max(values: Tensor, mask: Tensor) -> Max:
     return Max(float(chosen.max()) if chosen.numel() else float("-inf"))
 
 
-def merge(parts: Iterable[Mapping[str, Mean | Max]]) -> Stats:
+def masked_variance(values: Tensor, mask: Tensor) -> Variance:
+    """Variance of `values` where `mask` is True (same shape), detached."""
+    chosen = values.detach()[mask.to(torch.bool)].double()
+    return Variance(float(chosen.sum()), float(chosen.square().sum()), float(chosen.numel()))
+
+
+def merge(parts: Iterable[Mapping[str, Stat]]) -> Stats:
     """Add up the same-named statistics."""
     total: Stats = {}
     for part in parts:
@@ -58,6 +84,6 @@ def merge(parts: Iterable[Mapping[str, Mean | Max]]) -> Stats:
     return total
 
 
-def values(stats: Mapping[str, Mean | Max]) -> dict[str, float]:
+def values(stats: Mapping[str, Stat]) -> dict[str, float]:
     """The plain numbers."""
     return {name: stat.value for name, stat in stats.items()}

@@ -18,8 +18,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from rlsys.batch import Abstention, Prompt, RewardResult, Score, Trajectory
+from rlsys.config.actors import RewardSpec
 from rlsys.config.base import Model
-from rlsys.config.models import RewardSpec
 from rlsys.errors import ConfigError
 from rlsys.registry import resolve
 
@@ -100,10 +100,11 @@ class WeightedSum:
 
 
 def part_names(specs: Sequence[RewardSpec]) -> list[str]:
-    """Keys of `Score.parts`, one per reward: its name, and `name.2`, `name.3`, ... where it is listed again."""
+    """Keys of `Score.parts`, one per reward: its label or name, and `name.2`, `name.3`, ... where it is listed again."""
     names: list[str] = []
     for spec in specs:
-        numbered = (f"{spec.name}.{number}" if number > 1 else spec.name for number in itertools.count(1))
+        name = spec.label or spec.name
+        numbered = (f"{name}.{number}" if number > 1 else name for number in itertools.count(1))
         names.append(next(name for name in numbered if name not in names))
     return names
 

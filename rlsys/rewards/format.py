@@ -16,12 +16,13 @@ from referencing.exceptions import Unresolvable
 
 from rlsys.batch import Abstention, Prompt, RewardResult, Score, Trajectory
 from rlsys.config.base import Model
+from rlsys.rewards.patterns import PatternText, found
 
 
 class Config(Model):
     """Exactly one of `regex`, `tags` and `json_schema`."""
 
-    regex: str | None = None
+    regex: PatternText | None = None
     """Must be found somewhere in the response; anchor it with \\A and \\Z to mean the whole."""
     tags: tuple[str, ...] = ()
     """The response is these elements, each once and in this order, white space between: [think, answer] is <think>..</think> <answer>..</answer>."""
@@ -34,11 +35,6 @@ class Config(Model):
     def _one_valid_form(self) -> Self:
         if (self.regex is not None) + bool(self.tags) + (self.json_schema is not None) != 1:
             raise ValueError("format wants exactly one of regex, tags and json_schema")
-        if self.regex is not None:
-            try:
-                regex.compile(self.regex)
-            except regex.error as error:
-                raise ValueError(f"regex {self.regex!r} is not valid: {error}") from error
         if self.json_schema is not None:
             try:
                 validator_for(self.json_schema).check_schema(self.json_schema)
@@ -57,10 +53,8 @@ class Reward:
             return Score(float(has_tags(text, self.config.tags)))
         if self.config.json_schema is not None:
             return self._fits_schema(text)
-        try:
-            return Score(float(self._regex.search(text, timeout=self.config.time_limit) is not None))
-        except TimeoutError:
-            return Abstention(f"regex timed out after {self.config.time_limit:g} s")
+        matches = found([self._regex], text, self.config.time_limit)
+        return matches if isinstance(matches, Abstention) else Score(float(matches))
 
     @cached_property
     def _regex(self) -> regex.Pattern[str]:

@@ -1,29 +1,41 @@
-"""Supervised fine-tuning: cross-entropy on the assistant's tokens of demonstrations. No sampling, no reward."""
+"""Supervised fine-tuning: cross-entropy on the assistant's tokens of demonstrations, or on all tokens of raw text (continued pre-training).
+
+No sampling, no reward. Rows are put together into micro-batches by `policy.tokens_per_micro_batch`, and with `policy.packing=packed` (or `auto`
+with flash attention) without any padding; rows never see each other.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
 from pydantic import PositiveInt
 
-from rlsys.algorithm import Experience, Learned, Step
+from rlsys.algorithm import Experience, Learned, Measured, RowKind, Step
 from rlsys.batch import Batch
 from rlsys.config.base import Model
 from rlsys.config.models import SamplingConfig
 from rlsys.data.collate import collate
-from rlsys.data.stream import Stream
+from rlsys.data.load import Demonstration
+from rlsys.data.stream import Source
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.roles import Roles
 from rlsys.update import update
+
+LOSS = CrossEntropyLoss()
 
 
 class Config(Model):
     name: str = "sft"
     """This file."""
+    tokens: Literal["assistant", "all"] = "assistant"
+    """What is trained: the assistant's turns of demonstrations, or `all` of raw text, whose documents are cut into blocks of max_tokens."""
     batch_size: PositiveInt = 256
-    """Demonstrations of one optimizer step."""
+    """Demonstrations (or blocks) of one optimizer step."""
     max_tokens: PositiveInt = 2048
-    """Longer demonstrations are left out, and counted."""
+    """Longer demonstrations are left out, and counted; of raw text, the length of a block."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +51,31 @@ class Algorithm:
 
     needs = frozenset({"policy"})
     updates_per_step = 1
-    rows = "demonstrations"
 
-    def collect(self, roles: Roles, source: Stream, step: Step) -> Demonstrations:
+    @property
+    def rows(self) -> RowKind:
+        return "texts" if self.config.tokens == "all" else "demonstrations"
+
+    @property
+    def rows_per_step(self) -> int:
+        return self.config.batch_size
+
+    def collect(self, roles: Roles, source: Source[Demonstration], step: Step) -> Demonstrations:
         return Demonstrations(version=step.version, batch=collate(source.take(self.config.batch_size), self.pad_id))
 
     def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned:
         assert isinstance(experience, Demonstrations)
         assert experience.batch is not None
-        return Learned(update(roles.policy, experience.batch, CrossEntropyLoss(), 1, 1, step.seed, step.number))
+        assert roles.policy is not None
+        return Learned(update(roles.policy, experience.batch, LOSS, 1, 1, step.seed, step.number))
+
+    def measure(self, roles: Roles, rows: Sequence[Demonstration]) -> Measured:
+        """`nll`, the mean over all trained tokens of the rows (nats), and `perplexity`, its exponential. The score is -nll."""
+        assert roles.policy is not None
+        total, tokens, size = 0.0, 0, self.config.batch_size
+        for start in range(0, len(rows), size):
+            batch = collate(rows[start : start + size], self.pad_id)
+            total -= float(roles.policy.log_probs(batch, LOSS.temperature).double().sum())
+            tokens += int(batch.loss_mask_BT.sum())
+        nll = torch.tensor(total / tokens, dtype=torch.float64)
+        return Measured({"nll": float(nll), "perplexity": float(nll.exp())}, score=-float(nll))

@@ -10,15 +10,17 @@ import pytest
 import ray
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from actors.group import PolicyGroup, ReferenceGroup
-from actors.policy import PolicyActor
-from actors.reference import ReferenceActor
-from rlsys.batch import Batch
-from rlsys.config.models import ModelConfig, PolicyConfig, ReferenceConfig
+from actors.frozen import FrozenActor
+from actors.group import CriticGroup, PolicyGroup, ReferenceGroup, RewardModelGroup
+from actors.trainer import TrainerActor
+from rlsys.batch import Batch, ComparisonBatch
+from rlsys.config.actors import ModelConfig, PolicyConfig
 from rlsys.errors import ActorError
+from rlsys.models.value_model import load_value_model
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
+from rlsys.objectives.reward_model_loss import BradleyTerryLoss
 from rlsys.objectives.stats import values
 from rlsys.playground.models import build
 
@@ -27,7 +29,6 @@ pytestmark = pytest.mark.engine
 TIMEOUT = 60.0
 MODEL = ModelConfig(path="unused", dtype="float32")
 POLICY = PolicyConfig(ranks=2, zero_stage=2, tokens_per_micro_batch=100, learning_rate=1e-3)
-REFERENCE = ReferenceConfig(ranks=2, tokens_per_micro_batch=70)
 
 
 def rows(seed: int, count: int) -> Batch:
@@ -43,8 +44,8 @@ def remote(actor: type) -> Any:
 
 
 def start_policy(model: Path) -> PolicyGroup:
-    actors = [remote(PolicyActor).remote(MODEL, POLICY, model, 10, 0, rank, TIMEOUT) for rank in range(2)]
-    group = PolicyGroup(actors, POLICY.tokens_per_micro_batch, TIMEOUT)
+    actors = [remote(TrainerActor).remote(MODEL, POLICY, model, 10, 0, None, rank, TIMEOUT) for rank in range(2)]
+    group = PolicyGroup("policy", actors, POLICY.tokens_per_micro_batch, TIMEOUT)
     group.start(TIMEOUT)
     return group
 
@@ -61,7 +62,7 @@ def test_policy_and_reference_from_start_to_a_dead_rank(ray_session: None, tmp_p
     """One story, because every start of actors takes seconds."""
     model = build("0.5m", tmp_path / "0.5m")
     policy = start_policy(model)
-    reference = ReferenceGroup([remote(ReferenceActor).remote(MODEL, REFERENCE, model) for _ in range(2)], 70, TIMEOUT)
+    reference = ReferenceGroup("reference", [remote(FrozenActor).remote(MODEL, 1, model, False) for _ in range(2)], 70, TIMEOUT)
     reference.start(TIMEOUT)
 
     # Rows come back in the batch's order and width, also when there are fewer rows than ranks.
@@ -100,8 +101,72 @@ def test_policy_and_reference_from_start_to_a_dead_rank(ray_session: None, tmp_p
     # A rank that dies is named, long before the limit.
     ray.kill(policy.actors[1])
     started = time.monotonic()
-    with pytest.raises(ActorError, match="actor PolicyActor died"):
+    with pytest.raises(ActorError, match="actor TrainerActor died"):
         policy.forward_backward(batch, CrossEntropyLoss())
     assert time.monotonic() - started < 20
     for actor in (*policy.actors, *fresh.actors, *reference.actors):
+        ray.kill(actor)
+
+
+def start_critic(model: Path, heads: int, ranks: int) -> CriticGroup:
+    config = POLICY.model_copy(update={"ranks": ranks})
+    actors = [remote(TrainerActor).remote(MODEL, config, model, 10, 0, heads, rank, TIMEOUT) for rank in range(ranks)]
+    group = CriticGroup("critic", actors, config.tokens_per_micro_batch, TIMEOUT)
+    group.start(TIMEOUT)
+    return group
+
+
+def pairs(seed: int) -> ComparisonBatch:
+    """Four pairs, the answers to a prompt apart from each other."""
+    batch, units = rows(seed, 8), torch.arange(4).repeat(2)
+    return ComparisonBatch(batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, units, torch.arange(8.0), torch.ones(8), units)
+
+
+def plain_scores(network: Any, batch: Batch) -> Tensor:
+    """Of every token, [B, T, K]: plain transformers' body and head, padding and all."""
+    with torch.no_grad():
+        return network.score(network.model(batch.token_ids_BT).last_hidden_state)
+
+
+def test_a_reward_model_from_training_to_scoring_and_to_a_critic(ray_session: None, tmp_path: Path) -> None:
+    """An ensemble of three on two ranks is trained and exported; a reward model and a critic start from that."""
+    model = build("0.5m", tmp_path / "0.5m")
+    trained = start_critic(model, heads=3, ranks=2)
+    batch = pairs(0)
+    last = (torch.arange(8), batch.lengths_B - 1)
+
+    # As many columns as heads, rows in the batch's order; statistics of the whole batch.
+    expected = plain_scores(load_value_model(model, torch.float32, heads=3, seed=0), batch)[last]
+    torch.testing.assert_close(trained.scores(batch), expected, atol=5e-6, rtol=0)
+    for seed in range(3):
+        stats = values(trained.forward_backward(pairs(seed), BradleyTerryLoss()))
+        trained.optimizer_step()
+        if seed == 0:
+            gap = expected[4:] - expected[:4]
+            assert stats["margin"] == pytest.approx(float(gap.mean()), abs=1e-5)
+            assert stats["spread"] == pytest.approx(float(gap.std(1).mean()), abs=1e-5)
+    scores = trained.scores(batch)
+    assert float((scores - expected).abs().max()) > 0.1
+    trained.export(tmp_path / "reward_model")
+
+    reward = [remote(FrozenActor).remote(MODEL, 1, tmp_path / "reward_model", True) for _ in range(2)]
+    reward_model = RewardModelGroup("reward model", reward, 70, TIMEOUT)
+    reward_model.start(TIMEOUT)
+    critic = start_critic(tmp_path / "reward_model", heads=1, ranks=1)
+
+    # Plain transformers, one by one and as a padded batch, the reward actors, and the critic's mean: all the same function.
+    network: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path / "reward_model")
+    padded = batch.token_ids_BT.clone()
+    padded[torch.arange(padded.shape[1]) >= batch.lengths_B[:, None]] = network.config.pad_token_id
+    with torch.no_grad():
+        alone = torch.cat([network(row[None, :length]).logits for row, length in zip(batch.token_ids_BT, batch.lengths_B, strict=True)])
+        together = network(padded).logits
+    for found in (alone, together, reward_model.scores(batch)):
+        torch.testing.assert_close(found, scores, atol=1e-5, rtol=0)
+    torch.testing.assert_close(critic.scores(batch), scores.mean(1, keepdim=True), atol=1e-5, rtol=0)
+    before = torch.nn.functional.pad(plain_scores(network, batch).mean(-1)[:, :-1], (1, 0))
+    torch.testing.assert_close(critic.values(batch), before * batch.loss_mask_BT, atol=1e-5, rtol=0)
+    one = rows(5, 1)  # fewer rows than replicas
+    torch.testing.assert_close(reward_model.scores(one), plain_scores(network, one)[:, -1], atol=1e-5, rtol=0)
+    for actor in (*trained.actors, *critic.actors, *reward):
         ray.kill(actor)

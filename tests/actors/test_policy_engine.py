@@ -13,16 +13,19 @@ import ray
 import torch
 from ray import cloudpickle
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from actors.wait import fetch
-from rlsys.batch import Batch
-from rlsys.config.models import LoraConfig, ModelConfig, PolicyConfig
+from rlsys.batch import Batch, ComparisonBatch, ValueBatch
+from rlsys.config.actors import LoraConfig, ModelConfig, PolicyConfig
 from rlsys.errors import CheckpointError, ConfigError, RlsysError
 from rlsys.micro_batches import plan
+from rlsys.models.value_model import load_value_model
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.objectives.outputs import Outputs
+from rlsys.objectives.reward_model_loss import BradleyTerryLoss
 from rlsys.objectives.stats import Stats
+from rlsys.objectives.value_loss import ClippedValueLoss
 from rlsys.playground.models import build
 
 pytestmark = pytest.mark.engine
@@ -32,6 +35,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers can't
 TIMEOUT = 60.0
 STEPS = 20
 """Of the learning-rate schedules."""
+SEED = 7
 
 
 def rows(seed: int, count: int = 11) -> Batch:
@@ -41,6 +45,22 @@ def rows(seed: int, count: int = 11) -> Batch:
     places = torch.arange(int(lengths.max()))
     token_ids = torch.randint(0, 256, (count, len(places)), generator=generator)
     return Batch(token_ids, (places >= 3) & (places < lengths[:, None]), lengths)
+
+
+def rankings() -> ComparisonBatch:
+    """Rankings of two, three, two and four of the rows, with a tie among the four; labels of two of them are soft."""
+    batch = rows(0)
+    units = torch.tensor([3, 0, 1, 3, 1, 2, 3, 0, 2, 3, 1])
+    grades = torch.tensor([1.0, 2.0, 0.5, 3.0, 2.5, 1.0, 1.0, 0.0, 4.0, -1.0, 1.5])
+    preferences = torch.tensor([1.0, 1.0, 0.75, 0.5])[units]
+    return ComparisonBatch(batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, units, grades, preferences, 1000 + units)
+
+
+def valued() -> ValueBatch:
+    """Old values and returns around those of a new head, so that some are clipped."""
+    batch = rows(0)
+    old, returns = (2 * torch.randn(batch.token_ids_BT.shape, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
+    return ValueBatch(batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, old * batch.loss_mask_BT, returns * batch.loss_mask_BT)
 
 
 class Poison(CrossEntropyLoss):
@@ -64,6 +84,8 @@ class Setting:
     learning_rate: float = 1e-3
     untied: bool = False
     """A model whose output head is not its embedding."""
+    heads: int | None = None
+    """Of a scalar head."""
 
     def model_config(self) -> ModelConfig:
         return ModelConfig.model_validate(
@@ -104,18 +126,19 @@ class Rank:
         self.setting = setting
         world = World(self.rank, self.size, address, TIMEOUT)
         path = self.model.with_name("untied") if setting.untied else self.model
-        self.engine = TrainEngine(setting.model_config(), setting.config(self.size), path, STEPS, 7, world)
+        self.engine = TrainEngine(setting.model_config(), setting.config(self.size), path, STEPS, SEED, world, setting.heads)
 
-    def accumulate(self, batch: Batch, loss: CrossEntropyLoss, normalizer: float) -> int:
-        own = plan(batch.lengths_B.tolist(), self.size, self.setting.budget, self.engine.packed)[self.rank]
+    def accumulate(self, batch: Batch, loss: Any, normalizer: float) -> int:
+        own = plan(batch.lengths_B.tolist(), self.size, self.setting.budget, self.engine.packed, batch.units())[self.rank]
         self.engine.forward_backward(batch, own, loss, normalizer)
         return sum(not rows for rows in own)
 
-    def train(self, batch: Batch, parts: int = 1, loss: CrossEntropyLoss | None = None) -> dict[str, float]:
-        """One optimizer step on the mean over all trained tokens, accumulated in `parts` calls."""
+    def train(self, batch: Batch, parts: int = 1, loss: Any = None) -> dict[str, float]:
+        """One optimizer step on the mean over the whole batch (of trained tokens, by default), accumulated in `parts` calls."""
         loss = loss or CrossEntropyLoss()
-        normalizer = loss.normalizer(batch)
-        idle = sum(self.accumulate(batch.rows(rows), loss, normalizer) for rows in torch.arange(len(batch)).tensor_split(parts))
+        normalizer, units = loss.normalizer(batch), batch.units()
+        shares = [[row for unit in part for row in units[unit]] for part in torch.arange(len(units)).tensor_split(parts)]
+        idle = sum(self.accumulate(batch.rows(share), loss, normalizer) for share in shares)
         stats = self.engine.optimizer_step()
         return {name: stat.value for name, stat in stats.items()} | {"idle": idle}
 
@@ -143,6 +166,9 @@ class Rank:
 
     def log_probs(self, batch: Batch) -> Tensor:
         return self.engine.log_probs(batch, [[row] for row in range(len(batch))], 1.0)
+
+    def scores(self, batch: Batch) -> Tensor | None:
+        return self.engine.scores(batch, [[row] for row in range(len(batch))])
 
     def weights(self) -> dict[str, Tensor]:
         weights = {name: tensor.clone() for name, tensor in self.engine.named_weights()}
@@ -270,6 +296,112 @@ def test_gradients_do_not_depend_on_the_split(request: pytest.FixtureRequest, tr
         assert_trained_alike(own, truth["weights"])
     if parts == 11:
         assert sum(answer["idle"] for answer in answers) == 11
+
+
+SCALAR_SPLITS = {
+    "zero 0, accumulated in four calls": (2, Setting(zero=0, budget=160), 4),  # one ranking each: the other rank idles
+    "zero 1, packed": (2, Setting(zero=1, packing="packed", budget=160), 1),
+    "zero 2": (2, Setting(zero=2, budget=160), 1),
+    "zero 3, packed, accumulated in two calls": (2, Setting(zero=3, packing="packed", budget=160, checkpointing=True), 2),
+    "one rank, one micro-batch": (1, Setting(zero=0, budget=4000), 1),
+}
+
+
+@pytest.fixture(scope="module")
+def scalar_truth(model: Path) -> dict[str, dict[str, Any]]:
+    """Plain PyTorch again, for both losses of scalar heads: one row at a time, each term of the loss by its definition, one AdamW step."""
+    return {"rankings": one_step(model, ranking_loss), "values": one_step(model, value_loss)}
+
+
+def one_step(model: Path, loss: Any) -> dict[str, Any]:
+    network = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=torch.float32)
+    network.score.load_state_dict(load_value_model(model, torch.float32, heads=1, seed=SEED).get_submodule("score").state_dict())
+    batch, scores = rows(0), []
+    for i, length in enumerate(batch.lengths_B.tolist()):
+        scores.append(network.score(network.model(batch.token_ids_BT[i : i + 1, :length]).last_hidden_state)[0, :, 0])
+    loss(scores).backward()
+    norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0))
+    gradients = {name: p.grad.clone() for name, p in network.named_parameters()}
+    decayed = [
+        {"params": [p for p in network.parameters() if (p.dim() > 1) == large], "weight_decay": 0.1 * large} for large in (True, False)
+    ]
+    torch.optim.AdamW(decayed, lr=1e-3, betas=(0.9, 0.95)).step()
+    return {"norm": norm, "gradients": gradients, "weights": dict(network.named_parameters())}
+
+
+def ranking_loss(scores: list[Tensor]) -> Tensor:
+    batch, total = rankings(), torch.zeros(())
+    for unit in range(4):
+        members = (batch.unit_B == unit).nonzero()[:, 0].tolist()
+        terms = [
+            torch.nn.functional.binary_cross_entropy_with_logits(scores[a][-1] - scores[b][-1], batch.preference_B[a])
+            + 0.01 * (scores[a][-1] + scores[b][-1]) ** 2
+            for a in members
+            for b in members
+            if batch.grade_B[a] > batch.grade_B[b]
+        ]
+        assert len(terms) == [1, 3, 1, 5][unit]
+        total = total + sum(terms) / len(terms)
+    return total / 4
+
+
+def value_loss(scores: list[Tensor]) -> Tensor:
+    """Of the value before each trained token: the score of the token before."""
+    batch, total, clipped = valued(), torch.zeros(()), 0
+    for i, t in batch.loss_mask_BT.nonzero().tolist():
+        value, old, wanted = scores[i][t - 1], batch.old_values_BT[i, t], batch.returns_BT[i, t]
+        bounded = torch.minimum(torch.maximum(value, old - 0.5), old + 0.5)
+        clipped += int((bounded - wanted) ** 2 > (value - wanted) ** 2)
+        total = total + 0.5 * torch.maximum((value - wanted) ** 2, (bounded - wanted) ** 2)
+    assert clipped > 10
+    return total / batch.loss_mask_BT.sum()
+
+
+@pytest.mark.parametrize("task", ["rankings", "values"])
+@pytest.mark.parametrize("name", SCALAR_SPLITS)
+def test_a_scalar_head_s_gradients_do_not_depend_on_the_split(
+    request: pytest.FixtureRequest, scalar_truth: dict[str, dict[str, Any]], name: str, task: str
+) -> None:
+    ranks, setting, parts = SCALAR_SPLITS[name]
+    crew: Crew = request.getfixturevalue("one" if ranks == 1 else "two")
+    crew.build(replace(setting, heads=1))
+    given = (rankings(), parts, BradleyTerryLoss(centering=0.01)) if task == "rankings" else (valued(), parts, ClippedValueLoss(clip=0.5))
+    answers, truth = crew.all("train", *given), scalar_truth[task]
+    assert answers[0]["grad_norm"] == pytest.approx(truth["norm"], rel=2e-5)
+    for own in crew.all("gradients"):
+        assert own.keys() == truth["gradients"].keys()
+        for weight, expected in truth["gradients"].items():
+            torch.testing.assert_close(own[weight], expected, rtol=0, atol=1e-5 * float(expected.abs().max()), msg=weight)
+    for own in crew.all("weights"):
+        assert_trained_alike(own, truth["weights"])
+
+
+def test_adapters_and_a_scalar_head_train_go_on_and_export(two: Crew, model: Path, tmp_path: Path) -> None:
+    """An ensemble of three; dropout, so that a continued run needs its random state."""
+    loss, setting = BradleyTerryLoss(), Setting(zero=3, budget=160, heads=3, lora=LoraConfig(rank=4, dropout=0.2))
+    two.build(setting)
+    start = two.all("weights")[0]
+    two.all("train", rankings(), 1, loss)
+    two.all("call", "save_state", tmp_path / "state")
+    straight = two.all("train", rankings(), 1, loss), two.all("call", "weight_hash")
+    two.build(setting)
+    two.all("call", "load_state", tmp_path / "state")
+    assert (two.all("train", rankings(), 1, loss), two.all("call", "weight_hash")) == straight
+
+    weights = two.all("weights")[0]
+    changed = {name for name in weights if not torch.equal(weights[name], start[name])}
+    assert changed == {name for name in weights if name == "score.weight" or name.endswith("_proj.weight")}
+    two.all("call", "export", tmp_path / "export")
+    exported, batch = AutoModelForSequenceClassification.from_pretrained(tmp_path / "export"), rankings()
+    lasts = [exported(batch.token_ids_BT[i : i + 1, :length]).logits[0].detach() for i, length in enumerate(batch.lengths_B)]
+    torch.testing.assert_close(two.all("scores", batch)[0], torch.stack(lasts), rtol=0, atol=1e-5)
+
+
+def test_a_scalar_head_s_gradient_that_is_not_finite_stops(one: Crew) -> None:
+    one.build(Setting(zero=2, heads=1))
+    batch = replace(valued(), returns_BT=torch.full_like(valued().returns_BT, float("nan")))
+    with pytest.raises(RlsysError, match="optimizer step 1: the gradient is not finite"):
+        one.all("train", batch, 1, ClippedValueLoss())
 
 
 @pytest.mark.parametrize("setting", [Setting(zero=0, untied=True), Setting(zero=0, lora=LoraConfig(rank=4))], ids=["untied", "adapters"])

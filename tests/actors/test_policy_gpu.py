@@ -10,9 +10,9 @@ import ray
 import torch
 
 from actors.group import PolicyGroup
-from actors.policy import PolicyActor
+from actors.trainer import TrainerActor
 from rlsys.batch import Batch
-from rlsys.config.models import ModelConfig, PolicyConfig
+from rlsys.config.actors import ModelConfig, PolicyConfig
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.objectives.stats import values
 from rlsys.playground.models import build
@@ -37,9 +37,9 @@ SETTINGS: list[dict[str, Any]] = [
 def test_training_lowers_the_loss(ray_session: None, tmp_path: Path, settings: dict[str, Any]) -> None:
     model = build("0.5m", tmp_path / "0.5m")
     config = PolicyConfig(tokens_per_micro_batch=256, learning_rate=1e-3, **settings)
-    remote: Any = ray.remote(PolicyActor).options(num_gpus=1)
+    remote: Any = ray.remote(TrainerActor).options(num_gpus=1)
     actor = remote.remote(ModelConfig(path="unused", dtype="bfloat16"), config, model, 20, 0, 0, TIMEOUT)
-    policy = PolicyGroup([actor], config.tokens_per_micro_batch, TIMEOUT)
+    policy = PolicyGroup("policy", [actor], config.tokens_per_micro_batch, TIMEOUT)
     policy.start(TIMEOUT)
     generator = torch.Generator().manual_seed(0)
     mask = torch.ones(16, 32, dtype=torch.bool)

@@ -8,7 +8,7 @@ import ray
 
 from actors.reward import CALLS_PER_ACTOR, GROUPS_PER_CALL, RewardActor, RewardHandle
 from rlsys.batch import UNSAMPLED, Abstention, Group, Prompt, Score, Trajectory
-from rlsys.config.models import RewardSpec
+from rlsys.config.actors import RewardSpec
 from rlsys.errors import ActorError, ConfigError
 
 EXACT = RewardSpec(name="exact_match")

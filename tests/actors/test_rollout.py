@@ -11,7 +11,7 @@ from engine_setup import SPEC, Setup, open_sync, start_engines, start_trainer
 
 from actors.rollout import RolloutHandle, environment
 from rlsys.batch import Prompt
-from rlsys.config.models import RolloutConfig
+from rlsys.config.actors import RolloutConfig
 from rlsys.errors import ActorError, ConfigError, WaitTimeout, WeightSyncError
 from rlsys.models.load import load_tokenizer
 from rlsys.roles import Sampling

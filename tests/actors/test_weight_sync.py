@@ -13,11 +13,11 @@ from engine_setup import GREEDY, PROMPTS, SAMPLED, TIMEOUT, VICTIM, Setup
 from transformers import AutoModelForCausalLM
 
 from actors.group import PolicyGroup
-from actors.policy import PolicyActor
+from actors.trainer import TrainerActor
 from actors.wait import fetch
 from actors.weight_sync.sync import WeightSyncHandle
 from rlsys.batch import Batch, Group, Score, ScoredBatch, ScoredGroup
-from rlsys.config.models import LoraConfig, ModelConfig, PolicyConfig, SyncConfig
+from rlsys.config.actors import LoraConfig, ModelConfig, PolicyConfig, SyncConfig
 from rlsys.errors import WeightSyncError
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 
@@ -137,9 +137,11 @@ def test_sampler_and_trainer_agree_after_every_sync(
 
 
 def start_policy(model: Path, config: PolicyConfig, lora: LoraConfig | None, steps: int) -> PolicyGroup:
-    remote: Any = ray.remote(PolicyActor).options(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})
+    remote: Any = ray.remote(TrainerActor).options(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})
     spec = ModelConfig(path=str(model), dtype="float32", lora=lora)
-    group = PolicyGroup([remote.remote(spec, config, model, steps, 0, rank, TIMEOUT) for rank in range(config.ranks)], 4096, TIMEOUT)
+    group = PolicyGroup(
+        "policy", [remote.remote(spec, config, model, steps, 0, None, rank, TIMEOUT) for rank in range(config.ranks)], 4096, TIMEOUT
+    )
     group.start(TIMEOUT)
     return group
 

@@ -5,11 +5,12 @@ import torch
 from fakes import SoftmaxPolicy, make_roles, prompt, trajectory, unanswered
 
 from rlsys.algorithm import Step
-from rlsys.algorithms.grpo import Algorithm, Config, Samples
+from rlsys.algorithms.grpo import Algorithm, Config
 from rlsys.batch import Abstention, Score, ScoredGroup
 from rlsys.config.models import SamplingConfig
 from rlsys.data.stream import Stream
 from rlsys.errors import RlsysError
+from rlsys.policy_gradient.algorithm import Samples
 from rlsys.roles import Roles
 
 STEP = Step(number=1, version=0, seed=0)
@@ -44,7 +45,7 @@ def test_one_step_on_one_group_by_hand():
 
 
 def test_without_std_the_advantage_is_the_difference_from_the_mean():
-    moved = learned(grpo(scale_by_std=False), group("a", (1, 1.0), (2, 0.0)))
+    moved = learned(grpo(scale="none"), group("a", (1, 1.0), (2, 0.0)))
     torch.testing.assert_close(moved, torch.tensor([0.0, 0.25, -0.25, 0.0], dtype=torch.float64), atol=1e-6, rtol=0)
 
 
@@ -103,9 +104,9 @@ def test_nothing_is_trained_when_no_group_can_teach():
 
 
 def test_overlong_responses_lose_points():
-    # max_tokens 4, buffer 2: 3 tokens are one into the buffer, so -(3 - 2) / 2 = -0.5.
+    # max_tokens 4, half of it 2: 3 tokens are one into the buffer, so -(3 - 2) / 2 = -0.5.
     roles = make_roles(lambda p, t: Score(1.0), length=3)
-    samples = collect(grpo(overlong_buffer=2), roles)
+    samples = collect(grpo(overlong_share=0.5), roles)
     assert samples.groups[0].results[0] == Score(0.5, {"overlong": -0.5})
 
 

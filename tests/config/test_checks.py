@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.config import checks
+from rlsys.config import machine
 from rlsys.config.load import load
 from rlsys.errors import ConfigError
 
@@ -17,6 +17,9 @@ rewards: [{name: exact_match}]
 loop: {steps: 3}
 cluster: {cpus: 8, gpus: 0}
 """
+
+
+REWARD_MODEL = ("algorithm=null", "rewards=[]", "stage={name: reward_model, max_tokens: 4096}")
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +43,13 @@ def message(*overrides: str) -> str:
 
 
 def test_a_sound_config_passes():
-    load("tiny.yaml", ["data.eval={path: 'playground:add', split: test}", "evaluation.reward=exact_match", "policy.ranks=2"])
+    sound = load("tiny.yaml", ["data.eval={path: 'playground:add', split: test}", "evaluation.reward=exact_match", "policy.ranks=2"])
+    assert (sound.evaluation.reward, sound.policy.ranks) == ("exact_match", 2)
+
+
+def test_a_stage_that_measures_itself_has_held_out_data():
+    held_out = ("data.eval={path: x/y}", "loop.eval_every=5", "loop.patience=2")
+    assert load("tiny.yaml", [*REWARD_MODEL, *held_out, "policy.tokens_per_micro_batch=8192"]).loop.patience == 2
 
 
 @pytest.mark.parametrize(
@@ -53,6 +62,11 @@ def test_a_sound_config_passes():
         (
             ["rewards=[{name: own.rewards.short, args: {limt: 3}}]"],
             "rewards.0.args: reward 'own.rewards.short' does not take (prompt, trajectory) with args {'limt': 3}: ",
+        ),
+        (["loop.patience=2"], "loop.patience: there is no held-out data to judge the model by; give data.eval, or set it to 0"),
+        (
+            ["loop.patience=2", "data.eval={path: 'playground:add'}"],
+            "loop.patience: counts evaluations, and the only one is at the end; set loop.eval_every, or set it to 0",
         ),
         (["loop.eval_every=5"], "loop.eval_every: there is nothing to evaluate on; give data.eval, or set it to 0"),
         (
@@ -72,11 +86,28 @@ def test_a_sound_config_passes():
         ),
         (["weight_sync.transport=ipc"], "weight_sync.transport: ipc is for trainers and samplers on the same GPUs; set cluster.colocate=true"),
         (["weight_sync.transport=nccl", "cluster.colocate=true"], "weight_sync.transport: nccl can't join two processes on one GPU"),
-        (["data.train.path=playground:sort"], "data.train.path: 'playground:sort': no such task (known: sort_digits, add)"),
+        (["data.train.path=playground:sort"], "data.train.path: 'playground:sort': no such task (known: sort_digits, add, letters"),
         (["data.train.split=dev"], "data.train.split: playground:sort_digits has no split 'dev' (known: train, test)"),
+        (["data.also=[{path: 'playground:sort'}]"], "data.also.0.path: 'playground:sort': no such task (known: sort_digits, add, letters"),
+        (
+            ["data.train={path: 'playground:letters', wrong_fraction: 0.5}"],
+            "data.train.wrong_fraction: has no meaning for playground:letters: no answer is right or wrong; leave it out",
+        ),
+        (["data.mix_temperature=2"], "data.mix_temperature: has no effect on a single training set; leave it out, or give data.also"),
+        (["data.train.weight=2"], "data.train.weight: has no effect outside a mixture of training sets (data.also); leave it out"),
+        (
+            ["data.train={path: x/y, prompt_format: '{a} {b}', fields: {prompt: a}}"],
+            "data.train.prompt_format: prompt_format makes the prompt, so fields can't map prompt too; leave one out",
+        ),
+        (["data.train={path: x/y, prompt_format: '{a'}"], "data.train.prompt_format: prompt_format '{a' can't be read: expected '}' before end"),
+        (["data.train={path: x/y, prompt_format: '{a!r}'}"], "must name columns, as in '{instruction}\\n\\n{input}', and nothing else"),
         (["data.train={path: x/y, wrong_fraction: 0.5}"], "data.train.wrong_fraction: is for playground:TASK only; leave it out"),
+        (["reward_models=[{path: x/y}, {path: x/z}]"], "reward_models.0.name: 'reward_model' is the name of another reward, too"),
+        (["reward_models=[{name: exact_match, path: x/y}]"], "reward_models.0.name: 'exact_match' is the name of another reward, too"),
+        (["algorithm.ptx_coef=0.5"], "algorithm.ptx_coef: needs data.pretrain, the text to go on imitating"),
+        (["algorithm.gae_lambda=0.5"], "algorithm: gae_lambda has no effect: it goes with baseline of gae, and baseline is group_mean"),
+        (["algorithm.kl_in=reward"], "algorithm: kl_in has no effect: kl_coef is not set"),
         (["model.path=playground:5m"], "model.path: 'playground:5m': no such size (known: 0.5m, 25m); did you mean 25m?"),
-        (["algorithm=null", "stage={name: sft}"], "rewards: has no effect: sft samples nothing; leave it out"),
     ],
 )  # fmt: skip
 def test_combinations_that_can_not_work(overrides: list[str], expected: str):
@@ -94,9 +125,10 @@ def test_a_finding_names_the_line_of_its_key(config: Path):
     ("overrides", "expected"),
     [
         (["data.train.path=rows.jsonl"], "data.train.path: no such file or folder: rows.jsonl (looked in "),
+        (["data.also=[{path: more.jsonl}]"], "data.also.0.path: no such file or folder: more.jsonl (looked in "),
         (["data.eval={path: ./held_out}"], "data.eval.path: no such file or folder: ./held_out (looked in "),
         (["model.path=/nowhere/model"], "model.path: no such folder: /nowhere/model (looked in "),
-        (["reference.path=~/nowhere"], "reference.path: no such folder: ~/nowhere (looked in "),
+        (["reference.path=~/nowhere", "algorithm.kl_coef=0.1"], "reference.path: no such folder: ~/nowhere (looked in "),
         (["model.path=empty"], "model.path: empty is no Hugging Face model folder: it has no config.json"),
     ],
 )
@@ -105,8 +137,17 @@ def test_missing_files(tmp_path: Path, overrides: list[str], expected: str):
     assert expected in message(*overrides)
 
 
+def test_reward_models_are_rewards_too():
+    load("tiny.yaml", ["rewards=[]", "reward_models=[{name: helpful, path: x/y}]", "evaluation.reward=helpful"])
+    load("tiny.yaml", ["rewards.0.weight=0", "reward_models=[{path: x/y}]"])
+    assert "every weight is 0" in message("rewards.0.weight=0", "reward_models=[{path: x/y, weight: 0}]")
+
+
 def test_hub_ids_are_not_looked_up():
-    load("tiny.yaml", ["model.path=Qwen/Qwen2.5-0.5B", "data.train.path=openai/gsm8k", "reference.path=gpt2"])
+    named = load(
+        "tiny.yaml", ["model.path=Qwen/Qwen2.5-0.5B", "data.train.path=openai/gsm8k", "algorithm.kl_coef=0.1", "reference.path=gpt2"]
+    )
+    assert (named.model.path, named.data.train.path, named.reference.path) == ("Qwen/Qwen2.5-0.5B", "openai/gsm8k", "gpt2")
 
 
 @pytest.mark.parametrize(
@@ -120,6 +161,7 @@ def test_hub_ids_are_not_looked_up():
         ),
         # nine bundles of one CPU, which all roles share
         (["policy.ranks=9", "cluster.colocate=true"], "policy.ranks: the run needs 9 CPUs (policy 9, rollout 1, reward 1) and there are 8: lower"),
+        ([*REWARD_MODEL, "policy.ranks=9"], "policy.ranks: the run needs 9 CPUs (reward_model 9) and there are 8: lower policy.ranks, "),
         (["rollout.threads=8"], "rollout.threads: the run needs 10 CPUs (policy 1, rollout 8, reward 1) and there are 8: lower rollout.threads, "),
         (["cluster.gpus=2", "rollout.engines=2"], "rollout.engines: the run needs 3 GPUs (policy 1, rollout 2) and there are 2: lower rollout."),
         (["cluster.gpus=2", "rollout.tensor_parallel=4"], "rollout.tensor_parallel: the run needs 5 GPUs (policy 1, rollout 4) and there are 2"),
@@ -140,7 +182,10 @@ def test_a_cluster_that_will_be_joined_has_its_own_cpus(monkeypatch: pytest.Monk
 
 
 def test_a_reward_listed_twice_has_two_names():
-    load("tiny.yaml", ["rewards=[{name: exact_match}, {name: exact_match, args: {strip: false}}]", "evaluation.reward=exact_match.2"])
+    twice = load(
+        "tiny.yaml", ["rewards=[{name: exact_match}, {name: exact_match, args: {strip: false}}]", "evaluation.reward=exact_match.2"]
+    )
+    assert twice.evaluation.reward == "exact_match.2"
 
 
 def test_another_machines_config_can_be_read():
@@ -148,5 +193,5 @@ def test_another_machines_config_can_be_read():
 
 
 def test_the_cpus_of_the_machine_are_the_default(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(checks.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 2)
     assert "needs 3 CPUs (policy 1, rollout 1, reward 1) and there are 2" in message("cluster.cpus=null")

@@ -91,6 +91,7 @@ def test_an_algorithm_of_ones_own(config: Path):
         "from dataclasses import dataclass\nfrom typing import Any\nfrom rlsys.config.base import Model\n"
         "class Config(Model):\n    name: str\n    boldness: float = 1.0\n"
         "@dataclass\nclass Algorithm:\n    config: Any\n    sampling: Any\n    pad_id: int\n    needs = frozenset({'policy', 'rollout', 'reward'})\n"
+        "    rows = 'prompts'\n"
     )
     Path("pack").mkdir()
     os.rename("own_algorithm.py", "pack/own_algorithm.py")
@@ -112,19 +113,23 @@ def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
     ("old", "new", "expected"),
     [
         ("  group_size: 4", "  cliphigh: 4", "tiny.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?"),
-        ("  group_size: 4", "  group_size: 1", "tiny.yaml:4: algorithm.group_size: wanted a whole number of at least 2, got 1"),
-        ("  group_size: 4", "  group_size: 4.0", "tiny.yaml:4: algorithm.group_size: wanted a whole number of at least 2, got 4.0"),
+        ("  group_size: 4", "  group_size: 0", "tiny.yaml:4: algorithm.group_size: wanted a whole number above 0, got 0"),
+        ("  group_size: 4", "  group_size: 4.0", "tiny.yaml:4: algorithm.group_size: wanted a whole number above 0, got 4.0"),
         ("  group_size: 4", "  clip_high: wide", "tiny.yaml:4: algorithm.clip_high: wanted a number above 0, got the text 'wide'"),
-        ("  group_size: 4", "  scale_by_std: 1", "tiny.yaml:4: algorithm.scale_by_std: wanted true or false, got 1"),
+        ("  group_size: 4", "  kl_coef: true", "tiny.yaml:4: algorithm.kl_coef: wanted a number of at least 0, got true"),
         ("  group_size: 4", "  learning_rate: 1", "tiny.yaml:4: algorithm.learning_rate: unknown key (known: name, prompts_per_step, "),
         (
             "  name: grpo",
-            "  name: gpro",
-            "tiny.yaml:3: algorithm.name: 'gpro' is not a file of rlsys.algorithms that defines Algorithm; did you mean grpo?",
+            "  name: grpoo",
+            "tiny.yaml:3: algorithm.name: 'grpoo' is not a file of rlsys.algorithms that defines Algorithm; did you mean grpo?",
         ),
         ("  name: grpo\n", "", "tiny.yaml:2: algorithm.name: required key is missing: the name of a file in rlsys.algorithms ("),
         ("model:\n  path:", "model:\n  pth:", "tiny.yaml:6: model.pth: unknown key; did you mean path? (and 1 more)"),
-        ("cluster:", "learning_rate: 1\ncluster:", "tiny.yaml:15: learning_rate: unknown key; did you mean policy.learning_rate?"),
+        (
+            "cluster:",
+            "learning_rate: 1\ncluster:",
+            "tiny.yaml:15: learning_rate: unknown key; did you mean policy.learning_rate or critic.",
+        ),
         ("loop:\n  steps: 3\n", "", "tiny.yaml: loop: required key is missing: How long, and what happens when."),
         (
             "  steps: 3",
@@ -185,7 +190,7 @@ def test_a_mistake_is_one_line_with_file_line_key_and_remedy(config: Path, old: 
         ("name.x=1", "override 'name.x=1': name is 'tiny', not a section; give the whole section: name={...}"),
         (
             "algorithm=grpo",
-            "override 'algorithm=grpo': algorithm.name: required key is missing: the name of a file in rlsys.algorithms (grpo",
+            "override 'algorithm=grpo': algorithm.name: required key is missing: the name of a file in rlsys.algorithms (",
         ),
     ],
 )
@@ -194,6 +199,6 @@ def test_a_mistake_in_an_override_names_the_override(config: Path, override: str
 
 
 def test_the_first_of_several_mistakes_is_told_and_the_others_are_counted(config: Path):
-    config.write_text(CONFIG.replace("steps: 3", "steps: many").replace("group_size: 4", "group_size: 1"))
-    assert message(config) == "tiny.yaml:4: algorithm.group_size: wanted a whole number of at least 2, got 1 (and 1 more)"
+    config.write_text(CONFIG.replace("steps: 3", "steps: many").replace("group_size: 4", "group_size: 0"))
+    assert message(config) == "tiny.yaml:4: algorithm.group_size: wanted a whole number above 0, got 0 (and 1 more)"
     assert message(config, "seed=x").startswith("override 'seed=x': seed: wanted a whole number, got the text 'x' (and 2 more)")

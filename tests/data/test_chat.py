@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from rlsys.config.models import DatasetConfig
+from rlsys.config.dataset import DatasetConfig
 from rlsys.data.chat import Renderer
 from rlsys.errors import ConfigError
 from rlsys.playground.models import BOS, EOS, byte_tokenizer

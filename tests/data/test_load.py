@@ -6,7 +6,7 @@ from typing import Any
 import datasets
 import pytest
 
-from rlsys.config.models import DatasetConfig
+from rlsys.config.dataset import DatasetConfig
 from rlsys.data.load import load_demonstrations, load_prompts
 from rlsys.errors import ConfigError, DataError
 from rlsys.playground.models import byte_tokenizer
@@ -31,7 +31,8 @@ BAD_LINES = (
     ("", "blank lines are no rows"),
     ({"question": "q"}, "no column 'prompt' or 'messages' (there are: 'question'); data.*.fields says which column is what"),
     ({"prompt": "  "}, "the prompt is empty"),
-    ({"prompt": ["a"]}, "the prompt is a list, not text"),
+    ({"prompt": ["a"]}, "turn 1 of the messages has no role among system, user, assistant, tool"),
+    ({"prompt": {"a": 1}}, "the prompt is an object, not text"),
     ("[1, 2]", "a row is an object with columns, this is a list"),
     (b'{"prompt": "\xff"}', "not UTF-8: invalid start byte at byte 12"),
     ({"prompt": "x", "answer": True}, "the answer is true or false, not text or a number"),
@@ -47,17 +48,17 @@ def test_bad_lines_are_put_aside_with_line_and_reason(tmp_path: Path):
     prompts(file, aside)
     loaded = prompts(file, aside)  # loading again, as on resume, lists nothing twice
     entries = [json.loads(line) for line in aside.read_text().splitlines()]
-    assert [(p.prompt_id, p.answer) for p in loaded.rows] == [("train:1", "a"), ("train:12", "42")]
+    assert [(p.prompt_id, p.answer) for p in loaded.rows] == [("train:1", "a"), ("train:13", "42")]
     reasons = {number: reason for number, (line, reason) in enumerate(BAD_LINES, start=1) if reason and line}
     assert {entry["row"]: entry["reason"] for entry in entries} == reasons
     assert entries[0]["content"] == '{"prompt": "cut'
     assert loaded.report.counts() == {
         "source": str(file),
         "split": "train",
-        "read": 11,
+        "read": 12,
         "kept": 2,
         "too_long": 0,
-        "quarantined": 9,
+        "quarantined": 10,
     }
 
 
@@ -122,12 +123,12 @@ def test_unreadable_sources_are_one_clear_line(tmp_path: Path):
     cut = tmp_path / "cut.jsonl.gz"
     cut.write_bytes(gzip.compress(b'{"prompt": "x"}\n' * 1000)[:-20])
     broken = write(tmp_path / "broken.json", '[{"prompt": "x"},', "oops]")
-    text = write(tmp_path / "notes.txt", "hello")
+    table = write(tmp_path / "rows.csv", "hello")
     not_parquet = write(tmp_path / "bad.parquet", "hello")
     for path, message in [
         (cut, "can't be read"),
         (broken, f"{broken}:2: broken JSON: Expecting value (column 1)"),
-        (text, "unknown kind of file; there are .jsonl, .jsonl.gz, .ndjson, .json, .parquet"),
+        (table, "unknown kind of file; there are .jsonl, .jsonl.gz, .ndjson, .json, .parquet, .txt"),
         (tmp_path / "absent.jsonl", "no such file or folder"),
         (not_parquet, "can't be loaded"),
     ]:
@@ -169,3 +170,11 @@ def test_hh_rlhf_gzipped():
     loaded = prompts(file, fields={"prompt": "chosen", "rejected": "rejected"}, strict=True, max_tokens=100_000)
     assert loaded.report.kept == 2312
     assert all(row.fields["rejected"].startswith("\n\nHuman:") for row in loaded.rows)
+
+
+def test_a_folder_within_a_folder(tmp_path: Path):
+    """As Anthropic/hh-rlhf has them, one per kind of comparison."""
+    (tmp_path / "harmless-base").mkdir()
+    write(tmp_path / "harmless-base" / "train.jsonl", '{"prompt": "a", "answer": "b"}')
+    loaded = load_prompts(DatasetConfig(path=str(tmp_path), folder="harmless-base"), byte_tokenizer(), 100, strict=True, quarantine=None)
+    assert [prompt.answer for prompt in loaded.rows] == ["b"]

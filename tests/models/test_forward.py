@@ -6,22 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from token_rows import rows
 from torch import Tensor
 
 from rlsys.batch import Batch
 from rlsys.models.forward import Scorer, log_probs
 from rlsys.models.load import load_causal_lm
 
-LENGTHS = [7, 12, 3, 9]
 CPU = torch.device("cpu")
-
-
-def rows(seed: int = 0) -> Batch:
-    """Random tokens, of which those from the third on are trained; padding is random, too, so that whatever looks at it shows."""
-    generator = torch.Generator().manual_seed(seed)
-    token_ids = torch.randint(0, 256, (len(LENGTHS), max(LENGTHS)), generator=generator)
-    places, lengths = torch.arange(max(LENGTHS)), torch.tensor(LENGTHS)
-    return Batch(token_ids, (places >= 2) & (places < lengths[:, None]), lengths)
 
 
 def plain(model: torch.nn.Module, batch: Batch, temperature: float) -> tuple[Tensor, Tensor]:

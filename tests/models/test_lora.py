@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from rlsys.config.models import LoraConfig
+from rlsys.config.actors import LoraConfig
 from rlsys.errors import ConfigError
 from rlsys.models.load import load_causal_lm
 from rlsys.models.lora import adapter_of, adapter_weights, add_adapters, base_name, is_adapter, merged

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from rlsys.objectives.advantages import group_relative
+from rlsys.objectives.advantages import group_relative, leave_one_out
 
 
 def test_by_hand():
@@ -38,3 +38,12 @@ def test_each_group_alone_in_any_order(groups: list[list[float]], random):
 def test_a_group_of_one_is_an_error():
     with pytest.raises(ValueError, match="group 5 has a single scored sample"):
         group_relative(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([2, 5, 2]))
+    with pytest.raises(ValueError, match="group 5 has a single scored sample"):
+        leave_one_out(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([2, 5, 2]))
+
+
+def test_leave_one_out_by_hand():
+    # Group 7: 1, 0, 0, 1: 1 - 1/3 and 0 - 2/3. Group 3: 1, 2, 6: 1 - 4, 2 - 3.5, 6 - 1.5.
+    rewards, groups = torch.tensor([1.0, 1.0, 0.0, 2.0, 0.0, 6.0, 1.0]), torch.tensor([7, 3, 7, 3, 7, 3, 7])
+    assert_close(leave_one_out(rewards, groups), torch.tensor([2 / 3, -3.0, -2 / 3, -1.5, -2 / 3, 4.5, 2 / 3]))
+    assert not leave_one_out(torch.full((5,), 0.1), torch.zeros(5, dtype=torch.long)).any()

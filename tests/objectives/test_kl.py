@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from rlsys.objectives.kl import KL_ESTIMATORS, KlName, k1, k2, k3
+from rlsys.objectives.kl import KL_ESTIMATORS, KlName, adapted, k1, k2, k3
 
 LN2 = math.log(2)
 
@@ -35,3 +35,27 @@ def test_expected_gradient_in_the_loss(name: KlName):
     gradient = torch.autograd.grad((P * estimates).sum(), logits)[0]
     expected = {"k1": torch.zeros(3, dtype=torch.float64), "k2": P * ((P / Q).log() - KL_PQ), "k3": P - Q}
     assert_close(gradient, expected[name])
+
+
+def test_adaptive_coefficient_by_hand():
+    # Steps of 100 samples, horizon 1000: a tenth of the error. Target 6.
+    assert adapted(0.1, measured=6.6, target=6, horizon=1000, samples=100) == pytest.approx(0.1 * 1.01)  # error 0.1
+    assert adapted(0.1, measured=5.4, target=6, horizon=1000, samples=100) == pytest.approx(0.1 * 0.99)
+    assert adapted(0.1, measured=60.0, target=6, horizon=1000, samples=100) == pytest.approx(0.1 * 1.02)  # error 9, clipped to 0.2
+    assert adapted(0.1, measured=0.0, target=6, horizon=1000, samples=100) == pytest.approx(0.1 * 0.98)  # error -1, clipped to -0.2
+    assert adapted(0.1, measured=6.0, target=6, horizon=1000, samples=100) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"coefficient": -0.1}, "coefficient"),
+        ({"target": 0.0}, "target"),
+        ({"horizon": 20.0}, "horizon of 20.0 samples is too short for steps of 100"),
+        ({"measured": math.nan}, "measured KL is nan"),
+    ],
+)
+def test_impossible_adaptation(setting: dict[str, float], message: str):
+    good = {"coefficient": 0.1, "measured": 1.0, "target": 6.0, "horizon": 1000.0}
+    with pytest.raises(ValueError, match=message):
+        adapted(**(good | setting), samples=100)

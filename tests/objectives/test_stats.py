@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from rlsys.objectives.stats import Max, Mean, masked_max, masked_mean, merge, values
+from rlsys.objectives.stats import Max, Mean, Variance, masked_max, masked_mean, masked_variance, merge, values
 
 VALUES = torch.tensor([-3.0, float("nan"), -1.0, -2.0], requires_grad=True)
 MASK = torch.tensor([True, False, True, True])
@@ -26,3 +26,13 @@ def test_nothing_measured_is_not_a_number_that_could_be_believed():
     assert math.isnan(masked_mean(VALUES, nothing).value)
     merged = merge([{"a": masked_mean(VALUES, nothing), "b": masked_max(VALUES, nothing)}, {"a": Mean(1, 2), "b": Max(-9)}])
     assert values(merged) == pytest.approx({"a": 0.5, "b": -9})
+
+
+def test_variance_adds_up():
+    # -3, -1, -2: mean -2, squared deviations 2, over 2. With 0 and 4 added: sum -2, squares 30; (30 - 4/5) / 4 = 7.3.
+    assert masked_variance(VALUES, MASK) == Variance(-6.0, 14.0, 3.0)
+    assert masked_variance(VALUES, MASK).value == 1.0
+    other = masked_variance(torch.tensor([0.0, 4.0]), torch.tensor([True, True]))
+    assert merge([{"v": masked_variance(VALUES, MASK)}, {"v": other}])["v"].value == pytest.approx(7.3)
+    assert math.isnan(masked_variance(torch.ones(2), torch.tensor([True, False])).value)
+    assert masked_variance(torch.full((7,), 0.1), torch.ones(7, dtype=torch.bool)).value == pytest.approx(0.0, abs=1e-15)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from rlsys.batch import Abstention, Score
-from rlsys.config.models import RewardSpec
+from rlsys.config.actors import RewardSpec
 from rlsys.errors import ConfigError
 from rlsys.rewards.composite import WeightedSum
 
@@ -26,7 +26,7 @@ def test_the_value_is_the_weighted_sum_and_parts_are_unweighted(sample):
         {"name": "format", "weight": 0.25, "args": {"tags": ["a"]}},
         {"name": "my_rewards.length", "weight": 0.1, "args": {"scale": 2}},
         {"name": "my_rewards.Keyword", "weight": 10, "args": {"word": "zz"}},
-        {"name": "my_package.constant", "weight": 0.01, "args": {"bonus": 2.0}},
+        {"name": "my_package.constant", "label": "gift", "weight": 0.01, "args": {"bonus": 2.0}},
     )
     results = rewards.score([sample("12", "12"), sample("1", "12")])
     scores = [result for result in results if isinstance(result, Score)]
@@ -38,7 +38,7 @@ def test_the_value_is_the_weighted_sum_and_parts_are_unweighted(sample):
         "my_rewards.length": 4.0,
         "my_rewards.Keyword": 0.0,
         "my_rewards.Keyword.words": 1.0,
-        "my_package.constant": 3.0,
+        "gift": 3.0,
     }
 
 

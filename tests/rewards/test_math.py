@@ -72,7 +72,7 @@ def test_many_threads_share_the_workers(reward, sample):
 def test_no_worker_outlives_a_killed_parent():
     program = (
         "import threading; from rlsys.rewards.worker_pool import WorkerPool\n"
-        "pool = WorkerPool('rlsys.rewards.math_worker', 2, 0.5)\n"
+        "pool = WorkerPool('rlsys.rewards.math_worker', 2, 3)\n"
         "pool.call({'gold': '1', 'response': '1'}); pool.call({'gold': '1', 'response': '1'})\n"
         f"threading.Thread(target=pool.call, args=({{'gold': '1', 'response': {HANGS!r}}},)).start()\n"
         "print([worker._process.pid for worker in pool._workers], flush=True)\n"

@@ -40,6 +40,19 @@ def test_a_row_beyond_the_budget_is_refused_with_both_numbers() -> None:
         plan([3, 30], 1, 29, packed=False)
 
 
+def test_units_stay_together() -> None:
+    # Units cost 2 x 5, 2 x 4 and 2 x 3 padded; under 14 no two fit together, although the two longest rows alone would.
+    units = [[0, 3], [1, 4], [2, 5]]
+    assert plan([5, 4, 3, 1, 1, 1], 1, 14, packed=False, units=units) == [[[0, 3], [1, 4], [2, 5]]]
+    # Packed they are 6, 5 and 4 tokens: the two shorter ones share.
+    assert plan([5, 4, 3, 1, 1, 1], 2, 9, packed=True, units=units) == [[[1, 4, 2, 5]], [[0, 3]]]
+
+
+def test_a_unit_beyond_the_budget_is_refused() -> None:
+    with pytest.raises(ConfigError, match="2 sequences that are compared with each other, 10 tokens together"):
+        plan([5, 2], 1, 9, packed=False, units=[[0, 1]])
+
+
 @given(
     lengths=st.lists(st.integers(1, 50), min_size=1, max_size=60),
     ranks=st.integers(1, 4),

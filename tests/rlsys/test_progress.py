@@ -103,3 +103,10 @@ def test_the_closing_table_comes_in_every_mode(mode: str) -> None:
     assert "0.49 -> 0.96" in written(progress)
     assert written(progress).replace("\n", "").count("x") == 200, "a long path is wrapped, never cut"
     assert "/runs/[a]/" in written(progress), "brackets in a path are no markup"
+
+
+@pytest.mark.parametrize("mode", ["off", "plain", "live"])
+def test_a_warning_comes_in_every_mode(mode: str) -> None:
+    with Progress(1, mode, "run", console(terminal=mode == "live")) as progress:  # pyright: ignore[reportArgumentType]
+        progress.warn("the judge [fails]")
+    assert "run: warning: the judge [fails]\n" in written(progress)

@@ -1,4 +1,4 @@
-"""One rank of the trained policy, as a Ray actor."""
+"""One rank of a trained model, as a Ray actor: the policy, or with a scalar head the critic or a reward model in training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import ray.util
 from torch import Tensor
 
 from rlsys.batch import Batch
-from rlsys.config.models import ModelConfig, PolicyConfig
+from rlsys.config.actors import ModelConfig, PolicyConfig
 from rlsys.objectives.stats import Stats
 from rlsys.roles import BatchT, Loss
 
@@ -19,18 +19,26 @@ if TYPE_CHECKING:
     from actors.weight_sync.sender import Sender, SendPlan, Sent
 
 
-class PolicyActor:
+class TrainerActor:
     """Made light; `rendezvous` (rank 0) and then `start` (all ranks at the same time) make it ready.
 
     `model_path` is what `local_path` gave for `model.path`, `total_steps` the length of the learning-rate schedule in optimizer steps, `timeout`
-    the longest wait of one rank for the others, in seconds.
+    the longest wait of one rank for the others, in seconds. `heads`: outputs of a scalar head; none for a language model.
     """
 
     def __init__(
-        self, model: ModelConfig, config: PolicyConfig, model_path: Path, total_steps: int, seed: int, rank: int, timeout: float
+        self,
+        model: ModelConfig,
+        config: PolicyConfig,
+        model_path: Path,
+        total_steps: int,
+        seed: int,
+        heads: int | None,
+        rank: int,
+        timeout: float,
     ) -> None:
         self.model, self.config, self.model_path, self.total_steps = model, config, model_path, total_steps
-        self.seed, self.rank, self.timeout = seed, rank, timeout
+        self.seed, self.heads, self.rank, self.timeout = seed, heads, rank, timeout
         self._engine: TrainEngine | None = None
         self._sender: Sender | None = None
 
@@ -54,7 +62,7 @@ class PolicyActor:
         from actors.engines.deepspeed_setup import World
 
         world = World(self.rank, self.config.ranks, address, self.timeout)
-        self._engine = TrainEngine(self.model, self.config, self.model_path, self.total_steps, self.seed, world)
+        self._engine = TrainEngine(self.model, self.config, self.model_path, self.total_steps, self.seed, world, self.heads)
         return self._engine.packed
 
     def sees(self, file: Path) -> bool:
@@ -62,6 +70,12 @@ class PolicyActor:
 
     def log_probs(self, batch: Batch, micro_batches: Sequence[Sequence[int]], temperature: float) -> Tensor:
         return self.engine.log_probs(batch, micro_batches, temperature)
+
+    def values(self, batch: Batch, micro_batches: Sequence[Sequence[int]]) -> Tensor:
+        return self.engine.values(batch, micro_batches)
+
+    def scores(self, batch: Batch, micro_batches: Sequence[Sequence[int]]) -> Tensor | None:
+        return self.engine.scores(batch, micro_batches)
 
     def forward_backward(self, batch: BatchT, micro_batches: Sequence[Sequence[int]], loss: Loss[BatchT], normalizer: float) -> Stats:
         return self.engine.forward_backward(batch, micro_batches, loss, normalizer)

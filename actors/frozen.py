@@ -1,0 +1,44 @@
+"""One replica of a frozen model, as a Ray actor: the reference, or a reward model. Forward only, so plain PyTorch is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rlsys.batch import Batch
+from rlsys.config.actors import ModelConfig
+from rlsys.models.forward import Scorer, ValueScorer, last_scores, log_probs
+from rlsys.models.load import choose_attention, load_causal_lm
+from rlsys.models.value_model import load_value_model
+
+
+class FrozenActor:
+    """Made light; `start` makes it ready. `model_path` is what `local_path` gave; precision and attention kernel are the policy's, so that equal
+    weights give equal log-probs. `scalar`: it has a scalar head and answers `scores`; a language model answers `log_probs`."""
+
+    def __init__(self, model: ModelConfig, threads: int, model_path: Path, scalar: bool) -> None:
+        self.model, self.threads, self.model_path, self.scalar = model, threads, model_path, scalar
+
+    def start(self) -> bool:
+        """Load the model. Returns whether it packs rows."""
+        torch.set_num_threads(self.threads)
+        self.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        dtype = getattr(torch, self.model.dtype)
+        attention = choose_attention(self.model.attention, self.device.type == "cuda", dtype)
+        packed = attention == "flash_attention_2"
+        if self.scalar:
+            scorer = ValueScorer(load_value_model(self.model_path, dtype, attention), packed)
+        else:
+            scorer = Scorer(load_causal_lm(self.model_path, dtype, attention), packed)
+        self.scorer = scorer.to(self.device).eval().requires_grad_(False)
+        return packed
+
+    def log_probs(self, batch: Batch, micro_batches: Sequence[Sequence[int]], temperature: float) -> Tensor:
+        return log_probs(self.scorer, batch, micro_batches, temperature, self.device)
+
+    def scores(self, batch: Batch, micro_batches: Sequence[Sequence[int]]) -> Tensor | None:
+        """float32 [rows, K]; see `forward.last_scores`."""
+        return last_scores(self.scorer, batch, micro_batches, self.device)

@@ -1,0 +1,13 @@
+"""Dr. GRPO: GRPO without the two divisions that favour long wrong answers and easy or hard prompts (Liu et al. 2025, arXiv 2503.20783)."""
+
+from rlsys.policy_gradient.algorithm import PolicyGradient
+from rlsys.policy_gradient.settings import preset
+
+Config = preset(
+    "dr_grpo",
+    baseline="group_mean",
+    scale="none",
+    surrogate="token_ratio",
+    reduction="constant",
+)
+Algorithm = PolicyGradient

@@ -1,0 +1,75 @@
+"""Every place of a config that names a model or a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from rlsys.config.base import Model
+from rlsys.config.dataset import DatasetConfig
+from rlsys.config.models import Experiment
+
+ModelT = TypeVar("ModelT", bound=Model)
+
+
+def critic_path(experiment: Experiment) -> str | None:
+    """Where the critic starts; None stands for the policy's starting weights."""
+    if experiment.critic.path is not None or not experiment.reward_models:
+        return experiment.critic.path
+    return experiment.reward_models[0].path
+
+
+def model_paths(experiment: Experiment) -> dict[tuple[str | int, ...], str]:
+    """Every model path that the config names, by its key."""
+    found = {
+        ("model", "path"): experiment.model.path,
+        ("reference", "path"): experiment.reference.path,
+        ("critic", "path"): experiment.critic.path,
+    }
+    if experiment.judge is not None and experiment.judge.backend == "vllm":
+        found[("judge", "model")] = experiment.judge.model
+    found |= {("reward_models", index, "path"): config.path for index, config in enumerate(experiment.reward_models)}
+    return {key: path for key, path in found.items() if path is not None}
+
+
+def with_model_paths(experiment: Experiment, change: Callable[[str], str]) -> Experiment:
+    """The experiment with every model path changed."""
+
+    def changed(config: ModelT) -> ModelT:
+        path = vars(config)["path"]
+        return config if path is None else config.model_copy(update={"path": change(path)})
+
+    judge = experiment.judge
+    if judge is not None and judge.backend == "vllm":
+        judge = judge.model_copy(update={"model": change(judge.model)})
+    return experiment.model_copy(
+        update={
+            "judge": judge,
+            "model": changed(experiment.model),
+            "reference": changed(experiment.reference),
+            "critic": changed(experiment.critic),
+            "reward_models": tuple(changed(config) for config in experiment.reward_models),
+        }
+    )
+
+
+def datasets(experiment: Experiment) -> dict[tuple[str | int, ...], DatasetConfig]:
+    """Every data set that the config names, by its key."""
+    data = experiment.data
+    found = {("data", "train"): data.train, ("data", "eval"): data.eval, ("data", "pretrain"): data.pretrain}
+    found |= {("data", "also", index): config for index, config in enumerate(data.also)}
+    if experiment.judge is not None:
+        found[("judge", "human")] = experiment.judge.human
+    return {key: config for key, config in found.items() if config is not None}
+
+
+def with_dataset_paths(experiment: Experiment, change: Callable[[str], str]) -> Experiment:
+    """The experiment with every data set's path changed."""
+
+    def changed(config: DatasetConfig | None) -> DatasetConfig | None:
+        return config and config.model_copy(update={"path": change(config.path)})
+
+    data = experiment.data
+    own = {"train": changed(data.train), "eval": changed(data.eval), "pretrain": changed(data.pretrain)}
+    judge = experiment.judge and experiment.judge.model_copy(update={"human": changed(experiment.judge.human)})
+    return experiment.model_copy(update={"judge": judge, "data": data.model_copy(update={**own, "also": tuple(map(changed, data.also))})})

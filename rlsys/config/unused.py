@@ -1,0 +1,53 @@
+"""Settings that do nothing in the run they stand in: sections of roles that its algorithm or stage does not use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlsys.algorithm import Measures, build_algorithm
+from rlsys.config.base import Model
+from rlsys.config.messages import Problem
+from rlsys.config.models import Experiment
+from rlsys.config.schema import Key
+
+NEEDED_BY: tuple[tuple[frozenset[str], str, tuple[tuple[str, ...], ...]], ...] = (
+    (frozenset({"rollout"}), "samples nothing", (("sampling",), ("rollout",), ("weight_sync",), ("data", "max_prompt_tokens"))),
+    (frozenset({"reward"}), "scores no samples", (("rewards",), ("reward_models",), ("scoring",))),
+    (frozenset({"reference"}), "uses no reference", (("reference",),)),
+    (frozenset({"critic"}), "has no critic", (("critic",),)),
+    (frozenset({"policy", "reward_model"}), "trains nothing", (("policy",),)),
+)
+"""Roles, what is said where none of them is needed, and the settings that only they read."""
+
+
+def unused(experiment: Experiment) -> Iterator[Problem]:
+    """Each setting that is not at its default and that nothing will read, with the reason."""
+    algorithm = build_algorithm(experiment, pad_id=0)
+    chosen = experiment.algorithm or experiment.stage
+
+    def problems(key: tuple[str, ...], why: str) -> Iterator[Problem]:
+        for found in changed(experiment, key):
+            yield Problem(found, f"has no effect: {chosen.name} {why}; leave it out")
+
+    for roles, why, keys in NEEDED_BY:
+        for key in keys if not roles & algorithm.needs else ():
+            yield from problems(key, why)
+    if isinstance(algorithm, Measures):
+        yield from problems(("evaluation",), "is measured on rows of its own kind, not by answers")
+    elif not algorithm.needs >= {"rollout", "reward"}:
+        for key in (("data", "eval"), ("evaluation",)):
+            yield from problems(key, "scores no samples" if "rollout" in algorithm.needs else "samples nothing")
+    if not vars(chosen).get("ptx_coef"):  # a key of some algorithms
+        yield from problems(("data", "pretrain"), "has no ptx_coef above 0")
+
+
+def changed(model: Model, key: tuple[str, ...]) -> Iterator[Key]:
+    """The settings at `key`, or in the section there, that are not at their defaults."""
+    first, *rest = key
+    value, default = vars(model)[first], type(model).model_fields[first].default
+    if rest:
+        yield from ((first, *found) for found in changed(value, tuple(rest)))
+    elif isinstance(value, Model) and isinstance(default, Model):
+        yield from ((first, *found) for name in type(value).model_fields for found in changed(value, (name,)))
+    elif value != default:
+        yield key

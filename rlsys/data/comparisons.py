@@ -1,0 +1,162 @@
+"""What one raw row says about answers to a prompt: which is better, or how good each is. Whatever can't be compared is a `BadRow`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rlsys.config.dataset import DatasetConfig
+from rlsys.data import dialogue
+from rlsys.data.chat import Message, Renderer
+from rlsys.data.columns import checked, kind, prompt_of, turns_of
+from rlsys.data.sources import BadRow, RawRow
+from rlsys.errors import ConfigError
+
+OWN = ("prompt", "messages", "chosen", "rejected", "margin", "preference", "answers", "grades")
+LARGEST = 3.4e38
+"""What float32 can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Answers to one prompt, each with its grade (higher is better)."""
+
+    prompt: str | list[Message]
+    answers: tuple[str, ...]
+    grades: tuple[float, ...]
+    preference: float = 1.0
+    """Probability, from 1/2 to 1, that of two answers the one with the higher grade is better."""
+    from_dialogues: bool = False
+    """It was read from dialogues in one text, so it can go back to plain text."""
+
+    def rendered(self, renderer: Renderer) -> list[tuple[list[int], list[int]]]:
+        """Token ids and loss mask of the prompt with each answer; only the answer's tokens and its EOS have mask 1."""
+        prompt, lead = self.prompt, ""
+        if self.from_dialogues and not renderer.templated:
+            assert not isinstance(prompt, str)
+            prompt, lead = dialogue.prompt_text(prompt), " "
+        rendered = [renderer.demonstration(prompt, lead + answer) for answer in self.answers]
+        if any(not any(mask) or mask[0] for _, mask in rendered):
+            raise BadRow("no answer token after the first position: nothing to compare")
+        return rendered
+
+
+def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
+    """Columns as `config.fields` maps them:
+
+    - `chosen` and `rejected`: two whole dialogues (text in the Human/Assistant format, or messages) that differ in the last assistant turn alone,
+      or, beside a `prompt` (text or messages) or `prompt_format`, two answers (text, or messages that hold only the answer or begin with the
+      prompt). A `margin` above 0 says by how much the better one is better; without one it is 1. A `preference`, a soft label, is the probability
+      that the chosen one is the better one; without one it is 1, and below 1/2 the rejected one gets the higher grade.
+    - `prompt` and `answers`, a list of texts, best first; or in any order with their `grades`, a list of numbers.
+
+    Raises BadRow, and ConfigError for settings that can't be meant.
+    """
+    unknown = [key for key in config.fields if key not in OWN]
+    if unknown:
+        raise ConfigError(f"fields maps {unknown[0]!r}, which comparisons don't have (there are: {', '.join(OWN)}); leave it out")
+    value = checked(raw, config)
+    columns = {own: config.fields.get(own, own) for own in OWN}
+    ranking = _list(value, columns, config) if columns["answers"] in value else _pair(value, columns, config)
+    if len(set(ranking.answers)) < len(ranking.answers):
+        raise BadRow("chosen and rejected are equal" if columns["answers"] not in value else "two answers are equal")
+    if len(set(ranking.grades)) == 1:
+        raise BadRow("all grades are equal: nothing is better than the rest")
+    return ranking
+
+
+def _list(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig) -> Ranking:
+    prompt, answers, grades = prompt_of(value, config), value[columns["answers"]], value.get(columns["grades"])
+    if prompt is None:
+        raise BadRow("answers without a prompt")
+    if value.get(columns["preference"]) is not None:
+        raise BadRow("a preference is for two answers, chosen and rejected, and this row has a list of them")
+    if not isinstance(answers, list) or len(answers) < 2:
+        raise BadRow(f"answers is {kind(answers)}{' of fewer than two' * isinstance(answers, list)}, not a list of two or more texts")
+    texts = tuple(_text(answer, f"answer {number}") for number, answer in enumerate(answers, start=1))
+    if grades is None and "grades" not in config.fields:
+        return Ranking(prompt, texts, tuple(float(len(texts) - 1 - place) for place in range(len(texts))))
+    if not isinstance(grades, list) or len(grades) != len(texts):
+        raise BadRow(f"grades is not a list of {len(texts)} numbers, one for each answer")
+    return Ranking(prompt, texts, tuple(_number(grade, f"grade {number}") for number, grade in enumerate(grades, start=1)))
+
+
+def _pair(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig) -> Ranking:
+    found = []
+    for name in ("chosen", "rejected"):
+        if columns[name] not in value:
+            raise BadRow(f"no column {columns[name]!r} or {columns['answers']!r} (there are: {', '.join(map(repr, value))})")
+        found.append((name, value[columns[name]]))
+    margin, preference = _margin(value, columns, config), _preference(value, columns, config)
+    grades = (margin, 0.0) if preference >= 0.5 else (0.0, margin)
+    sure = max(preference, 1 - preference)
+    prompt = prompt_of(value, config)
+    if prompt is not None:
+        return Ranking(prompt, tuple(_answer_to(prompt, turns, name) for name, turns in found), grades, sure)
+    (before, chosen), (other, rejected) = (_split(turns, name) for name, turns in found)
+    if before != other:
+        raise BadRow("chosen and rejected share no prompt: they differ before the last assistant turn")
+    return Ranking(before, (chosen, rejected), grades, sure, from_dialogues=all(isinstance(turns, str) for _, turns in found))
+
+
+def _split(turns: Any, name: str) -> tuple[list[Message], str]:
+    """A whole dialogue's prompt and its last assistant turn."""
+    messages = _turns(turns, name)
+    if messages[-1]["role"] != "assistant":
+        raise BadRow(f"{name} does not end in an assistant turn")
+    if len(messages) == 1:
+        raise BadRow(f"{name} has no prompt before the answer")
+    return messages[:-1], messages[-1]["content"]
+
+
+def _answer_to(prompt: str | list[Message], turns: Any, name: str) -> str:
+    if not isinstance(turns, list):
+        return _text(turns, name)
+    messages = _turns(turns, name)
+    before = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    if messages[-1]["role"] != "assistant" or messages[:-1] not in ([], before):
+        raise BadRow(f"{name} holds other messages than one assistant turn (or the prompt and one)")
+    return messages[-1]["content"]
+
+
+def _turns(turns: Any, name: str) -> list[Message]:
+    try:
+        return turns_of(turns)
+    except BadRow as error:
+        raise BadRow(f"{name}: {error}") from error
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise BadRow(f"{name} is {kind(value)}, not text")
+    if not value.strip():
+        raise BadRow(f"{name} is empty")
+    return value
+
+
+def _margin(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig) -> float:
+    margin = value.get(columns["margin"])
+    if margin is None and "margin" not in config.fields:
+        return 1.0
+    number = _number(margin, "the margin")
+    if number <= 0:
+        raise BadRow(f"the margin is {number:g}: the chosen answer is not the better one")
+    return number
+
+
+def _preference(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig) -> float:
+    preference = value.get(columns["preference"])
+    if preference is None and "preference" not in config.fields:
+        return 1.0
+    number = _number(preference, "the preference")
+    if not 0 <= number <= 1:
+        raise BadRow(f"the preference is {number:g}, not a probability from 0 to 1")
+    return number
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadRow(f"{name} is {kind(value)}, not a number")
+    if not abs(value) <= LARGEST:  # NaN too
+        raise BadRow(f"{name} is not a finite number")
+    return float(value)

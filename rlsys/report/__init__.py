@@ -1,0 +1,1 @@
+"""What a run or a recipe came to, as one Markdown page: `write.report`."""

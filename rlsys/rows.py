@@ -1,0 +1,113 @@
+"""What a run reads: the rows that its algorithm or stage asks for, from the data sets of its config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlsys.algorithm import Algorithm, Measures, RowKind, TakesRows
+from rlsys.config.dataset import DatasetConfig
+from rlsys.config.models import Experiment
+from rlsys.data.load import Comparison, Loaded, Report, load_comparisons, load_demonstrations, load_prompts, load_texts
+from rlsys.data.mixture import build_source
+from rlsys.data.stream import Source, Stream
+from rlsys.errors import DataError
+from rlsys.run_dir import RunDir
+
+LOADERS: dict[RowKind, Callable[..., Loaded[Any]]] = {
+    "prompts": load_prompts,
+    "demonstrations": load_demonstrations,
+    "comparisons": load_comparisons,
+    "texts": load_texts,
+}
+
+
+@dataclass
+class Rows:
+    """Loads data sets for one run, and remembers what became of their rows."""
+
+    experiment: Experiment
+    algorithm: Algorithm
+    tokenizer: Any
+    run_dir: RunDir
+
+    def __post_init__(self) -> None:
+        self.reports: list[Report] = []
+
+    def training(self) -> Source[Any]:
+        """The stream of the training set, or of the mixture of them; with pre-training rows where the config names some."""
+        data, seed = self.experiment.data, self.experiment.seed
+        main = build_source([self.load(config, self.algorithm.rows) for config in (data.train, *data.also)], data, seed)
+        # In a mixture a small set comes round several times a step, as asked for; alone it would only repeat itself.
+        if isinstance(main, Stream) and isinstance(self.algorithm, TakesRows) and main.rows < (wanted := self.algorithm.rows_per_step):
+            raise DataError(
+                f"{data.train.path}: has {main.rows} usable rows, and a step takes {wanted}; take fewer a step or use more data"
+            )
+        if data.pretrain is None:
+            return main
+        pretraining = Stream(self.load(data.pretrain, "texts").rows, seed, data.shuffle)
+        wanted = vars(self.experiment.algorithm)["ptx_batch"] * self.algorithm.updates_per_step
+        if pretraining.rows < wanted:
+            raise DataError(
+                f"{data.pretrain.path}: makes {pretraining.rows} rows of up to {self.longest} tokens, and a step takes {wanted}; lower "
+                f"algorithm.ptx_batch or use more text"
+            )
+        return WithPretraining(main, pretraining)
+
+    def held_out(self) -> list[Any] | None:
+        """Rows of the kind that the algorithm measures itself on; prompts where it is measured by answers."""
+        config = self.experiment.data.eval
+        if config is None:
+            return None
+        return self.load(config, self.algorithm.rows if isinstance(self.algorithm, Measures) else "prompts").rows
+
+    def load(self, config: DatasetConfig, kind: RowKind) -> Loaded[Any]:
+        data = self.experiment.data
+        longest = data.max_prompt_tokens if kind == "prompts" else self.longest
+        loaded = LOADERS[kind](config, self.tokenizer, longest, data.strict, self.run_dir.quarantine)
+        self.reports.append(loaded.report)
+        if kind == "comparisons":
+            self.check_units(config, loaded.rows)
+        return loaded
+
+    def check_units(self, config: DatasetConfig, rows: Sequence[Comparison]) -> None:
+        """The answers to one prompt go through the model together, so they must fit into a micro-batch. Raises DataError."""
+        budget = self.experiment.policy.tokens_per_micro_batch
+        largest = max(rows, key=padded_tokens)
+        if padded_tokens(largest) > budget:
+            raise DataError(
+                f"{config.path}: the {len(largest.answers)} answers of row {largest.row_id} take {padded_tokens(largest)} tokens together, and "
+                f"policy.tokens_per_micro_batch is {budget}; raise it, or lower stage.max_tokens"
+            )
+
+    @property
+    def longest(self) -> int:
+        """Tokens of a whole row, or of a prompt with its sample."""
+        experiment = self.experiment
+        if self.algorithm.rows == "prompts":
+            return experiment.data.max_prompt_tokens + experiment.sampling.max_tokens
+        return experiment.stage.max_tokens
+
+
+def padded_tokens(row: Comparison) -> int:
+    """Of all answers, each with its prompt, padded to the longest."""
+    return len(row.answers) * max(len(answer.token_ids) for answer in row.answers)
+
+
+@dataclass(frozen=True)
+class WithPretraining(Source[Any]):
+    """The rows of `main`, and beside them those of `pretraining`."""
+
+    main: Source[Any]
+    pretraining: Source[Any]
+
+    def take(self, n: int) -> list[Any]:
+        return self.main.take(n)
+
+    def state(self) -> dict[str, Any]:
+        return {"main": self.main.state(), "pretraining": self.pretraining.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.main.restore(state["main"])
+        self.pretraining.restore(state["pretraining"])

@@ -1,0 +1,38 @@
+"""What is wrong with a recipe is said before its first stage starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rlsys.config.recipe import load_recipe
+from rlsys.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def test_scores_that_nobody_will_have_measured_can_not_normalise():
+    with pytest.raises(
+        ConfigError, match=r"stage ppo: reward_models\.0\.normalize needs the scores that stage:reward_model gave to held-out data"
+    ):
+        load_recipe(CONFIGS / "demo_rlhf.yaml", ["reward_model.data.eval=null", "reward_model.loop.eval_every=0"])
+
+
+def test_a_later_stage_is_no_source():
+    with pytest.raises(ConfigError, match=r"stage prefer: data\.train\.path: 'stage:ppo' names no earlier stage \(earlier: sft\)"):
+        load_recipe(CONFIGS / "demo_rlhf.yaml", ["prefer.data.train.path=stage:ppo"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("ppo.reward_models.0.path=stage:sft", "stage ppo: reward_models.0.path: wanted a reward model, and stage:sft makes a model"),
+        ("reward_model.data.train.path=stage:sft", "stage reward_model: data.train.path: wanted a data set, and stage:sft makes a model"),
+        ("ppo.model.path=stage:reward_model", "stage ppo: model.path: wanted a model, and stage:reward_model makes a reward model"),
+    ],
+)
+def test_a_stage_is_taken_for_what_it_makes(override: str, message: str):
+    with pytest.raises(ConfigError) as error:
+        load_recipe(CONFIGS / "demo_rlhf.yaml", [override])
+    assert str(error.value).endswith(message)
