@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,12 @@ def write_whole(path: Path, text: str) -> None:
 def to_json(values: Mapping[str, Any], indent: int | None = None) -> str:
     """Strict JSON. JSON knows no NaN and no infinity: both become null. Raises TypeError on what is not plain data."""
     return json.dumps(_finite(values), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Lines with their ends, which is only \\n: `str.splitlines` would also cut at U+0085, U+2028 and others, which JSON leaves as they are."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        yield from file
 
 
 def _finite(value: Any) -> Any:

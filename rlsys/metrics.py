@@ -16,7 +16,7 @@ import yaml
 
 from rlsys.config.models import LoggingConfig
 from rlsys.errors import RlsysError, RunError
-from rlsys.files import to_json, write_whole
+from rlsys.files import read_lines, to_json, write_whole
 from rlsys.run_dir import RunDir
 
 RESERVED = {"step", "time"}
@@ -59,7 +59,7 @@ class MetricsLog:
     def truncate_after(self, step: int) -> None:
         """Drop the lines of later steps: a run that goes on from `step` writes them anew."""
         if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = list(read_lines(self.path))
             write_whole(self.path, "".join(line for line in lines if json.loads(line)["step"] <= step))
 
     def close(self, failed: bool = False) -> None:
@@ -75,7 +75,7 @@ class MetricsLog:
         Raises RunError that names the line if another one is damaged.
         """
         records = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), start=1):
+        for number, line in enumerate(read_lines(path), start=1):
             if not line.endswith("\n"):
                 break
             try:

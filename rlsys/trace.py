@@ -13,6 +13,7 @@ from rlsys.config import yaml_file
 from rlsys.config.load import load_as
 from rlsys.config.recipe import Recipe
 from rlsys.errors import RunError
+from rlsys.files import read_lines
 from rlsys.ledger import Ledger, Sample
 from rlsys.metrics import MetricsLog
 from rlsys.run_dir import RunDir
@@ -156,7 +157,7 @@ def _rows(run: RunDir, sample_id: str) -> Iterator[str]:
     if not run.dataset.exists():
         return
     found = 0
-    for number, line in enumerate(run.dataset.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(run.dataset), start=1):
         row = json.loads(line)
         for name in [name for name, value in row.items() if value == sample_id or (isinstance(value, list) and sample_id in value)]:
             found += 1

@@ -15,7 +15,7 @@ from rlsys.data.chat import Renderer
 from rlsys.data.columns import parse
 from rlsys.data.sources import BadRow, RawRow, read_rows
 from rlsys.errors import DataError
-from rlsys.files import write_whole
+from rlsys.files import read_lines, write_whole
 
 if TYPE_CHECKING:  # importing transformers takes seconds, and a configuration check needs none of it
     from transformers import PreTrainedTokenizerBase
@@ -199,7 +199,7 @@ def _put_aside(quarantine: Path, config: DatasetConfig, bad: list[dict[str, Any]
     """Loading a data set again (on resume) replaces its entries, so that the file lists each bad row once."""
     entries = []
     if quarantine.exists():
-        entries = [json.loads(line) for line in quarantine.read_text(encoding="utf-8").splitlines()]
+        entries = [json.loads(line) for line in read_lines(quarantine)]
     entries = [entry for entry in entries if (entry["source"], entry["split"]) != (config.path, config.split)] + bad
     if entries or quarantine.exists():
         write_whole(quarantine, "".join(json.dumps(entry) + "\n" for entry in entries))

@@ -23,6 +23,7 @@ from benchmarks.over_optimization.curves import (
 )
 from benchmarks.over_optimization.data import write
 from rlsys.config.recipe import load_recipe
+from rlsys.files import read_lines
 from rlsys.playground.letters import gold
 
 BY_PROXY, BY_GOLD = (0.3, 0.1, 0.9, 0.4), (5.0, 2.0, -1.0, 8.0)
@@ -95,11 +96,11 @@ def test_the_gap_of_two_curves_is_taken_at_equal_kl() -> None:
 def test_demonstrations_are_sometimes_too_long_and_comparisons_never(tmp_path: Path) -> None:
     files = write(tmp_path, seed=3)
     for name, share in (("base", 0.1), ("sft", 0.02)):
-        lengths = [len(json.loads(line)["answer"]) for line in files[name].read_text().splitlines()]
+        lengths = [len(json.loads(line)["answer"]) for line in read_lines(files[name])]
         assert len(lengths) == 2267 * 16
         assert sum(length > 6 for length in lengths) / len(lengths) == pytest.approx(share, abs=0.005)
         assert set(lengths) == set(range(1, 13))
-    pairs = [json.loads(line) for line in files["comparisons_train"].read_text().splitlines()]
+    pairs = [json.loads(line) for line in read_lines(files["comparisons_train"])]
     assert {len(pair[side]) for pair in pairs for side in ("chosen", "rejected")} == set(range(1, 7))
     assert all(gold(pair["letters"], pair["chosen"]) > gold(pair["letters"], pair["rejected"]) for pair in pairs)
 

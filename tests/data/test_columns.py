@@ -6,6 +6,7 @@ import pytest
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.load import load_demonstrations, load_prompts
 from rlsys.errors import ConfigError
+from rlsys.files import read_lines
 from rlsys.playground.models import byte_tokenizer
 
 
@@ -23,7 +24,7 @@ def test_prompts_made_from_columns(tmp_path: Path):
     config = DatasetConfig(path=str(file), prompt_format="{instruction}\n\n{input}", fields={"answer": "output"}, chat_template="never")
     found = load_prompts(config, byte_tokenizer(), 100, False, aside).rows
     assert [(row.text, row.answer) for row in found] == [("Add.\n\n1 {2}", "3"), ("Say hi.", "hi"), ('7\n\n["a"]', "x")]
-    assert [json.loads(line)["reason"] for line in aside.read_text().splitlines()] == [
+    assert [json.loads(line)["reason"] for line in read_lines(aside)] == [
         "column 'input' is null, and prompt_format needs it",
         "no column 'input' (there are: 'instruction', 'output')",
         "the prompt is empty",

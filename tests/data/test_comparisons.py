@@ -12,6 +12,7 @@ from rlsys.data.collate import collate_comparisons
 from rlsys.data.load import Comparison, Loaded, load_comparisons
 from rlsys.data.mixture import build_source
 from rlsys.errors import ConfigError, DataError
+from rlsys.files import read_lines
 from rlsys.playground.letters import gold
 from rlsys.playground.models import byte_tokenizer
 
@@ -142,7 +143,7 @@ def test_soft_labels_under_another_name_must_be_there(tmp_path: Path):
     fields = {"preference": "p"}
     loaded = load(tmp_path, {**PAIR, "p": 0.75}, PAIR, {**PAIR, "p": None}, strict=False, fields=fields)
     assert [row.preference for row in loaded.rows] == [0.75]
-    aside = [json.loads(line)["reason"] for line in (tmp_path / "aside.jsonl").read_text().splitlines()]
+    aside = [json.loads(line)["reason"] for line in read_lines(tmp_path / "aside.jsonl")]
     assert aside == ["no column 'p' (there are: 'prompt', 'chosen', 'rejected')", "the preference is null, not a number"]
 
 
@@ -192,7 +193,7 @@ BAD = (
 
 def test_rows_that_say_nothing_are_put_aside_with_their_reason(tmp_path: Path):
     loaded = load(tmp_path, *(row for row, _ in BAD), PAIR, {**PAIR, "rejected": "b" * 20}, strict=False, most=20)
-    aside = [json.loads(line) for line in (tmp_path / "aside.jsonl").read_text().splitlines()]
+    aside = [json.loads(line) for line in read_lines(tmp_path / "aside.jsonl")]
     assert [entry["reason"] for entry in aside] == [reason for _, reason in BAD]
     report = loaded.report
     assert (report.read, report.kept, report.too_long, report.quarantined) == (len(BAD) + 2, 1, 1, len(BAD))
@@ -226,7 +227,7 @@ def test_hh_rlhf(tmp_path: Path):
         pytest.skip("real data is not beside the repository (../shared/data/hh-rlhf)")
     tokenizer, aside = byte_tokenizer(), tmp_path / "aside.jsonl"
     loaded = load_comparisons(DatasetConfig(path=str(file)), tokenizer, 100_000, False, aside)
-    reasons = [json.loads(line)["reason"] for line in aside.read_text().splitlines()]
+    reasons = [json.loads(line)["reason"] for line in read_lines(aside)]
     # Counted in the file itself: 5 pairs with different numbers of turns, 4 chosen answers without a text.
     assert (loaded.report.read, loaded.report.kept, loaded.report.quarantined) == (2312, 2303, 9)
     assert Counter(reason.rpartition(" ")[2] for reason in reasons) == {"turn": 5, "empty": 4}

@@ -9,6 +9,7 @@ import pytest
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.load import load_demonstrations, load_prompts
 from rlsys.errors import ConfigError, DataError
+from rlsys.files import read_lines
 from rlsys.playground.models import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
@@ -47,7 +48,7 @@ def test_bad_lines_are_put_aside_with_line_and_reason(tmp_path: Path):
     aside = tmp_path / "quarantine.jsonl"
     prompts(file, aside)
     loaded = prompts(file, aside)  # loading again, as on resume, lists nothing twice
-    entries = [json.loads(line) for line in aside.read_text().splitlines()]
+    entries = [json.loads(line) for line in read_lines(aside)]
     assert [(p.prompt_id, p.answer) for p in loaded.rows] == [("train:1", "a"), ("train:13", "42")]
     reasons = {number: reason for number, (line, reason) in enumerate(BAD_LINES, start=1) if reason and line}
     assert {entry["row"]: entry["reason"] for entry in entries} == reasons

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from running import CONFIGS, ROOT, Run, Workplace
 
+from rlsys.files import read_lines
+
 pytestmark = pytest.mark.engine
 
 DATA = ROOT.parent / "shared" / "data"
@@ -90,7 +92,7 @@ def recipe(workplace: Workplace) -> Run:
 
 
 def rows(recipe: Run, stage: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (recipe.path / stage / "dataset.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in read_lines(recipe.path / stage / "dataset.jsonl")]
 
 
 def test_answers_are_revised_by_the_authors_principles(recipe: Run):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from running import CONFIGS, Run, Workplace
 
+from rlsys.files import read_lines
 from rlsys.playground import faults
 
 pytestmark = pytest.mark.engine
@@ -43,7 +44,7 @@ def recipe(workplace: Workplace) -> Run:
 
 
 def rows(recipe: Run, stage: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (recipe.path / stage / "dataset.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in read_lines(recipe.path / stage / "dataset.jsonl")]
 
 
 def test_every_round_is_kept_with_its_principle(recipe: Run):

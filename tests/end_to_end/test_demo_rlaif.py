@@ -7,6 +7,7 @@ import json
 import pytest
 from running import CONFIGS, Run, Workplace
 
+from rlsys.files import read_lines
 from rlsys.playground import faults
 
 pytestmark = pytest.mark.engine
@@ -41,7 +42,7 @@ def recipe(workplace: Workplace) -> Run:
 
 def test_the_judge_labels_in_both_orders_and_people_say_what_is_helpful(recipe: Run):
     run = Run(recipe.path / "pairs")
-    found = [json.loads(line) for line in run.folder.dataset.read_text().splitlines()]
+    found = [json.loads(line) for line in read_lines(run.folder.dataset)]
     assert 0 < len(found) <= PROMPTS
     assert {row["principle"] for row in found} == set(faults.SYMBOLS)
     assert all(0.5 <= row["preference"] < 1 for row in found)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from running import CONFIGS, Run, Workplace
 
+from rlsys.files import read_lines
 from rlsys.playground.letters import gold
 
 pytestmark = pytest.mark.engine
@@ -42,7 +43,7 @@ def recipe(workplace: Workplace, printed: str) -> Run:
 
 
 def pairs(recipe: Run, stage: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (recipe.path / stage / "dataset.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in read_lines(recipe.path / stage / "dataset.jsonl")]
 
 
 def test_one_summary_and_one_table_for_the_whole(recipe: Run, printed: str):

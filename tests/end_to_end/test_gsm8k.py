@@ -10,6 +10,8 @@ import pytest
 from math_verify import parse, verify
 from running import ROOT, Run, Workplace
 
+from rlsys.files import read_lines
+
 pytestmark = pytest.mark.engine
 
 PAGE = ROOT / "docs" / "gsm8k_on_cpu.md"
@@ -19,8 +21,7 @@ STEPS, PROMPTS, GROUP = 2, 4, 4
 
 def rows(split: str) -> dict[str, str]:
     """Ground truth by question, straight from the file."""
-    lines = (DATA / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
-    found = [json.loads(line) for line in lines]
+    found = [json.loads(line) for line in read_lines(DATA / f"{split}.jsonl")]
     return {row["question"]: row["answer"].rpartition("####")[2].strip() for row in found}
 
 

@@ -13,6 +13,7 @@ import torch
 from running import CONFIGS, ROOT, Run, Workplace
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from rlsys.files import read_lines
 from rlsys.models.reward_scale import read_scale
 from rlsys.playground.letters import comparisons, gold
 
@@ -115,7 +116,7 @@ def test_rows_left_out_are_counted(dialogues: Run):
     for data in (train, test):
         assert data["kept"] + data["too_long"] + data["quarantined"] == data["read"]
         assert data["kept"] > 30
-    entries = [json.loads(line) for line in dialogues.folder.quarantine.read_text().splitlines()]
+    entries = [json.loads(line) for line in read_lines(dialogues.folder.quarantine)]
     assert len(entries) == train["quarantined"] + test["quarantined"] > 0
 
 

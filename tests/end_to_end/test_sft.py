@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.collate import collate
 from rlsys.data.load import load_demonstrations
+from rlsys.files import read_lines
 from rlsys.models.load import load_tokenizer
 
 pytestmark = pytest.mark.engine
@@ -96,7 +97,7 @@ def test_the_summary_shows_the_balance_and_what_was_left_out(early: Run):
     assert big["drawn"] + small["drawn"] == summary["steps"] * BATCH
     assert big["drawn"] / (summary["steps"] * BATCH) == pytest.approx(2 / 3, abs=0.1)
     assert [(data["kept"], data["quarantined"]) for data in summary["data"]] == [(20, 2), (5, 0), (10, 0)]
-    aside = [json.loads(line) for line in early.folder.quarantine.read_text().splitlines()]
+    aside = [json.loads(line) for line in read_lines(early.folder.quarantine)]
     assert [row["row"] for row in aside] == [21, 22]
 
 

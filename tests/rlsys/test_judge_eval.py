@@ -16,6 +16,7 @@ from rlsys.batch import Abstention, Score, Verdict
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.judge import JudgeConfig
 from rlsys.config.judge_eval import JudgeEval
+from rlsys.files import read_lines
 from rlsys.judge_eval import Attempt, against_people, injections, judge_eval, table, wilson
 from rlsys.judging.attacks import attacks
 from rlsys.judging.constitution import Constitution, Principle
@@ -121,7 +122,7 @@ def test_agreement_with_the_labels_whatever_the_position(tmp_path: Path, bias: f
 def test_every_question_is_on_disk_with_the_config_and_the_result(tmp_path: Path):
     result = run(tmp_path, LengthJudge())
     folder = Path(result["run"])
-    verdicts = [json.loads(line) for line in (folder / "verdicts.jsonl").read_text().splitlines()]
+    verdicts = [json.loads(line) for line in read_lines(folder / "verdicts.jsonl")]
     assert len(verdicts) == 12
     assert verdicts[0]["verdict_id"] == "train:1/compare/0"
     assert sorted(verdicts[0]["sample_ids"]) == ["train:1/better", "train:1/worse"]

@@ -6,6 +6,7 @@ from running import wait_until
 
 from rlsys.config.models import LoggingConfig
 from rlsys.errors import RlsysError, RunError
+from rlsys.files import read_lines
 from rlsys.metrics import MetricsLog
 from rlsys.run_dir import RunDir
 
@@ -23,7 +24,7 @@ def test_each_record_is_one_strict_json_line(run: RunDir) -> None:
     with MetricsLog(run, OFF) as metrics:
         metrics.log(1, {"reward": 0.5, "kl": float("nan"), "ratio": float("inf")})
         metrics.log(2, {"reward": 1.0})
-    lines = [json.loads(line, parse_constant=lambda name: pytest.fail(name)) for line in run.metrics.read_text().splitlines()]
+    lines = [json.loads(line, parse_constant=lambda name: pytest.fail(name)) for line in read_lines(run.metrics)]
     assert lines == MetricsLog.read(run.metrics)
     assert [line.pop("time") > 1.7e9 for line in lines] == [True, True]
     assert lines == [{"step": 1, "reward": 0.5, "kl": None, "ratio": None}, {"step": 2, "reward": 1.0}]
