@@ -12,6 +12,7 @@ from rlsys.data.stream import Source
 from rlsys.judging.constitution import Use
 from rlsys.judging.questions import Kind
 from rlsys.objectives.stats import Stats
+from rlsys.past import Past
 from rlsys.registry import resolve
 from rlsys.roles import Roles
 
@@ -19,12 +20,13 @@ from rlsys.roles import Roles
 @dataclass(frozen=True, slots=True)
 class Step:
     """Where the run is: `number` counts from 1, `version` is the policy version that samplers hold, `seed` the run's, `memory` what the algorithm
-    chose to remember in the step before (`Learned.memory`)."""
+    chose to remember in the step before (`Learned.memory`), `past` what the run wrote down until then (None: no run, as in a unit test)."""
 
     number: int
     version: int
     seed: int
     memory: Mapping[str, float] = field(default_factory=dict)
+    past: Past | None = None
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,11 @@ class Learned:
     """Advantage by sample id, of the samples that were trained on."""
     memory: dict[str, float] = field(default_factory=dict)
     """What the algorithm must know in the next step, also after a resume."""
+    done: str | None = None
+    """Why the run ends here, before loop.steps; None: it goes on."""
 
 
-RowKind = Literal["prompts", "demonstrations", "comparisons", "texts"]
+RowKind = Literal["prompts", "demonstrations", "comparisons", "texts", "answered", "labelled", "tasks"]
 
 
 class Algorithm(Protocol):

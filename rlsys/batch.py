@@ -273,6 +273,22 @@ class ComparisonBatch(Batch):
         return list(members.values())
 
 
+@dataclass(frozen=True)
+class PreferenceBatch(ComparisonBatch):
+    """Comparisons for a loss of the policy's own log-probs. reference_log_probs_B: float32, the reference's log-prob of each answer, summed over its
+    trained tokens; None where the loss asks for no reference."""
+
+    reference_log_probs_B: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LabelledBatch(Batch):
+    """Answers that are each called good or bad. desirable_B: bool. reference_log_probs_B: as in `PreferenceBatch`."""
+
+    desirable_B: Tensor
+    reference_log_probs_B: Tensor
+
+
 def pad(rows: Sequence[Sequence[float]], value: float, dtype: torch.dtype) -> Tensor:
     """Right-pad rows of numbers into one [B, T] tensor."""
     width = max((len(row) for row in rows), default=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlsys.batch import Prompt, Trajectory
-from rlsys.files import write_whole
+from rlsys.files import read_lines, write_whole
 
 
 class Dataset:
@@ -21,6 +21,10 @@ class Dataset:
         if rows:
             with self.path.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps({**row, "step": step}, ensure_ascii=False) + "\n" for row in rows)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All so far, in order."""
+        return [json.loads(line) for line in read_lines(self.path)] if self.path.exists() else []
 
     def truncate_after(self, step: int) -> None:
         """Forget what later steps made, and a last line that a killed run left half-written: a run that goes on from `step` makes them anew."""

@@ -21,6 +21,7 @@ from rlsys.judging.quality import canaries_fail
 from rlsys.ledger import Ledger
 from rlsys.metrics import MetricsLog
 from rlsys.objectives.stats import values
+from rlsys.past import Past
 from rlsys.progress import Progress
 from rlsys.roles import Roles
 from rlsys.run_dir import RunDir
@@ -75,6 +76,8 @@ class State:
     """Where the run's model was taken from, if not from the last step."""
     waited: int = 0
     """Evaluations in a row that were no better than the best one."""
+    done: str | None = None
+    """Why the algorithm ended the run before its last step (`Learned.done`)."""
     canary_alarm: bool = False
     """The judge fell below `judge.canary_alarm`; it is said once."""
 
@@ -109,7 +112,7 @@ class Loop:
         while not self.ended:
             metrics = self.one_step()
             self.state.seconds = time.monotonic() - started
-            last = self.state.step == config.steps
+            last = self.state.step == config.steps or self.state.done is not None
             evaluation = self.evaluate() if last or due(self.state.step, config.eval_every) else None
             better = self.judge(evaluation) if evaluation else False
             if evaluation:
@@ -125,7 +128,8 @@ class Loop:
     @property
     def ended(self) -> bool:
         config = self.experiment.loop
-        return self.state.step >= config.steps or bool(config.patience and self.state.waited >= config.patience)
+        waited = bool(config.patience and self.state.waited >= config.patience)
+        return self.state.step >= config.steps or self.state.done is not None or waited
 
     def judge(self, evaluation: Evaluation) -> bool:
         """Remember the evaluation; says whether it is the best so far."""
@@ -151,7 +155,7 @@ class Loop:
 
     def one_step(self) -> dict[str, float]:
         """Collect, learn, sync, and write down what was sampled; returns the step's metrics."""
-        step = Step(self.state.step + 1, self.state.version, self.experiment.seed, self.state.memory)
+        step = Step(self.state.step + 1, self.state.version, self.experiment.seed, self.state.memory, Past(self.ledger, self.dataset))
         with self.progress.stage("collect"):
             while not self.queue.full:
                 self.queue.put(self.algorithm.collect(self.roles, self.source, step))
@@ -160,7 +164,7 @@ class Loop:
             learned = self.algorithm.learn(self.roles, experience, step)
         self.state.step += 1
         self.state.version += bool(self.roles.trained())
-        self.state.memory = learned.memory
+        self.state.memory, self.state.done = learned.memory, learned.done
         metrics = experience.metrics | {f"train/{name}": value for name, value in values(learned.stats).items()}
         metrics |= self.sync()
         for name, value in metrics.items():

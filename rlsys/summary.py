@@ -42,6 +42,7 @@ def summarize(
         "weight_hashes": dict(hashes),
         "steps": state.step,
         "best_step": state.best_step,
+        "done": state.done,
         "policy_version": state.version,
         "samples": state.samples,
         "tokens": state.tokens,
@@ -82,6 +83,8 @@ def work_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """What was done, made and left out."""
     rows: list[tuple[str, str]] = []
     steps = str(summary["steps"])
+    if summary.get("done"):  # older summaries know nothing of it
+        steps += f", ended early: {summary['done']}"
     rows.append(
         ("steps", steps if summary["best_step"] is None else f"{steps}; the model is that of step {summary['best_step']}, the best")
     )

@@ -15,7 +15,7 @@ import pytest
 from fakes import SoftmaxPolicy, make_roles, prompt
 from rich.console import Console
 
-from rlsys.algorithm import Experience
+from rlsys.algorithm import Experience, Learned, Step
 from rlsys.algorithms.grpo import Algorithm, Config
 from rlsys.batch import ScoredGroup, Verdict
 from rlsys.checkpoint import Checkpoints
@@ -340,3 +340,29 @@ def test_queue_refuses_what_is_too_stale_or_too_much():
         queue.put(Experience(version=4))
     with pytest.raises(AssertionError, match="version 4 reached version 5"):
         queue.take(5)
+
+
+class EndsAt(Algorithm):
+    """GRPO that has learned enough after so many steps, and looks at what the run wrote down before."""
+
+    last = 3
+
+    def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned:
+        assert step.past is not None
+        before = step.past.samples(step.number - 1)
+        assert len(before) == (16 if step.number > 1 else 0)
+        assert {sample.step for sample in before} <= {step.number - 1}
+        done = "learned enough" if step.number == self.last else None
+        return replace(super().learn(roles, experience, step), done=done)
+
+
+def test_an_algorithm_ends_the_run_and_says_why(tmp_path: Path) -> None:
+    with running(run_dir := RunDir.create(tmp_path, "done"), steps=9) as loop:
+        loop.algorithm = EndsAt(loop.algorithm.config, SAMPLING, 0)
+        state = loop.run()
+    assert (state.step, state.done) == (3, "learned enough")
+    assert [line["step"] for line in MetricsLog.read(run_dir.metrics)] == [0, 1, 2, 3]
+    assert "eval/accuracy_sampled" in MetricsLog.read(run_dir.metrics)[-1]
+    with running(run_dir, steps=9) as again:
+        again.restore(again.checkpoints.latest())
+        assert again.run() == state
