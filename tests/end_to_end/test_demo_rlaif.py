@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from openai_server import MODEL, serve
 from running import CONFIGS, Run, Workplace
 
+from rlsys.config.judge import EndpointConfig
 from rlsys.files import read_lines
+from rlsys.judging.backend import Reply, Request
+from rlsys.judging.openai_backend import OpenAIBackend
 from rlsys.playground import faults
 
 pytestmark = pytest.mark.engine
@@ -64,3 +68,22 @@ def test_direct_rlaif_is_rewarded_by_the_judge_and_measured_by_gold(recipe: Run)
 def test_both_ways_are_measured_against_the_start(recipe: Run):
     for stage in ("ppo", "direct"):
         assert 0 <= recipe.summary["stages"][stage]["after"]["eval/win_rate_sampled"] <= 1
+
+
+def test_the_same_judge_says_the_same_over_http(recipe: Run):
+    """The questions of stage `pairs`, asked again of vLLM's own server with that judge's weights."""
+    asked = Run(recipe.path / "pairs").query(
+        "SELECT prompt, log_probs FROM verdicts WHERE kind = 'compare' AND abstention IS NULL LIMIT 32"
+    )
+    questions = [Request(tuple(json.loads(prompt)), tuple(json.loads(log_probs))) for prompt, log_probs in asked]
+    with serve(recipe.path / "judge" / "final", max_model_len=1024) as url:
+        backend = OpenAIBackend(EndpointConfig(base_url=url, concurrency=8, outage_limit=1), MODEL)
+        replies = backend.ask(questions)
+        backend.close()
+    told = 0
+    for (_, log_probs), reply in zip(asked, replies, strict=True):
+        assert isinstance(reply, Reply), reply
+        for label, log_prob in reply.label_log_probs.items():  # those among the 20 likeliest tokens, which is all that the API tells
+            assert log_prob == pytest.approx(json.loads(log_probs)[label], abs=1e-3)
+            told += 1
+    assert told >= len(asked) > 0
