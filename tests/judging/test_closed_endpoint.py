@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from echo_endpoint import ALL, REQUESTS, backends, echoes, question, texts
+from echo_endpoint import ALL, REQUESTS, echoes, question, texts
 from fault_server import Act, Handler, Server, says, serving
 
 from rlsys.errors import ConfigError, JudgeOutage
-from rlsys.judging import outage
-from rlsys.judging.openai_backend import OpenAIBackend
 
-pytestmark = pytest.mark.parametrize("status", [401, 402, 403, 404])
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outage, "FIRST_WAIT", 0.05)
-
-
-@pytest.fixture
-def make() -> Iterator[Callable[..., OpenAIBackend]]:
-    with backends() as make:
-        yield make
+pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.parametrize("status", [401, 402, 403, 404])]
 
 
 @pytest.fixture

@@ -5,32 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
 from chat_bodies import chat, label
-from echo_endpoint import ALL, REQUESTS, backends, echoes, question, texts
+from echo_endpoint import ALL, REQUESTS, echoes, question, texts
 from fault_server import Act, Handler, hangs, resets, says, serving
 
 from rlsys.errors import JudgeOutage, RlsysError
-from rlsys.judging import outage
 from rlsys.judging.backend import Reply, Request
-from rlsys.judging.openai_backend import OpenAIBackend
 from rlsys.judging.outage import OutageWatch
 from rlsys.retries import Fault
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outage, "FIRST_WAIT", 0.05)
-
-
-@pytest.fixture
-def make() -> Iterator[Callable[..., OpenAIBackend]]:
-    with backends() as make:
-        yield make
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 class Endpoint:

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from chat_bodies import chat
-from echo_endpoint import ALL, REQUESTS, backends, echoes, texts
+from echo_endpoint import ALL, REQUESTS, echoes, texts
 from fault_server import Handler, says, serving
 
 from rlsys.errors import ConfigError, RlsysError
 from rlsys.judging.backend import Failure, Reply
-from rlsys.judging.openai_backend import OpenAIBackend
 
 MILLION = 1_000_000
-
-
-@pytest.fixture
-def make() -> Iterator[Callable[..., OpenAIBackend]]:
-    with backends() as make:
-        yield make
 
 
 def test_no_more_are_under_way_than_allowed(make):
