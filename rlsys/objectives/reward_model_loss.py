@@ -63,7 +63,7 @@ class BradleyTerryLoss:
 
     def normalizer(self, batch: Comparisons) -> float:
         """Units with at least one pair. ValueError if there is none."""
-        count = _units(batch, pairs(batch)[0])
+        count = units(batch, pairs(batch)[0])
         if not count:
             raise ValueError(f"none of the batch's {len(batch.grade_B)} answers is better than another to its prompt: nothing to compare")
         return count
@@ -79,8 +79,8 @@ class BradleyTerryLoss:
         if self.centering:
             loss_PK = loss_PK + self.centering * (better_PK + worse_PK).square()
         weights_PK = bootstrap_weights(batch.comparison_id_B[better_P], scores_BK.shape[1]).to(gap_PK)
-        loss = ((loss_PK * weights_PK).mean(1) / _pairs_of_its_unit(batch, better_P)).sum()
-        return loss, {"loss": Mean(float(loss.detach()), _units(batch, better_P)), **_score_stats(scores_BK, gap_PK)}
+        loss = ((loss_PK * weights_PK).mean(1) / pairs_of_its_unit(batch, better_P)).sum()
+        return loss, {"loss": Mean(float(loss.detach()), units(batch, better_P)), **_score_stats(scores_BK, gap_PK)}
 
 
 def pairs(batch: Comparisons) -> tuple[Tensor, Tensor]:
@@ -102,13 +102,13 @@ def bootstrap_weights(comparison_id_P: Tensor, heads: int) -> Tensor:
     return ((mixed_PK >> 40) & 1) * 2
 
 
-def _pairs_of_its_unit(batch: Comparisons, better_P: Tensor) -> Tensor:
+def pairs_of_its_unit(batch: Comparisons, better_P: Tensor) -> Tensor:
     """Of each pair: how many pairs its unit has. [P]"""
     _, unit_P, sizes = torch.unique(batch.unit_B[better_P], return_inverse=True, return_counts=True)
     return sizes[unit_P]
 
 
-def _units(batch: Comparisons, better_P: Tensor) -> float:
+def units(batch: Comparisons, better_P: Tensor) -> float:
     return float(len(torch.unique(batch.unit_B[better_P])))
 
 
