@@ -3,6 +3,7 @@
 Shape suffixes, used everywhere:
 
     B  sequences        T  tokens of a padded row        G  samples per prompt        N  tokens of a flat (packed) row
+    K  tokens that a teacher names at one place          O  K + 1 outcomes: each of these tokens, and last any other token
 
 A `Prompt` becomes a `Group` of `Trajectory` (plain lists, one sample each), then a `ScoredGroup`, then tensors: a `Batch` whose type says
 which step has run. Tensors are right-padded; position 0 has no log-prob, because nothing predicts it, so it is never in the loss mask.
@@ -158,7 +159,7 @@ class Batch:
     """Tokenised sequences and which of their tokens are trained on.
 
     token_ids_BT: int64, right-padded. loss_mask_BT: bool, False at position 0 and on padding. lengths_B: int64, tokens without padding.
-    Subclasses add tensors whose first dimension is B, or None.
+    Subclasses add tensors, [B], [B, T] or [B, T, ...] by the end of their names, or None.
     """
 
     token_ids_BT: Tensor
@@ -171,7 +172,8 @@ class Batch:
             value = getattr(self, spec.name)
             if value is None:
                 continue
-            wanted = shape if spec.name.endswith("_BT") else shape[:1]
+            suffix = spec.name.rpartition("_")[2]
+            wanted = shape[: len(suffix)] + value.shape[2 : len(suffix)]
             assert value.shape == wanted, f"{type(self).__name__}.{spec.name} has shape {tuple(value.shape)}, wanted {tuple(wanted)}"
         assert not self.loss_mask_BT[:, :1].any(), "loss_mask_BT[:, 0] must be False: nothing predicts the first token"
 
@@ -253,6 +255,15 @@ class ValueBatch(Batch):
 
     old_values_BT: Tensor
     returns_BT: Tensor
+
+
+@dataclass(frozen=True)
+class DistillationBatch(Batch):
+    """What a teacher says of each trained token, given those before it. choices_BTK: int64, the tokens that it finds most likely, best first.
+    teacher_log_probs_BTO: float32, its log-probs of these and last of any other token together. Both 0 outside the mask."""
+
+    choices_BTK: Tensor
+    teacher_log_probs_BTO: Tensor
 
 
 @dataclass(frozen=True)

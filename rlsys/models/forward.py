@@ -10,13 +10,21 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rlsys.batch import Batch
+from rlsys.batch import Batch, DistillationBatch
 from rlsys.models.value_model import SCALAR_HEAD
-from rlsys.objectives.log_probs import packed_token_log_probs, token_log_probs
+from rlsys.objectives.log_probs import (
+    flat_top,
+    packed_starts,
+    packed_token_log_probs,
+    padded_starts,
+    predicting,
+    token_log_probs,
+    unflatten,
+)
 from rlsys.objectives.outputs import Outputs, ValueOutputs
 from rlsys.roles import BatchT
 
-Scored = tuple[Tensor, Tensor | None]
+Scored = tuple[Tensor, Tensor | None, Tensor | None]
 
 
 class ScoringHead(nn.Module):
@@ -33,16 +41,17 @@ class ScoringHead(nn.Module):
         self.bias = projection.bias
 
     def forward(self, hidden: Tensor, batch: Batch, packed: bool, temperature: float, with_entropy: bool) -> Scored:
-        def head(hidden_ND: Tensor) -> Tensor:
-            return nn.functional.linear(hidden_ND, self.weight, self.bias)
-
         tokens, mask = batch.token_ids_BT, batch.loss_mask_BT
+        asked = {"with_entropy": with_entropy, "choices_BTK": batch.choices_BTK if isinstance(batch, DistillationBatch) else None}
         if packed:
-            outputs = packed_token_log_probs(hidden[0], batch.lengths_B, tokens, mask, head, temperature, with_entropy=with_entropy)
+            outputs = packed_token_log_probs(hidden[0], batch.lengths_B, tokens, mask, self.project, temperature, **asked)
         else:
-            outputs = token_log_probs(hidden, tokens, mask, head, temperature, with_entropy=with_entropy)
+            outputs = token_log_probs(hidden, tokens, mask, self.project, temperature, **asked)
         # A tuple, because ZeRO-3 does not find tensors inside dataclasses to hang its hooks on.
-        return outputs.log_probs_BT, outputs.entropy_BT
+        return outputs.log_probs_BT, outputs.entropy_BT, outputs.outcomes_BTO
+
+    def project(self, hidden_ND: Tensor) -> Tensor:
+        return nn.functional.linear(hidden_ND, self.weight, self.bias)
 
 
 class Body(nn.Module):
@@ -77,8 +86,16 @@ class Scorer(Body):
         self.head = ScoringHead(model.get_output_embeddings())
 
     def forward(self, batch: Batch, temperature: float, with_entropy: bool) -> Scored:
-        """log_probs_BT and entropy_BT (or None) as in `Outputs`."""
+        """log_probs_BT, and entropy_BT and outcomes_BTO or None, as in `Outputs`."""
         return self.head(self.hidden(batch), batch, self.packed, temperature, with_entropy)
+
+    @torch.no_grad()
+    def top(self, batch: Batch, k: int, vocabulary: int, temperature: float) -> tuple[Tensor, Tensor]:
+        """choices_BTK and teacher_log_probs_BTO of a `DistillationBatch`; see `flat_top`. For weights that are all here, not spread by ZeRO-3."""
+        hidden, mask_BT = self.hidden(batch).flatten(0, 1), batch.loss_mask_BT
+        starts_B = packed_starts(batch.lengths_B) if self.packed else padded_starts(mask_BT)
+        choices, log_probs = flat_top(predicting(hidden, starts_B, mask_BT), self.head.project, k, vocabulary, temperature)
+        return unflatten(choices, mask_BT), unflatten(log_probs, mask_BT)
 
     @staticmethod
     def asked(loss: Any) -> tuple[float, bool]:
@@ -155,22 +172,35 @@ def last_scores(forward: Forward, batch: Batch, micro_batches: Sequence[Sequence
     return torch.cat(parts) if parts else None
 
 
+def top(
+    scorer: Scorer, batch: Batch, micro_batches: Sequence[Sequence[int]], k: int, vocabulary: int, temperature: float, device: torch.device
+) -> tuple[Tensor, Tensor] | None:
+    """`Scorer.top` on the CPU at the batch's width, rows in the micro-batches' order; None for no rows."""
+    found = list(_each(scorer.top, batch, micro_batches, device, lambda outputs, _: outputs, k, vocabulary, temperature))
+    if not found:
+        return None
+    choices, log_probs = zip(*found, strict=True)
+    return _at_width(batch, choices), _at_width(batch, log_probs)
+
+
 def _each(
     forward: Forward,
     batch: Batch,
     micro_batches: Sequence[Sequence[int]],
     device: torch.device,
-    read: Callable[[Any, Any], Tensor],
+    read: Callable[[Any, Any], Any],
     *asked: Any,
-) -> Iterator[Tensor]:
+) -> Iterator[Any]:
     """`read` of every micro-batch that has rows, on the CPU. Those without rows are run too: ranks go through them together."""
     for rows in micro_batches:
         own = micro_batch(batch, rows, device)
         found = read(forward(own, *asked), own)
         if rows:
-            yield found.cpu()
+            yield tuple(one.cpu() for one in found) if isinstance(found, tuple) else found.cpu()
 
 
 def _at_width(batch: Batch, parts: Iterable[Tensor]) -> Tensor:
+    """[rows, T, ...]; of no parts, [0, T]."""
     width = batch.token_ids_BT.shape[1]
-    return torch.cat([torch.zeros(0, width), *(nn.functional.pad(part, (0, width - part.shape[1])) for part in parts)])
+    widened = [nn.functional.pad(part, (*(0, 0) * (part.dim() - 2), 0, width - part.shape[1])) for part in parts]
+    return torch.cat(widened) if widened else torch.zeros(0, width)

@@ -12,11 +12,13 @@ from torch import Tensor
 class Outputs:
     """Of a language model, in the padded shape of the rows that the loss is given.
 
-    log_probs_BT[b, t] scores token_ids_BT[b, t]; 0 outside the loss mask. entropy_BT (nats) only if the loss asked for it.
+    log_probs_BT[b, t] scores token_ids_BT[b, t]; 0 outside the loss mask. entropy_BT (nats) only if the loss asked for it. outcomes_BTO only for a
+    `DistillationBatch`: log-probs of the tokens that its teacher names at each place, and last that of any other token.
     """
 
     log_probs_BT: Tensor
     entropy_BT: Tensor | None = None
+    outcomes_BTO: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

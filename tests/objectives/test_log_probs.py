@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rlsys.objectives.log_probs import flat_log_probs, logits_log_probs, packed_token_log_probs, token_log_probs
+from rlsys.objectives.log_probs import flat_log_probs, flat_top, logits_log_probs, outcomes, packed_token_log_probs, token_log_probs
 
 LN2 = math.log(2)
 
@@ -126,6 +126,54 @@ def test_packed_equals_padded(seed: int, lengths: list[int]):
     assert torch.equal(packed.entropy_BT, padded.entropy_BT)
 
 
+def test_outcomes_by_hand():
+    """p = (1/2, 1/4, 1/8, 1/8): tokens 3 and 0 are named, the others have 3/8 together; of all four nothing is left, which is 2e-22."""
+    log_probs = torch.tensor([[0.5, 0.25, 0.125, 0.125]]).log()
+    named = outcomes(log_probs, torch.tensor([[3, 0]]))
+    assert_close(named.exp(), torch.tensor([[0.125, 0.5, 0.375]]))
+    everything = outcomes(log_probs, torch.tensor([[2, 0, 3, 1]]))
+    assert_close(everything, torch.tensor([[math.log(1 / 8), -LN2, math.log(1 / 8), -2 * LN2, -50.0]]))
+
+
+def test_top_tokens_by_hand():
+    """Logits ln (1, 8, 2, 4, 1) are p = (1, 8, 2, 4, 1)/16. At temperature 1/2 the weights are squares, (1, 64, 4, 16, 1)/86."""
+    logits = torch.tensor([[1.0, 8.0, 2.0, 4.0, 1.0]]).log()
+    choices, named = flat_top(logits, lambda h: h, 2, 5, 1.0)
+    assert choices.tolist() == [[1, 3]]
+    assert_close(named.exp(), torch.tensor([[8 / 16, 4 / 16, 4 / 16]]))
+    assert_close(flat_top(logits, lambda h: h, 2, 5, 0.5)[1].exp(), torch.tensor([[64 / 86, 16 / 86, 6 / 86]]))
+    # A student that knows three tokens is told of these only; what the teacher gives to others stays in what is left.
+    choices, named = flat_top(logits, lambda h: h, 2, 3, 1.0)
+    assert choices.tolist() == [[1, 2]]
+    assert_close(named.exp(), torch.tensor([[8 / 16, 2 / 16, 6 / 16]]))
+    for k in (0, 9):  # all of them
+        choices, named = flat_top(logits, lambda h: h, k, 5, 1.0)
+        assert sorted(choices[0].tolist()) == [0, 1, 2, 3, 4]
+        assert_close(named[0, :5].exp(), torch.tensor([8.0, 4.0, 2.0, 1.0, 1.0]) / 16)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31), rows=st.integers(1, 4), width=st.integers(1, 7), chunk=st.integers(1, 9), k=st.integers(1, 11))
+def test_chunks_change_no_outcome_and_no_gradient(seed: int, rows: int, width: int, chunk: int, k: int):
+    hidden, weight, tokens, mask, mix = problem(seed, rows, width)
+    choices = torch.rand(rows, width, 11, generator=torch.Generator().manual_seed(seed)).argsort(-1)[:, :, :k]
+    out = token_log_probs(hidden, tokens, mask, lambda h: h @ weight.T, 0.7, chunk, choices_BTK=choices)
+    assert out.outcomes_BTO is not None
+    expected = torch.zeros(rows, width, k + 1, dtype=torch.float64)
+    for b, t in mask.nonzero().tolist():
+        p = torch.softmax((weight.double() @ hidden[b, t - 1].double()) / 0.7, 0)
+        named = choices[b, t].tolist()
+        expected[b, t, :k] = p[named].log()
+        expected[b, t, k] = p[[v for v in range(11) if v not in named]].sum().log() if k < 11 else -50.0
+    assert_close(out.outcomes_BTO, expected, atol=2e-6, rtol=2e-6, check_dtype=False)
+    gradients = torch.autograd.grad((mix[0, :, :, None] * out.outcomes_BTO).sum(), (hidden, weight))
+    if mask.any():
+        wanted = torch.autograd.grad((mix[0, :, :, None] * expected).sum(), (hidden, weight))
+        assert_close(gradients, wanted, atol=5e-6, rtol=5e-6)
+    else:
+        assert all(not gradient.any() for gradient in gradients)
+
+
 class LargestTensor(TorchDispatchMode):
     """Watches every operation's results, forward and backward."""
 
@@ -152,10 +200,12 @@ def test_logits_of_a_whole_batch_never_exist():
         return logits
 
     with LargestTensor() as largest:
-        log_probs, entropy = flat_log_probs(hidden, torch.randint(vocab, (tokens,)), head, 1.0, chunk, with_entropy=True)
+        choices = torch.arange(2).expand(tokens, 2)
+        log_probs, entropy, named = flat_log_probs(hidden, torch.randint(vocab, (tokens,)), head, 1.0, chunk, True, choices)
         assert all(logits() is None for _, logits in seen), "the forward pass keeps logits"
         assert entropy is not None
-        (log_probs + entropy).sum().backward()
+        assert named is not None
+        (log_probs + entropy + named.sum(1)).sum().backward()
     assert [size for size, _ in seen] == [chunk] * (2 * tokens // chunk)  # each chunk projected once forward, once backward
     assert largest.numel == chunk * vocab
     assert hidden.grad is not None
