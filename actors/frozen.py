@@ -1,4 +1,4 @@
-"""One replica of a frozen model, as a Ray actor: the reference, or a reward model. Forward only, so plain PyTorch is enough."""
+"""One replica of a frozen model, as a Ray actor: the reference, a teacher, or a reward model. Forward only, so plain PyTorch is enough."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from torch import Tensor
 
 from rlsys.batch import Batch
 from rlsys.config.actors import ModelConfig
-from rlsys.models.forward import Scorer, ValueScorer, last_scores, log_probs
+from rlsys.models.forward import Scorer, ValueScorer, last_scores, log_probs, top
 from rlsys.models.load import choose_attention, load_causal_lm
 from rlsys.models.value_model import load_value_model
 
 
 class FrozenActor:
     """Made light; `start` makes it ready. `model_path` is what `local_path` gave; precision and attention kernel are the policy's, so that equal
-    weights give equal log-probs. `scalar`: it has a scalar head and answers `scores`; a language model answers `log_probs`."""
+    weights give equal log-probs. `scalar`: it has a scalar head and answers `scores`; a language model answers `log_probs` and
+    `top_log_probs`."""
 
     def __init__(self, model: ModelConfig, threads: int, model_path: Path, scalar: bool) -> None:
         self.model, self.threads, self.model_path, self.scalar = model, threads, model_path, scalar
@@ -38,6 +39,12 @@ class FrozenActor:
 
     def log_probs(self, batch: Batch, micro_batches: Sequence[Sequence[int]], temperature: float) -> Tensor:
         return log_probs(self.scorer, batch, micro_batches, temperature, self.device)
+
+    def top_log_probs(
+        self, batch: Batch, micro_batches: Sequence[Sequence[int]], k: int, vocabulary: int, temperature: float
+    ) -> tuple[Tensor, Tensor] | None:
+        """choices_BTK and teacher_log_probs_BTO; see `forward.top`."""
+        return top(self.scorer, batch, micro_batches, k, vocabulary, temperature, self.device)
 
     def scores(self, batch: Batch, micro_batches: Sequence[Sequence[int]]) -> Tensor | None:
         """float32 [rows, K]; see `forward.last_scores`."""

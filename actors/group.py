@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from actors.wait import fetch
-from rlsys.batch import Batch
+from rlsys.batch import Batch, DistillationBatch
 from rlsys.errors import ActorError
 from rlsys.micro_batches import Plan, plan
 from rlsys.objectives.stats import Stats, merge
-from rlsys.roles import BatchT, Loss
+from rlsys.roles import BatchT, LikelihoodLoss, Loss
 
 
 class RankGroup:
@@ -41,14 +41,23 @@ class RankGroup:
 
     def gather(self, method: str, batch: Batch, *arguments: Any) -> Tensor:
         """One result per row, [B, ...] in the batch's row order, from the ranks' shares. A rank without rows answers with none of them."""
+        parts, order = self.ask(method, batch, *arguments)
+        return in_order(parts, order)
+
+    def ask(self, method: str, batch: Batch, *arguments: Any) -> tuple[list[Any], list[int]]:
+        """The answers of those ranks that had rows, and the rows that they are about."""
         rank_plans = self.plan(batch)
         shared = ray.put(batch)
         parts = self.call_each(method, [(shared, own, *arguments) for own in rank_plans])
-        rows = torch.cat([part for part in parts if part is not None])
-        order = [row for own in rank_plans for rows in own for row in rows]
-        result = torch.empty_like(rows)
-        result[order] = rows
-        return result
+        return [part for part in parts if part is not None], [row for own in rank_plans for rows in own for row in rows]
+
+
+def in_order(parts: Sequence[Tensor], order: Sequence[int]) -> Tensor:
+    """[B, ...] of the ranks' parts, whose rows are those that `order` names."""
+    rows = torch.cat(list(parts))
+    result = torch.empty_like(rows)
+    result[list(order)] = rows
+    return result
 
 
 class TrainerGroup(RankGroup):
@@ -89,6 +98,10 @@ class PolicyGroup(TrainerGroup):
     def log_probs(self, batch: Batch, temperature: float) -> Tensor:
         return self.gather("log_probs", batch, temperature)
 
+    def evaluate(self, batch: BatchT, loss: LikelihoodLoss[BatchT]) -> Stats:
+        shared = ray.put(batch)
+        return merge(self.call_each("evaluate", [(shared, own, loss) for own in self.plan(batch)]))
+
 
 class CriticGroup(TrainerGroup):
     """`roles.Critic`."""
@@ -113,6 +126,19 @@ class ReferenceGroup(FrozenGroup):
 
     def log_probs(self, batch: Batch, temperature: float) -> Tensor:
         return self.gather("log_probs", batch, temperature)
+
+
+class TeacherGroup(FrozenGroup):
+    """`roles.Teacher` over `FrozenActor`s. It names `top_k` (0: all) tokens among those below `vocabulary`, which are the ones that a student has."""
+
+    def __init__(self, actors: Sequence[Any], token_budget: int, timeout: float, top_k: int, vocabulary: int) -> None:
+        super().__init__("teacher", actors, token_budget, timeout)
+        self.top_k, self.vocabulary = top_k, vocabulary
+
+    def teach(self, batch: Batch, temperature: float) -> DistillationBatch:
+        parts, order = self.ask("top_log_probs", batch, self.top_k, self.vocabulary, temperature)
+        choices, log_probs = (in_order(column, order) for column in zip(*parts, strict=True))
+        return DistillationBatch(batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, choices, log_probs)
 
 
 class RewardModelGroup(FrozenGroup):

@@ -18,7 +18,7 @@ from ray.util.placement_group import PlacementGroup, placement_group_table
 from actors.cluster import connect
 from actors.engines.spec import EngineSpec
 from actors.frozen import FrozenActor
-from actors.group import CriticGroup, PolicyGroup, ReferenceGroup, RewardModelGroup, TrainerGroup
+from actors.group import CriticGroup, PolicyGroup, ReferenceGroup, RewardModelGroup, TeacherGroup, TrainerGroup
 from actors.judge import EndpointActor
 from actors.placement import reserve, strategy
 from actors.reward import CALLS_PER_ACTOR, RewardActor, RewardHandle
@@ -33,7 +33,7 @@ from rlsys.config.models import Experiment
 from rlsys.config.paths import critic_path
 from rlsys.errors import ConfigError
 from rlsys.judging.judge import ModelJudge
-from rlsys.models.load import local_path
+from rlsys.models.load import load_config, local_path
 from rlsys.models.reward_scale import read_scale
 from rlsys.rewards.with_judge import GROUPS_PER_CALL, WithJudge
 from rlsys.rewards.with_models import Member, WithModels
@@ -89,6 +89,7 @@ class Crew:
             "reward_model": self.reward_model,
             "rollout": self.rollout,
             "reference": self.reference,
+            "teacher": self.teacher,
             "reward": self.reward,
             "judge": self.judge,
         }
@@ -169,6 +170,17 @@ class Crew:
         own = (experiment.model, config.threads, self.path(config.path), False)
         actors = self.seat("reference", FrozenActor, threads(config.threads), [own] * config.ranks)
         group = ReferenceGroup("reference", actors, config.tokens_per_micro_batch, self.timeout)
+        group.start(self.start_timeout)
+        return group
+
+    def teacher(self) -> TeacherGroup:
+        experiment, config = self.experiment, self.experiment.teacher
+        assert config is not None
+        own = (experiment.model, config.threads, path := self.path(config.path), False)
+        # Heads are often wider than the tokenizer, and not all of a family's equally.
+        vocabulary = min(load_config(model).get_text_config().vocab_size for model in (self.request.model, path))
+        actors = self.seat("teacher", FrozenActor, threads(config.threads), [own] * config.ranks)
+        group = TeacherGroup(actors, config.tokens_per_micro_batch, self.timeout, config.top_k, vocabulary)
         group.start(self.start_timeout)
         return group
 

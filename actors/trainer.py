@@ -80,6 +80,9 @@ class TrainerActor:
     def forward_backward(self, batch: BatchT, micro_batches: Sequence[Sequence[int]], loss: Loss[BatchT], normalizer: float) -> Stats:
         return self.engine.forward_backward(batch, micro_batches, loss, normalizer)
 
+    def evaluate(self, batch: BatchT, micro_batches: Sequence[Sequence[int]], loss: Loss[BatchT]) -> Stats:
+        return self.engine.evaluate(batch, micro_batches, loss)
+
     def optimizer_step(self) -> Stats:
         return self.engine.optimizer_step()
 

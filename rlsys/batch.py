@@ -173,8 +173,10 @@ class Batch:
             if value is None:
                 continue
             suffix = spec.name.rpartition("_")[2]
-            wanted = shape[: len(suffix)] + value.shape[2 : len(suffix)]
-            assert value.shape == wanted, f"{type(self).__name__}.{spec.name} has shape {tuple(value.shape)}, wanted {tuple(wanted)}"
+            wanted = (*shape[: len(suffix)], *value.shape[2 : len(suffix)])
+            assert (value.shape, value.dim()) == (wanted, len(suffix)), (
+                f"{type(self).__name__}.{spec.name} has shape {tuple(value.shape)}, wanted {tuple(wanted)}"
+            )
         assert not self.loss_mask_BT[:, :1].any(), "loss_mask_BT[:, 0] must be False: nothing predicts the first token"
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
-from rlsys.batch import Batch, Group, Prompt, ScoredGroup
+from rlsys.batch import Batch, DistillationBatch, Group, Prompt, ScoredGroup
 from rlsys.judging.constitution import Constitution
 from rlsys.judging.questions import Opinion, Pair, Single, Writing
 from rlsys.objectives.stats import Stats
@@ -100,6 +100,10 @@ class Policy(Trained, Protocol):
         """float32 [B, T] of the current weights, 0 outside the loss mask. No gradient."""
         ...
 
+    def evaluate(self, batch: BatchT, loss: LikelihoodLoss[BatchT]) -> Stats:
+        """The statistics that `forward_backward` would give. No gradient."""
+        ...
+
 
 class ScoreModel(Protocol):
     """A model with a scalar head (a reward model), frozen or not."""
@@ -129,6 +133,14 @@ class Reference(Protocol):
     """A frozen model."""
 
     def log_probs(self, batch: Batch, temperature: float) -> Tensor: ...
+
+
+class Teacher(Protocol):
+    """A frozen model that a student learns from."""
+
+    def teach(self, batch: Batch, temperature: float) -> DistillationBatch:
+        """The rows with its most likely tokens at each trained place, as many as it was told to name."""
+        ...
 
 
 class Reward(Protocol):
@@ -184,6 +196,7 @@ class Roles:
     """A reward model in training; those that score samples are part of `reward`."""
     rollout: Rollout | None = None
     reference: Reference | None = None
+    teacher: Teacher | None = None
     reward: Reward | None = None
     judge: Judge | None = None
     weight_sync: WeightSync | None = None

@@ -51,6 +51,8 @@ def demands(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> di
         "rollout": Demand(experiment.rollout.engines, experiment.rollout.threads, gpu * experiment.rollout.tensor_parallel),
         "reference": Demand(experiment.reference.ranks, experiment.reference.threads, gpu),
     }
+    if experiment.teacher is not None:
+        everything["teacher"] = Demand(experiment.teacher.ranks, experiment.teacher.threads, gpu)
     wanted = {role: demand for role, demand in everything.items() if role in needs}
     if judges(experiment, needs) and (judge := experiment.judge) is not None and judge.backend != "rollout":
         own = Demand(judge.engine.engines, judge.engine.threads, gpu * judge.engine.tensor_parallel)

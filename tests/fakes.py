@@ -10,9 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlsys.batch import Abstention, Batch, Group, Prompt, RewardResult, Score, ScoredGroup, Trajectory, Verdict, stable_seed
+from rlsys.batch import (
+    Abstention,
+    Batch,
+    DistillationBatch,
+    Group,
+    Prompt,
+    RewardResult,
+    Score,
+    ScoredGroup,
+    Trajectory,
+    Verdict,
+    stable_seed,
+)
 from rlsys.judging.constitution import Constitution, Principle
 from rlsys.judging.questions import Opinion, Pair, Single, Writing
+from rlsys.objectives.log_probs import flat_top, outcomes
 from rlsys.objectives.outputs import Outputs, ValueOutputs
 from rlsys.objectives.stats import Mean, Stats
 from rlsys.roles import BatchT, Loss, Roles, Sampling, SyncReport
@@ -56,7 +69,15 @@ class SoftmaxPolicy:
         log_probs = torch.log_softmax(self.logits / temperature, 0)
         log_probs_BT = torch.where(batch.loss_mask_BT, log_probs[batch.token_ids_BT], 0.0)
         entropy_BT = torch.where(batch.loss_mask_BT, -(log_probs.exp() * log_probs).sum(), 0.0)
-        return Outputs(log_probs_BT, entropy_BT)
+        if not isinstance(batch, DistillationBatch):
+            return Outputs(log_probs_BT, entropy_BT)
+        choices_NK = batch.choices_BTK.flatten(0, 1)
+        outcomes_BTO = outcomes(log_probs.expand(len(choices_NK), -1), choices_NK).unflatten(0, batch.loss_mask_BT.shape)
+        return Outputs(log_probs_BT, entropy_BT, outcomes_BTO)
+
+    def evaluate(self, batch: Batch, loss: Any) -> Stats:
+        with torch.no_grad():
+            return loss(self._outputs(batch, loss.temperature), batch)[1]
 
     def forward_backward(self, batch: Batch, loss: Any) -> Stats:
         total, stats = loss(self._outputs(batch, loss.temperature), batch)
@@ -134,6 +155,21 @@ class FrozenSoftmax:
     def log_probs(self, batch: Batch, temperature: float) -> Tensor:
         log_probs = torch.log_softmax(self.logits / temperature, 0)
         return torch.where(batch.loss_mask_BT, log_probs[batch.token_ids_BT], 0.0).float()
+
+
+@dataclass
+class SoftmaxTeacher:
+    """Knows one distribution, whatever came before, and names its `top_k` tokens."""
+
+    logits: Tensor
+    top_k: int = VOCABULARY
+
+    def teach(self, batch: Batch, temperature: float) -> DistillationBatch:
+        choices, log_probs = flat_top(self.logits[None], lambda logits: logits, self.top_k, VOCABULARY, temperature)
+        shape, mask = batch.token_ids_BT.shape, batch.loss_mask_BT[:, :, None]
+        return DistillationBatch(
+            batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, choices.expand(*shape, -1) * mask, log_probs.expand(*shape, -1) * mask
+        )
 
 
 class SoftmaxRollout:

@@ -144,6 +144,18 @@ class TrainEngine:
             self.engine.backward(loss_sum * (self.world.size / normalizer))
         return merge(parts)
 
+    @torch.no_grad()
+    def evaluate(self, batch: BatchT, micro_batches: Sequence[Sequence[int]], loss: Loss[BatchT]) -> Stats:
+        """Statistics only. Every rank must be given the same number of micro-batches."""
+        self.engine.eval()
+        parts: list[Stats] = []
+        for rows in micro_batches:
+            chosen = micro_batch(batch, rows, self.device)
+            answer = self.engine(chosen, *self.scorer.asked(loss))
+            if rows:
+                parts.append(loss(self.scorer.outputs(*answer), chosen)[1])
+        return merge(parts)
+
     def optimizer_step(self) -> Stats:
         """Raises RlsysError, and leaves the weights as they are, if the gradient is not finite."""
         learning_rate = self.engine.get_lr()[0]

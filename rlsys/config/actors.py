@@ -80,6 +80,19 @@ class ReferenceConfig(Model):
     """Token budget of one forward pass."""
 
 
+class TeacherConfig(Model):
+    path: str
+    """Model of the teacher, with the policy's tokenizer."""
+    top_k: NonNegativeInt = 64
+    """How many tokens it names at each place, the most likely ones; 0 is all of the vocabulary. What is left over counts as one outcome."""
+    ranks: PositiveInt = 1
+    """Processes; each holds the whole model."""
+    threads: PositiveInt = 1
+    """CPU threads of each rank."""
+    tokens_per_micro_batch: PositiveInt = 32768
+    """Token budget of one forward pass."""
+
+
 class RolloutConfig(Model):
     engines: PositiveInt = 1
     """vLLM engines; groups are dealt out to them in order."""

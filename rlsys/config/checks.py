@@ -28,6 +28,7 @@ ACTORS = {
     "critic": ("critic", "ranks"),
     "rollout": ("rollout", "engines"),
     "reference": ("reference", "ranks"),
+    "teacher": ("teacher", "ranks"),
 }
 """By role, the section and the key that says how many actors it has."""
 
@@ -39,7 +40,7 @@ def needs(experiment: Experiment) -> frozenset[str]:
 
 def combinations(experiment: Experiment) -> Iterator[Problem]:
     """What is wrong on any machine."""
-    for check in (unused, _algorithm, _judge, _rewards, _evaluation, _lengths, _budgets, _policy, _transport, _datasets):
+    for check in (unused, _algorithm, _judge, _rewards, _evaluation, _together, _lengths, _budgets, _policy, _transport, _datasets):
         yield from check(experiment)
 
 
@@ -52,6 +53,8 @@ def _algorithm(experiment: Experiment) -> Iterator[Problem]:
             ("sampling", "temperature"),
             "0 makes all samples of a prompt equal, so there is nothing to learn from; set it above 0, as in 1.0",
         )
+    if "teacher" in algorithm.needs and experiment.teacher is None:
+        yield Problem(("teacher",), f"{_name(experiment)} needs one, as in teacher: {{path: MODEL}}")
 
 
 def _judge(experiment: Experiment) -> Iterator[Problem]:
@@ -74,6 +77,14 @@ def _rewards(experiment: Experiment) -> Iterator[Problem]:
     for index, model in enumerate(experiment.reward_models):
         if names.count(model.name) > 1:
             yield Problem(("reward_models", index, "name"), f"{model.name!r} is the name of another reward, too; give each its own")
+    own = vars(experiment.algorithm or experiment.stage)
+    if own.get("reward") is not None and own["reward"] not in names:  # a key of some stages, as the next two
+        yield Problem(
+            ("stage", "reward"), f"{own['reward']!r} is not among rewards ({', '.join(names)}){did_you_mean(own['reward'], names)}"
+        )
+    for key in ("demonstration", "difficulty"):
+        if own.get(key) is not None and own[key] not in experiment.data.train.fields:
+            yield Problem(("stage", key), f"data.train.fields has no {own[key]!r}; map it there, as in fields: {{{own[key]}: COLUMN}}")
     algorithm = build_algorithm(experiment, pad_id=0)
     if experiment.reward_models and isinstance(algorithm, ScoresTexts) and algorithm.scores_texts:
         yield Problem(
@@ -109,6 +120,26 @@ def _evaluation(experiment: Experiment) -> Iterator[Problem]:
         yield Problem(("evaluation", "samples"), "0 without evaluation.greedy measures nothing; set one of them, or leave data.eval out")
 
 
+def _together(experiment: Experiment) -> Iterator[Problem]:
+    """What is measured of several answers to one prompt."""
+    evaluation = experiment.evaluation
+    asked = [key for key, given in (("pass_at", evaluation.pass_at), ("majority", evaluation.majority)) if given]
+    if evaluation.answer_after is not None and not evaluation.majority:
+        yield Problem(("evaluation", "answer_after"), "has no effect without evaluation.majority; set that to true, or leave it out")
+    if evaluation.pass_at and max(evaluation.pass_at) > evaluation.samples:
+        least = max(evaluation.pass_at)
+        yield Problem(
+            ("evaluation", "pass_at"), f"pass@{least} needs as many samples of a prompt, and evaluation.samples={evaluation.samples}"
+        )
+    if evaluation.majority and evaluation.samples < 2:
+        yield Problem(("evaluation", "majority"), f"needs several samples of a prompt, and evaluation.samples={evaluation.samples}")
+    rule = evaluation.reward is not None or any(spec.weight for spec in experiment.rewards)
+    if asked and (evaluation.pass_score is None or not rule):
+        yield Problem(
+            ("evaluation", asked[0]), "needs to know which answers are right; name evaluation.reward, and give evaluation.pass_score"
+        )
+
+
 def _lengths(experiment: Experiment) -> Iterator[Problem]:
     longest, limit = experiment.data.max_prompt_tokens + experiment.sampling.max_tokens, experiment.rollout.max_model_len
     if limit is not None and limit < longest:
@@ -130,6 +161,8 @@ def _budgets(experiment: Experiment) -> Iterator[Problem]:
     what = "the two answers of a comparison, each" if together == 2 else "one sequence"
     for role in algorithm.needs & (ACTORS.keys() - {"rollout"}):
         section, _ = ACTORS[role]
+        if vars(experiment)[section] is None:  # found by _algorithm
+            continue
         budget = vars(experiment)[section].tokens_per_micro_batch
         if budget < together * longest:
             yield Problem((section, "tokens_per_micro_batch"), f"{budget} has no room for {what} of {of} = {longest} tokens")

@@ -17,6 +17,7 @@ from rlsys.config.actors import (
     RolloutConfig,
     ScoringConfig,
     SyncConfig,
+    TeacherConfig,
 )
 from rlsys.config.base import Model
 from rlsys.config.dataset import DatasetConfig
@@ -89,6 +90,12 @@ class EvaluationConfig(Model):
     None: the first of `rewards` with a weight says what is right (nothing does, without one), and the weighted sum of all what is better."""
     pass_score: float | None = 1.0
     """Score from which an answer counts as right; none measures rewards only, no accuracy. A judge's expected scores lie below 1."""
+    pass_at: tuple[PositiveInt, ...] = ()
+    """Also measure pass@k of the sampled answers, the chance that one of k is right, for each k given here; `samples` must be as many."""
+    majority: bool = False
+    """Also measure whether the most frequent final answer of all `samples` of a prompt is right (maj@k)."""
+    answer_after: str | None = None
+    """A final answer, for `majority`, is what follows the last occurrence of this marker; none: the last \\boxed{}, else the last number."""
 
 
 class LoggingConfig(Model):
@@ -146,6 +153,8 @@ class Experiment(Model):
     """Training of the critic, where the algorithm has one."""
     reference: ReferenceConfig = ReferenceConfig()
     """The frozen model of the KL term, started only when one is asked for."""
+    teacher: TeacherConfig | None = None
+    """The frozen model that a student learns from, where the algorithm or stage distils one."""
     rollout: RolloutConfig = RolloutConfig()
     """Sampling engines (vLLM)."""
     weight_sync: SyncConfig = SyncConfig()

@@ -28,6 +28,8 @@ def model_paths(experiment: Experiment) -> dict[tuple[str | int, ...], str]:
     }
     if experiment.judge is not None and experiment.judge.backend == "vllm":
         found[("judge", "model")] = experiment.judge.model
+    if experiment.teacher is not None:
+        found[("teacher", "path")] = experiment.teacher.path
     found |= {("reward_models", index, "path"): config.path for index, config in enumerate(experiment.reward_models)}
     return {key: path for key, path in found.items() if path is not None}
 
@@ -48,6 +50,7 @@ def with_model_paths(experiment: Experiment, change: Callable[[str], str]) -> Ex
             "model": changed(experiment.model),
             "reference": changed(experiment.reference),
             "critic": changed(experiment.critic),
+            "teacher": experiment.teacher and changed(experiment.teacher),
             "reward_models": tuple(changed(config) for config in experiment.reward_models),
         }
     )

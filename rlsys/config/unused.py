@@ -14,6 +14,7 @@ NEEDED_BY: tuple[tuple[frozenset[str], str, tuple[tuple[str, ...], ...]], ...] =
     (frozenset({"rollout"}), "samples nothing", (("sampling",), ("rollout",), ("weight_sync",), ("data", "max_prompt_tokens"))),
     (frozenset({"reward"}), "scores no samples", (("rewards",), ("reward_models",), ("scoring",))),
     (frozenset({"reference"}), "uses no reference", (("reference",),)),
+    (frozenset({"teacher"}), "has no teacher", (("teacher",),)),
     (frozenset({"critic"}), "has no critic", (("critic",),)),
     (frozenset({"policy", "reward_model"}), "trains nothing", (("policy",),)),
 )
