@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Protocol, runtime_checkable
 
+from rlsys import pass_at_k
 from rlsys.algorithm import Measures
 from rlsys.batch import Abstention, Prompt, Score, ScoredBatch, ScoredGroup
 from rlsys.config.models import EvaluationConfig, SamplingConfig
@@ -33,6 +34,10 @@ class Judgement:
             return None
         right = [result.parts[part] >= least for group in groups for result in group.results if isinstance(result, Score)]
         return sum(right) / len(right) if right else None
+
+    def is_right(self, score: Score) -> bool:
+        """Where nothing is called right or wrong, nothing is right."""
+        return self.part is not None and self.pass_score is not None and score.parts[self.part] >= self.pass_score
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,9 @@ class AnswerEvaluator:
         accuracy = self.accuracy(groups)
         if accuracy is not None:
             metrics["accuracy"] = accuracy
+        if sampled:
+            config = self.config
+            metrics |= pass_at_k.measured(groups, self.judgement.is_right, config.pass_at, config.majority, config.answer_after)
         metrics["abstained"] = float(sum(isinstance(result, Abstention) for group in groups for result in group.results))
         # Greedy answers are not drawn from the policy, so they estimate no KL.
         if sampled and roles.reference is not None and roles.policy is not None:

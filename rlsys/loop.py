@@ -105,7 +105,8 @@ class Loop:
         config = self.experiment.loop
         started = time.monotonic() - self.state.seconds
         self.sync()
-        if not self.state.step and (evaluation := self.evaluate()):
+        # What nothing trains is measured once, at the end.
+        if not self.state.step and self.roles.trained() and (evaluation := self.evaluate()):
             self.state.before = evaluation.metrics
             self.metrics.log(0, evaluation.metrics)
         self.progress.update(self.state.step, self.state.before)

@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rlsys.acceptance import difficulty_rows, is_of_difficulty
 from rlsys.batch import Verdict
 from rlsys.data.load import Report
 from rlsys.data.mixture import Mixture
@@ -91,8 +92,9 @@ def work_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     if summary["samples"]:
         rows.append(("sampled", f"{summary['samples']:,} responses, {summary['tokens']:,} tokens"))
     if summary["counts"]:
-        counted = {name.removeprefix(COUNTS).replace("_", " "): count for name, count in summary["counts"].items() if count}
-        rows.append(("data set", ", ".join(f"{count:,.0f} {name}" for name, count in counted.items())))
+        plain = {name.removeprefix(COUNTS): count for name, count in summary["counts"].items() if count and not is_of_difficulty(name)}
+        rows.append(("data set", ", ".join(f"{count:,.0f} {name.replace('_', ' ')}" for name, count in plain.items())))
+        rows += difficulty_rows(summary["counts"])
     for data in summary["data"]:
         if left_out := data["too_long"] + data["quarantined"]:
             rows.append(
@@ -130,7 +132,8 @@ def measured_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
             was, now = before.get(f"eval/{name}"), after[f"eval/{name}"]
             if name.startswith("abstained_"):
                 rows += [(f"held-out answers not scored, {mode}", f"{now:.0f}: they are left out of the means")] if now else []
-            elif not mode or (was, now) not in told:  # where one reward says right or wrong, it and the accuracy are the same numbers
+            # Where one reward says right or wrong, it and the accuracy are the same numbers; pass@k and maj@k were asked for.
+            elif not mode or "@" in name or (was, now) not in told:
                 told.add((was, now))
                 own_name = name.removesuffix(f"_{mode}")
                 label = (LABELS.get(own_name) or own_name.replace("_", " ")) + (f", {mode}" if mode else "")

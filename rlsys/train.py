@@ -17,14 +17,14 @@ from rlsys.config.load import load, save
 from rlsys.config.models import Experiment
 from rlsys.config.paths import model_paths, with_dataset_paths, with_model_paths
 from rlsys.dataset import Dataset
-from rlsys.errors import ConfigError, RlsysError
+from rlsys.errors import ConfigError, DataError, RlsysError
 from rlsys.evaluation import AnswerEvaluator, Evaluator, Judgement, RowEvaluator
 from rlsys.judge_eval import against_people
 from rlsys.judging import constitution, prompts
 from rlsys.judging.constitution import own_names
 from rlsys.judging.separation import shared_weights
 from rlsys.ledger import Ledger
-from rlsys.loop import Loop, State
+from rlsys.loop import COUNTS, Loop, State
 from rlsys.metrics import MetricsLog
 from rlsys.models.load import load_config, load_tokenizer, local_path, tokenizer_difference
 from rlsys.models.reward_scale import read_scale, write_scale
@@ -35,6 +35,7 @@ from rlsys.roles import Roles
 from rlsys.rows import Rows
 from rlsys.run_dir import RunDir
 from rlsys.spawning import Spawn, SpawnRequest
+from rlsys.stages.makes_data import MakesData
 from rlsys.summary import summarize, summary_rows
 
 
@@ -97,6 +98,7 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
             loop.restore(checkpoint)
         measure_judge(experiment, roles, ledger, loop, progress)
         state = loop.run()
+        check_made(algorithm, run_dir, state)
         with progress.stage("export"):
             hashes = export(roles, run_dir, state)
         verdicts = list(ledger.verdicts(texts=False))
@@ -117,6 +119,18 @@ def measure_judge(experiment: Experiment, roles: Roles, ledger: Ledger, loop: Lo
     said = [ScoredGroup(Prompt("people", "", ()), (), (), tuple(verdicts))]
     ledger.record(0, said, {}, phase="people")
     loop.watch_judge(said)
+
+
+def check_made(algorithm: Algorithm, run_dir: RunDir, state: State) -> None:
+    """Raises DataError if a stage that makes a data set made no row at all: whoever is to read it could only say that there is no file."""
+    if isinstance(algorithm, MakesData) and not run_dir.dataset.exists():
+        # Counts of groups of prompts have a further slash.
+        counts = {name.removeprefix(COUNTS): count for name, count in state.counts.items() if count}
+        told = ", ".join(f"{count:,.0f} {name.replace('_', ' ')}" for name, count in counts.items() if "/" not in name)
+        raise DataError(
+            f"{run_dir.path}: not one row was made of {state.samples:,} samples ({told}); see some with `rlsys trace --run {run_dir.path}`, then "
+            f"sample more, ask for less, or begin with a better model"
+        )
 
 
 def export(roles: Roles, run_dir: RunDir, state: State) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rlsys.batch import stable_seed
 from rlsys.errors import ConfigError
-from rlsys.playground import faults, letters
+from rlsys.playground import chain, faults, letters
 from rlsys.playground.splits import check_split, split_of
 
 Row = dict[str, Any]
@@ -96,6 +96,7 @@ TASKS = {
     "add": Task(_sums, _sum_split, _sum_row, _off_by_a_digit),
     "letters": Task(letters.prompts, letters.split, letters.demonstration, spoilt=None, train_rows=4),
     "letters_preferences": Task(letters.prompts, letters.split, letters.preference, letters.mislabelled, train_rows=4),
+    "chain": Task(chain.questions, chain.split, chain.demonstration, chain.spoilt),
     "faults": Task(faults.questions, faults.split, faults.demonstration, spoilt=None, train_rows=4),
     "faults_red_team": Task(faults.questions, faults.split, faults.red_team, spoilt=None, train_rows=3),
     "faults_helpful": Task(faults.questions, faults.split, faults.helpful, spoilt=None),
