@@ -19,6 +19,7 @@ cluster: {cpus: 8, gpus: 0}
 """
 
 
+DISTILL = ("algorithm=null", "rewards=[]", "stage={name: distill}")
 REWARD_MODEL = ("algorithm=null", "rewards=[]", "stage={name: reward_model, max_tokens: 4096}")
 
 
@@ -104,6 +105,12 @@ def test_a_stage_that_measures_itself_has_held_out_data():
         (["data.train={path: x/y, wrong_fraction: 0.5}"], "data.train.wrong_fraction: is for playground:TASK only; leave it out"),
         (["reward_models=[{path: x/y}, {path: x/z}]"], "reward_models.0.name: 'reward_model' is the name of another reward, too"),
         (["reward_models=[{name: exact_match, path: x/y}]"], "reward_models.0.name: 'exact_match' is the name of another reward, too"),
+        (DISTILL, "teacher: distill needs one, as in teacher: {path: MODEL}"),
+        (
+            [*DISTILL, "teacher={path: x/y, tokens_per_micro_batch: 2000}"],
+            "teacher.tokens_per_micro_batch: 2000 has no room for one sequence of stage.max_tokens = 2048 tokens",
+        ),
+        ([*DISTILL, "teacher={path: 'playground:5m'}"], "teacher.path: 'playground:5m': no such size (known: 0.5m, 25m); did you mean 25m?"),
         (["algorithm.ptx_coef=0.5"], "algorithm.ptx_coef: needs data.pretrain, the text to go on imitating"),
         (["algorithm.gae_lambda=0.5"], "algorithm: gae_lambda has no effect: it goes with baseline of gae, and baseline is group_mean"),
         (["algorithm.kl_in=reward"], "algorithm: kl_in has no effect: kl_coef is not set"),
@@ -162,6 +169,10 @@ def test_hub_ids_are_not_looked_up():
         # nine bundles of one CPU, which all roles share
         (["policy.ranks=9", "cluster.colocate=true"], "policy.ranks: the run needs 9 CPUs (policy 9, rollout 1, reward 1) and there are 8: lower"),
         ([*REWARD_MODEL, "policy.ranks=9"], "policy.ranks: the run needs 9 CPUs (reward_model 9) and there are 8: lower policy.ranks, "),
+        (
+            [*DISTILL, "teacher={path: x/y, ranks: 8}"],
+            "teacher.ranks: the run needs 9 CPUs (policy 1, teacher 8) and there are 8: lower teacher.ranks, ",
+        ),
         (["rollout.threads=8"], "rollout.threads: the run needs 10 CPUs (policy 1, rollout 8, reward 1) and there are 8: lower rollout.threads, "),
         (["cluster.gpus=2", "rollout.engines=2"], "rollout.engines: the run needs 3 GPUs (policy 1, rollout 2) and there are 2: lower rollout."),
         (["cluster.gpus=2", "rollout.tensor_parallel=4"], "rollout.tensor_parallel: the run needs 5 GPUs (policy 1, rollout 4) and there are 2"),

@@ -18,6 +18,7 @@ CONFIGS = {
     "prefer": "stage: {name: prefer}\nrewards: [{name: exact_match}]\n",
     "judge_pairs": "stage: {name: judge_pairs}\njudge: {model: x/y}\n",
     "revise": "stage: {name: revise}\nrewards: [{name: evasive}]\njudge: {model: x/y}\n",
+    "distill": "stage: {name: distill}\nteacher: {path: x/y}\n",
     "grpo": "algorithm: {name: grpo}\nrewards: [{name: exact_match}]\n",
 }
 
@@ -50,6 +51,8 @@ def test_what_is_at_its_default_is_not_mentioned(name: str):
         ("sft", "reward_models=[{path: x/y}]", "reward_models: has no effect: sft scores no samples; leave it out"),
         ("sft", "scoring.actors=2", "scoring.actors: has no effect: sft scores no samples; leave it out"),
         ("sft", "reference.path=x/y", "reference.path: has no effect: sft uses no reference; leave it out"),
+        ("sft", "teacher={path: x/y}", "teacher: has no effect: sft has no teacher; leave it out"),
+        ("distill", "reference.path=x/y", "reference.path: has no effect: distill uses no reference; leave it out"),
         ("sft", "critic.learning_rate=1.0e-5", "critic.learning_rate: has no effect: sft has no critic; leave it out"),
         (
             "sft",

@@ -79,6 +79,7 @@ def test_held_out_answers_are_judged_by_what_counts_or_by_what_is_named(sections
         ({"reward_models": [{"path": "same"}, {"name": "second", "path": "other"}]}, "reward_models.1.path"),
         ({"critic": {"path": "other"}}, "critic.path"),
         ({"reference": {"path": "other"}}, "reference.path"),
+        ({"teacher": {"path": "other"}}, "teacher.path"),
     ],
 )
 def test_models_that_read_tokens_otherwise_are_refused(
