@@ -9,9 +9,11 @@ from typing import Any
 from rlsys.algorithm import Algorithm, Measures, RowKind, TakesRows
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.models import Experiment
+from rlsys.data.labelled import check_labels, load_labelled
 from rlsys.data.load import Comparison, Loaded, Report, load_comparisons, load_demonstrations, load_prompts, load_texts
 from rlsys.data.mixture import build_source
 from rlsys.data.stream import Source, Stream
+from rlsys.data.tasks import load_tasks
 from rlsys.errors import DataError
 from rlsys.run_dir import RunDir
 
@@ -20,6 +22,8 @@ LOADERS: dict[RowKind, Callable[..., Loaded[Any]]] = {
     "demonstrations": load_demonstrations,
     "comparisons": load_comparisons,
     "texts": load_texts,
+    "tasks": load_tasks,
+    "labelled": load_labelled,
 }
 
 
@@ -38,7 +42,10 @@ class Rows:
     def training(self) -> Source[Any]:
         """The stream of the training set, or of the mixture of them; with pre-training rows where the config names some."""
         data, seed = self.experiment.data, self.experiment.seed
-        main = build_source([self.load(config, self.algorithm.rows) for config in (data.train, *data.also)], data, seed)
+        loaded = [self.load(config, self.algorithm.rows) for config in (data.train, *data.also)]
+        if self.algorithm.rows == "labelled":
+            check_labels(data.train.path, [row for one in loaded for row in one.rows])
+        main = build_source(loaded, data, seed)
         # In a mixture a small set comes round several times a step, as asked for; alone it would only repeat itself.
         if isinstance(main, Stream) and isinstance(self.algorithm, TakesRows) and main.rows < (wanted := self.algorithm.rows_per_step):
             raise DataError(

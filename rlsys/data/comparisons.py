@@ -92,7 +92,7 @@ def _pair(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig)
     sure = max(preference, 1 - preference)
     prompt = prompt_of(value, config)
     if prompt is not None:
-        return Ranking(prompt, tuple(_answer_to(prompt, turns, name) for name, turns in found), grades, sure)
+        return Ranking(prompt, tuple(answer_to(prompt, turns, name) for name, turns in found), grades, sure)
     (before, chosen), (other, rejected) = (_split(turns, name) for name, turns in found)
     if before != other:
         raise BadRow("chosen and rejected share no prompt: they differ before the last assistant turn")
@@ -109,7 +109,7 @@ def _split(turns: Any, name: str) -> tuple[list[Message], str]:
     return messages[:-1], messages[-1]["content"]
 
 
-def _answer_to(prompt: str | list[Message], turns: Any, name: str) -> str:
+def answer_to(prompt: str | list[Message], turns: Any, name: str) -> str:
     if not isinstance(turns, list):
         return _text(turns, name)
     messages = _turns(turns, name)

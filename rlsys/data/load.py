@@ -99,7 +99,7 @@ def load_prompts(
         turns = asked if isinstance(asked, str) else tuple(asked)
         return Prompt(row_id, text, tuple(token_ids), row.ground_truth(config.answer_after), fields=row.fields, turns=turns)
 
-    return _load(config, make, lambda prompt: len(prompt.token_ids), max_prompt_tokens, strict, quarantine)
+    return load_rows(config, make, lambda prompt: len(prompt.token_ids), max_prompt_tokens, strict, quarantine)
 
 
 def load_demonstrations(
@@ -115,7 +115,7 @@ def load_demonstrations(
             raise BadRow("no assistant token after the first position: nothing to train on")
         return Demonstration(row_id, tuple(token_ids), tuple(loss_mask))
 
-    return _load(config, make, lambda row: len(row.token_ids), max_tokens, strict, quarantine)
+    return load_rows(config, make, lambda row: len(row.token_ids), max_tokens, strict, quarantine)
 
 
 def load_comparisons(
@@ -133,7 +133,7 @@ def load_comparisons(
         answers = tuple(Demonstration(row_id, tuple(ids), tuple(mask)) for ids, mask in ranking.rendered(renderer))
         return Comparison(row_id, answers, ranking.grades, ranking.preference)
 
-    return _load(config, make, lambda row: max(len(answer.token_ids) for answer in row.answers), max_tokens, strict, quarantine)
+    return load_rows(config, make, lambda row: max(len(answer.token_ids) for answer in row.answers), max_tokens, strict, quarantine)
 
 
 def load_texts(
@@ -147,7 +147,7 @@ def load_texts(
     """
     cutter = texts.Cutter.create(config, tokenizer, block_tokens)
     report = TextReport(config.path, config.split)
-    documents = _load(config, lambda raw, _: cutter.document(raw), len, None, strict, quarantine, report).rows
+    documents = load_rows(config, lambda raw, _: cutter.document(raw), len, None, strict, quarantine, report).rows
     blocks = [
         Demonstration(f"{config.split}:block-{number}", tuple(block), (0, *[1] * (len(block) - 1)))
         for number, block in enumerate(cutter.blocks(documents), start=1)
@@ -156,7 +156,7 @@ def load_texts(
     return Loaded(blocks, report)
 
 
-def _load(
+def load_rows(
     config: DatasetConfig,
     make: Callable[[RawRow, str], Any],
     size: Callable[[Any], int],

@@ -1,0 +1,49 @@
+"""What the stage `preference` and online DPO share: the settings of the loss, and the reference's part of a batch."""
+
+from __future__ import annotations
+
+from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor
+
+from rlsys.batch import Batch, ComparisonBatch, PreferenceBatch
+from rlsys.config.base import Model
+from rlsys.errors import ConfigError
+from rlsys.objectives.preference_loss import PreferenceKind, PreferenceLoss
+from rlsys.roles import Policy, Reference
+
+
+class PreferenceSettings(Model):
+    kind: PreferenceKind = "dpo"
+    """The loss: dpo, cdpo (some labels are wrong), robust (the same, unbiased), hinge (SLiC), ipo, or orpo and simpo, which need no reference."""
+    beta: PositiveFloat = 0.1
+    """Factor of the log-ratios; ipo aims at a gap of 1 / (2 beta), orpo weighs its odds term by it (lambda), simpo takes it from 2 to 10."""
+    gamma: NonNegativeFloat = 0.0
+    """Margin by which the better answer must win, in units of beta times the score; simpo takes it from 0.3 to 1.6 or so. Not for ipo and orpo."""
+    label_smoothing: NonNegativeFloat = 0.0
+    """The share of labels that is believed to be wrong, below 0.5; cdpo and robust need it."""
+    sft_weight: NonNegativeFloat = 0.0
+    """Factor of the chosen answer's negative log-likelihood, mean over its tokens, which is added; orpo has 1 of it by itself."""
+    length_normalized: bool = False
+    """Divide an answer's log-ratio by its tokens."""
+    reference_free: bool = False
+    """Leave the reference out, as if it found all answers equally likely."""
+
+
+def preference_loss(settings: PreferenceSettings, section: str, temperature: float = 1.0) -> PreferenceLoss:
+    """Raises ConfigError for settings that mean nothing, at `section`."""
+    own = {name: vars(settings)[name] for name in PreferenceSettings.model_fields}
+    try:
+        return PreferenceLoss(**own, temperature=temperature)
+    except ValueError as error:
+        raise ConfigError(f"{section}.{error}") from error
+
+
+def summed_log_probs(model: Policy | Reference, batch: Batch, temperature: float) -> Tensor:
+    """Of each row's trained tokens; float32 [B]."""
+    return model.log_probs(batch, temperature).sum(1)
+
+
+def with_reference(batch: ComparisonBatch, loss: PreferenceLoss, reference: Reference | None) -> PreferenceBatch:
+    """The batch with what the reference says of it, where the loss asks for that."""
+    asked = summed_log_probs(reference, batch, loss.temperature) if loss.needs_reference and reference is not None else None
+    return PreferenceBatch(**vars(batch), reference_log_probs_B=asked)

@@ -1,0 +1,153 @@
+"""Training on answers that are each called good or bad, without a partner: KTO (`rlsys.objectives.kto_loss`). No sampling, no reward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from rlsys.algorithm import Experience, Learned, Measured, RowKind, Step
+from rlsys.batch import Batch, LabelledBatch
+from rlsys.config.base import Model
+from rlsys.config.models import SamplingConfig
+from rlsys.data.collate import collate
+from rlsys.data.labelled import Labelled
+from rlsys.data.load import Demonstration
+from rlsys.data.stream import Source
+from rlsys.errors import DataError
+from rlsys.objectives.kto_loss import KTOLoss, reference_point
+from rlsys.objectives.outputs import Outputs
+from rlsys.objectives.stats import Mean, Stats, masked_mean, merge, values
+from rlsys.preferences import summed_log_probs
+from rlsys.roles import Roles
+from rlsys.update import update
+
+TEMPERATURE = 1.0
+
+
+class Config(Model):
+    name: str = "kto"
+    """This file."""
+    beta: PositiveFloat = 0.1
+    """Factor of the log-ratios."""
+    desirable_weight: PositiveFloat = 1.0
+    """Weight of a good answer."""
+    undesirable_weight: PositiveFloat = 1.0
+    """Weight of a bad one; where labels are uneven, choose both so that weight times count is about the same (the paper: within 1 to 4/3)."""
+    batch_size: int = Field(default=64, ge=2)
+    """Answers of one optimizer step; the reference point is measured on them, so many are better."""
+    max_tokens: PositiveInt = 2048
+    """Answers that are longer with their prompt are left out, and counted."""
+
+
+@dataclass(frozen=True)
+class Answers(Experience):
+    batch: LabelledBatch | None = None
+    mismatched: Batch | None = None
+    """Each answer after the prompt of another."""
+    mismatched_reference_B: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    config: Config
+    sampling: SamplingConfig
+    pad_id: int
+
+    needs = frozenset({"policy", "reference"})
+    updates_per_step = 1
+
+    @property
+    def rows(self) -> RowKind:
+        return "labelled"
+
+    @property
+    def rows_per_step(self) -> int:
+        return self.config.batch_size
+
+    def collect(self, roles: Roles, source: Source[Labelled], step: Step) -> Answers:
+        return self.answers(roles, source.take(self.config.batch_size), step.version)
+
+    def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned:
+        assert isinstance(experience, Answers)
+        assert experience.batch is not None
+        assert roles.policy is not None
+        loss = self.loss(roles, experience)
+        stats = update(roles.policy, experience.batch, loss, 1, 1, step.seed, step.number)
+        return Learned(stats | {"reference_point": Mean(loss.z0, 1.0)})
+
+    def measure(self, roles: Roles, rows: Sequence[Labelled]) -> Measured:
+        """The loss and its statistics (see `KTOLoss`) on held-out labelled answers, as it is trained; the score is -loss.
+
+        Where held-out rows are pairs, also `pair_accuracy` (whether the good answer gained more against the reference than the bad one; a tie counts
+        half) and `margin` (beta times the difference of their log-ratios): what stage preference calls `accuracy` and `margin`.
+        """
+        assert roles.policy is not None
+        size, parts, ratios = self.config.batch_size, list[Stats](), dict[tuple[str, bool], float]()
+        # The last chunk takes what is left, so that none is a single answer, to which no other prompt belongs.
+        starts = range(0, max(1, len(rows) - 1), size)
+        for start in starts:
+            chunk = rows[start:] if start == starts[-1] else rows[start : start + size]
+            asked = self.answers(roles, chunk, 0)
+            assert asked.batch is not None
+            loss = self.loss(roles, asked)
+            log_probs_BT = roles.policy.log_probs(asked.batch, TEMPERATURE)
+            parts.append(loss(Outputs(log_probs_BT), asked.batch)[1])
+            ratio_B = log_probs_BT.sum(1) - asked.batch.reference_log_probs_B
+            ratios |= {(row.row_id, row.desirable): ratio for row, ratio in zip(chunk, ratio_B.tolist(), strict=True)}
+        metrics = values(merge([*parts, self.of_pairs(ratios)]))
+        return Measured(metrics, score=-metrics["loss"])
+
+    def of_pairs(self, ratios: dict[tuple[str, bool], float]) -> Stats:
+        """Nothing where no two answers come from one row."""
+        margins = [
+            ratio - ratios[row_id, False] for (row_id, desirable), ratio in ratios.items() if desirable and (row_id, False) in ratios
+        ]
+        if not margins:
+            return {}
+        margin_P = torch.tensor(margins, dtype=torch.float64)
+        every_P = torch.ones_like(margin_P, dtype=torch.bool)
+        return {
+            "pair_accuracy": masked_mean((margin_P.sign() + 1) / 2, every_P),
+            "margin": masked_mean(self.config.beta * margin_P, every_P),
+        }
+
+    def answers(self, roles: Roles, rows: Sequence[Labelled], version: int) -> Answers:
+        """What is needed of the rows, the reference's part included."""
+        assert roles.reference is not None
+        batch, others = collate([row.answer for row in rows], self.pad_id), collate(mismatched(rows, self.config.max_tokens), self.pad_id)
+        reference_B = summed_log_probs(roles.reference, batch, TEMPERATURE)
+        labelled = LabelledBatch(
+            **vars(batch), desirable_B=torch.tensor([row.desirable for row in rows]), reference_log_probs_B=reference_B
+        )
+        return Answers(
+            version, batch=labelled, mismatched=others, mismatched_reference_B=summed_log_probs(roles.reference, others, TEMPERATURE)
+        )
+
+    def loss(self, roles: Roles, answers: Answers) -> KTOLoss:
+        assert roles.policy is not None
+        assert answers.mismatched is not None
+        assert answers.mismatched_reference_B is not None
+        config = self.config
+        z0 = reference_point(summed_log_probs(roles.policy, answers.mismatched, TEMPERATURE), answers.mismatched_reference_B)
+        return KTOLoss(config.beta, z0, config.desirable_weight, config.undesirable_weight, TEMPERATURE)
+
+
+def mismatched(rows: Sequence[Labelled], max_tokens: int) -> list[Demonstration]:
+    """Each row's answer after the next row's prompt that is another one, in a circle; cut to `max_tokens`. DataError where all have one prompt."""
+    prompts = [row.answer.token_ids[: row.prompt_tokens] for row in rows]
+    found = []
+    for number, row in enumerate(rows):
+        turned = (*prompts[number + 1 :], *prompts[:number])
+        other = next((prompt for prompt in turned if prompt != prompts[number] and len(prompt) < max_tokens), None)
+        if other is None:
+            raise DataError(
+                f"stage kto: the {len(rows)} answers from {row.row_id} on share one prompt, and the reference point needs answers to others; raise "
+                f"stage.batch_size, or use more prompts"
+            )
+        answer = row.answer.token_ids[row.prompt_tokens :]
+        tokens = (*other, *answer)[:max_tokens]
+        found.append(replace(row.answer, token_ids=tokens, loss_mask=(0,) * len(other) + (1,) * (len(tokens) - len(other))))
+    return found

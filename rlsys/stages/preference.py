@@ -1,0 +1,87 @@
+"""Training on pairs of answers of which one is preferred: DPO and its relatives (`rlsys.objectives.preference_loss`). No sampling, no reward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from pydantic import PositiveInt
+
+from rlsys.algorithm import Experience, Learned, Measured, RowKind, Step
+from rlsys.batch import PreferenceBatch
+from rlsys.config.models import SamplingConfig
+from rlsys.data.collate import collate_comparisons
+from rlsys.data.load import Comparison
+from rlsys.data.stream import Source
+from rlsys.objectives.outputs import Outputs
+from rlsys.objectives.preference_loss import PreferenceLoss
+from rlsys.objectives.stats import merge, values
+from rlsys.preferences import PreferenceSettings, preference_loss, with_reference
+from rlsys.roles import Roles
+from rlsys.update import update
+
+
+class Config(PreferenceSettings):
+    name: str = "preference"
+    """This file."""
+    batch_size: PositiveInt = 64
+    """Comparisons of one optimizer step; a ranking of several answers counts as one."""
+    max_tokens: PositiveInt = 2048
+    """Comparisons of which an answer with its prompt is longer are left out, and counted."""
+
+
+@dataclass(frozen=True)
+class Preferred(Experience):
+    batch: PreferenceBatch | None = None
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    config: Config
+    sampling: SamplingConfig
+    pad_id: int
+
+    updates_per_step = 1
+
+    @cached_property
+    def loss(self) -> PreferenceLoss:
+        return preference_loss(self.config, "stage")
+
+    @property
+    def rows(self) -> RowKind:
+        return "comparisons"
+
+    @property
+    def rows_per_step(self) -> int:
+        return self.config.batch_size
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"policy", "reference"} if self.loss.needs_reference else {"policy"})
+
+    def collect(self, roles: Roles, source: Source[Comparison], step: Step) -> Preferred:
+        return Preferred(version=step.version, batch=self.batch(roles, source.take(self.config.batch_size)))
+
+    def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned:
+        assert isinstance(experience, Preferred)
+        assert experience.batch is not None
+        assert roles.policy is not None
+        return Learned(update(roles.policy, experience.batch, self.loss, 1, 1, step.seed, step.number))
+
+    def measure(self, roles: Roles, rows: Sequence[Comparison]) -> Measured:
+        """The loss and its statistics (see `PreferenceLoss`) on held-out comparisons, as it is trained; the score is -loss.
+
+        `accuracy` asks of each pair whether the answer that the label prefers gained more against the reference than the other one (where there is
+        no reference: whether it is the likelier one, as the loss measures that).
+        """
+        assert roles.policy is not None
+        size, parts = self.config.batch_size, []
+        for start in range(0, len(rows), size):
+            batch = self.batch(roles, rows[start : start + size])
+            parts.append(self.loss(Outputs(roles.policy.log_probs(batch, self.loss.temperature)), batch)[1])
+        metrics = values(merge(parts))
+        return Measured(metrics, score=-metrics["loss"])
+
+    def batch(self, roles: Roles, rows: Sequence[Comparison]) -> PreferenceBatch:
+        return with_reference(collate_comparisons(rows, self.pad_id), self.loss, roles.reference)
