@@ -50,8 +50,8 @@ class Learned:
     """What `learn` did."""
 
     stats: Stats
-    advantages: dict[str, float] = field(default_factory=dict)
-    """Advantage by sample id, of the samples that were trained on."""
+    advantages: Mapping[str, float | None] = field(default_factory=dict)
+    """Advantage by sample id, of the samples that were trained on; None where the loss knows none."""
     memory: dict[str, float] = field(default_factory=dict)
     """What the algorithm must know in the next step, also after a resume."""
     done: str | None = None

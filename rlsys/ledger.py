@@ -115,9 +115,9 @@ class Ledger:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def record(self, step: int, groups: Sequence[ScoredGroup], advantages: Mapping[str, float], phase: str) -> None:
+    def record(self, step: int, groups: Sequence[ScoredGroup], advantages: Mapping[str, float | None], phase: str) -> None:
         """Write all samples and verdicts of `groups` in one transaction. Samples named in `advantages` (by sample id) are those that `step`
-        trained on.
+        trained on, with or without one.
 
         Recording a step again replaces its samples and verdicts. Raises ValueError, and writes nothing, when the id of a sample or verdict occurs
         twice or belongs to another step or phase: ids are unique over a run.
@@ -184,10 +184,9 @@ class Ledger:
         self._database.close()
 
 
-def _rows(step: int, group: ScoredGroup, advantages: Mapping[str, float], phase: str) -> list[dict[str, Any]]:
+def _rows(step: int, group: ScoredGroup, advantages: Mapping[str, float | None], phase: str) -> list[dict[str, Any]]:
     rows = []
     for trajectory, result in zip(group.trajectories, group.results, strict=True):
-        advantage = advantages.get(trajectory.sample_id)
         row = {
             "sample_id": trajectory.sample_id,
             "step": step,
@@ -202,8 +201,8 @@ def _rows(step: int, group: ScoredGroup, advantages: Mapping[str, float], phase:
             "reward": result.value if isinstance(result, Score) else None,
             "abstention": result.reason if isinstance(result, Abstention) else None,
             "reward_parts": json.dumps(result.parts) if isinstance(result, Score) else None,
-            "advantage": advantage,
-            "used_in_step": None if advantage is None else step,
+            "advantage": advantages.get(trajectory.sample_id),
+            "used_in_step": step if trajectory.sample_id in advantages else None,
         }
         rows.append(row | {name: _pack(getattr(trajectory, name), kind) for name, kind in ARRAYS.items()})
     return rows

@@ -19,14 +19,22 @@ from rlsys.roles import Roles, Sampling
 GroupT = TypeVar("GroupT", bound=Group)
 
 
+UNSCORED = Abstention("no reward was asked for")
+"""Of samples in a run that scores none."""
+
+
 def collect_groups(roles: Roles, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> list[ScoredGroup]:
-    """Sample and score `prompts`, scoring while sampling goes on. In the prompts' order, whichever group finished first.
+    """Sample and score `prompts`, scoring while sampling goes on. In the prompts' order, whichever group finished first. Without a reward role all
+    are `UNSCORED`.
 
     Raises RlsysError when not a single sample could be scored: nothing could be learned, and going on would hide why.
     """
     assert roles.rollout is not None, "sampling needs a rollout role"
-    assert roles.reward is not None, "scoring needs a reward role"
-    groups = in_order(prompts, roles.reward.score(roles.rollout.generate(prompts, sampling, tag)))
+    sampled = roles.rollout.generate(prompts, sampling, tag)
+    if roles.reward is None:
+        unscored = (ScoredGroup(group.prompt, group.trajectories, (UNSCORED,) * len(group.trajectories)) for group in sampled)
+        return in_order(prompts, unscored)
+    groups = in_order(prompts, roles.reward.score(sampled))
     if groups and not any(group.scores for group in groups):
         raise none_of(
             "samples could be scored",
@@ -87,6 +95,10 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
         "rollout/response_length_mean": fmean(lengths),
         "rollout/response_length_max": float(max(lengths)),
         "rollout/stopped_rate": fmean(sample.finish_reason == "stop" for sample in samples),
+    }
+    if all(result == UNSCORED for result in results):
+        return metrics
+    metrics |= {
         "reward/abstained": float(sum(isinstance(result, Abstention) for result in results)),
         "reward/equal_groups_rate": fmean(len(set(group.scores)) <= 1 for group in groups),
     }

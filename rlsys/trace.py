@@ -145,11 +145,12 @@ def _reward(sample: Sample) -> str:
 
 
 def _used(run: RunDir, sample: Sample) -> str:
-    if sample.used_in_step is None or sample.advantage is None:
+    if sample.used_in_step is None:
         return "advantage: none, it trained nothing in this run"
     records = [line for line in (MetricsLog.read(run.metrics) if run.metrics.exists() else []) if line["step"] == sample.used_in_step]
     told = [f"{what} {record[name]:.6g}" for record in records for name, what in STEP.items() if record.get(name) is not None]
-    return f"advantage: {sample.advantage:.6g}, used in step {sample.used_in_step}: {', '.join(told) or 'metrics.jsonl does not have it'}"
+    advantage = "none" if sample.advantage is None else f"{sample.advantage:.6g}"
+    return f"advantage: {advantage}, used in step {sample.used_in_step}: {', '.join(told) or 'metrics.jsonl does not have it'}"
 
 
 def _rows(run: RunDir, sample_id: str) -> Iterator[str]:

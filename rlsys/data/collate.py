@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
-from rlsys.batch import Batch, ComparisonBatch, pad, stable_seed
+from rlsys.batch import Batch, ComparisonBatch, Trajectory, pad, stable_seed
 from rlsys.data.load import Comparison, Demonstration
 
 
-def collate(demonstrations: Sequence[Demonstration], pad_id: int) -> Batch:
-    """One row per demonstration, in order."""
+def collate(demonstrations: Sequence[Demonstration | Trajectory], pad_id: int) -> Batch:
+    """One row per demonstration or sample, in order."""
     return Batch(
         token_ids_BT=pad([row.token_ids for row in demonstrations], pad_id, torch.long),
         loss_mask_BT=pad([row.loss_mask for row in demonstrations], 0, torch.bool),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from rlsys import registry
 from rlsys.config import yaml_file
 from rlsys.config.schema import choices
+from rlsys.errors import ConfigError
 from rlsys.policy_gradient.algorithm import PolicyGradient
 from rlsys.policy_gradient.settings import Settings
 
@@ -36,6 +37,10 @@ def axes(settings: Settings) -> tuple[str, ...]:
 def settings_yaml(name: str) -> Iterator[str]:
     """The paper, and every setting of the preset with what else it could be. Raises ConfigError for an unknown name."""
     settings = registry.resolve(PACKAGE, name, "Config")()
+    if not isinstance(settings, Settings):
+        raise ConfigError(
+            f"{name} is an algorithm of its own, no preset of the policy gradient; its settings are in rlsys/algorithms/{name}.py"
+        )
     doc = importlib.import_module(f"{PACKAGE}.{name}").__doc__ or ""
     yield from (f"# {line}" for line in doc.splitlines())
     yield "algorithm:"
