@@ -53,6 +53,31 @@ def test_a_stage_that_measures_itself_has_held_out_data():
     assert load("tiny.yaml", [*REWARD_MODEL, *held_out, "policy.tokens_per_micro_batch=8192"]).loop.patience == 2
 
 
+HELD_OUT = "data.eval={path: 'playground:add'}"
+REJECTION = ("algorithm=null", "stage={name: rejection, %s}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([HELD_OUT, "evaluation={samples: 4, pass_at: [1, 8]}"], "evaluation.pass_at: pass@8 needs as many samples of a prompt, and"),
+        ([HELD_OUT, "evaluation={majority: true}"], "evaluation.majority: needs several samples of a prompt, and evaluation.samples=1"),
+        ([HELD_OUT, "evaluation={answer_after: '='}"], "evaluation.answer_after: has no effect without evaluation.majority"),
+        (
+            [HELD_OUT, "evaluation={samples: 4, pass_at: [1], pass_score: null}"],
+            "evaluation.pass_at: needs to know which answers are right; name evaluation.reward, and give evaluation.pass_score",
+        ),
+        ([REJECTION[0], REJECTION[1] % "reward: exact"], "stage.reward: 'exact' is not among rewards (exact_match)"),
+        (
+            [REJECTION[0], REJECTION[1] % "difficulty: level"],
+            "data.train.fields has no 'level'; map it there, as in fields: {level: COLUMN}",
+        ),
+    ],
+)
+def test_what_several_answers_to_one_prompt_need(overrides: list[str], expected: str):
+    assert expected in message(*overrides)
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [

@@ -33,3 +33,15 @@ def test_the_score_of_an_evaluation(judgement: Judgement, accuracy: float | None
     found = evaluator(roles, 0)
     assert found.metrics.get("eval/accuracy_sampled") == accuracy
     assert found.score == score
+
+
+def test_pass_at_k_is_of_sampled_answers_only():
+    config = EvaluationConfig(samples=2, pass_at=(1, 2), majority=True)
+    evaluator = AnswerEvaluator((prompt("a"), prompt("b")), config, SamplingConfig(max_tokens=4), Judgement("rule", 1.0), 0)
+    roles = make_roles(graded)
+    assert roles.weight_sync is not None
+    roles.weight_sync.sync(0)
+    metrics = evaluator(roles, 0).metrics
+    # One of two samples is right.
+    assert {name: value for name, value in metrics.items() if "pass@" in name} == {"eval/pass@1_sampled": 0.5, "eval/pass@2_sampled": 1.0}
+    assert [name for name in metrics if "maj@" in name] == ["eval/maj@2_sampled"]

@@ -32,6 +32,7 @@ from rlsys.metrics import MetricsLog
 from rlsys.progress import Progress
 from rlsys.roles import Roles
 from rlsys.run_dir import RunDir
+from rlsys.stages import evaluate
 from rlsys.summary import measured_rows
 
 SAMPLING = SamplingConfig(max_tokens=4)
@@ -93,6 +94,24 @@ def test_the_win_rate_is_against_the_answers_of_step_0_also_after_a_resume(tmp_p
         expected = sum(1.0 if now[name] > start[name] else 0.5 if now[name] == start[name] else 0.0 for name in now) / 10
         assert lines[step]["eval/win_rate_sampled"] == expected
     assert state.after["eval/win_rate_sampled"] == lines[6]["eval/win_rate_sampled"] > 0.5
+
+
+def test_what_nothing_trains_is_measured_once_at_the_end(tmp_path: Path):
+    roles = make_roles()
+    assert roles.weight_sync is not None
+    roles.weight_sync.sync(0)
+    run_dir = RunDir.create(tmp_path, "a")
+    with running(run_dir, 1, Roles(rollout=roles.rollout, reward=roles.reward)) as loop:
+        loop.algorithm = evaluate.Algorithm(evaluate.Config(), SAMPLING, 0)
+        state = loop.run()
+    (line,) = MetricsLog.read(run_dir.metrics)
+    assert state.before == {}
+    assert (line["step"], line["eval/accuracy_sampled"]) == (1, state.after["eval/accuracy_sampled"])
+    assert ("held-out accuracy, sampled", f"{state.after['eval/accuracy_sampled']:.3f}") in measured_rows(
+        {"before": state.before, "after": state.after}
+    )
+    assert len(sampled_rewards(loop, 1)) == 10
+    assert sampled_rewards(loop, 0) == {}
 
 
 def with_canaries(right: int) -> Roles:

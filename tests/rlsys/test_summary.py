@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from rlsys.acceptance import COLUMNS
 from rlsys.batch import Verdict
 from rlsys.config.models import DataConfig
 from rlsys.data.load import Demonstration, Loaded, Report
@@ -65,6 +66,26 @@ def test_the_table_says_which_step_the_model_is_of_and_what_was_measured(tmp_pat
     assert table["held-out nll"] == "2.500 -> 1.000"
     assert table["held-out perplexity"] == "12.182 -> 2.718"
     assert dict(summary_rows(summary(tmp_path, source, step=60)))["steps"] == "60"
+
+
+def test_pass_at_1_is_told_beside_an_equal_accuracy(tmp_path: Path):
+    after = {"eval/accuracy_sampled": 0.25, "eval/pass@1_sampled": 0.25, "eval/reward_sampled": 0.25, "eval/maj@8_sampled": 0.5}
+    labels = dict(summary_rows(summary(tmp_path, Stream(rows(3), 0, shuffle=True), after=after)))
+    found = {label: value for label, value in labels.items() if label.startswith("held-out")}
+    assert found == {
+        "held-out accuracy, sampled": "0.250",
+        "held-out maj@8, sampled": "0.500",
+        "held-out pass@1, sampled": "0.250",
+    }
+
+
+def test_counts_by_difficulty_are_rows_of_their_own(tmp_path: Path):
+    by = {f"dataset/difficulty/hard/{name}": count for name, count in zip(COLUMNS, (4.0, 40.0, 6.0, 5.0, 3.0), strict=True)}
+    table = dict(
+        summary_rows(summary(tmp_path, Stream(rows(3), 0, shuffle=True), counts={"dataset/over_cap": 2.0, "dataset/empty": 0.0, **by}))
+    )
+    assert table["data set"] == "2 over cap"
+    assert table["prompts, hard"] == "4: 15.0% of 40 samples; 1.25 different paths and 0.75 rows each"
 
 
 def compared(name: str, first: float | None, second: float | None, **more: Any) -> list[Verdict]:

@@ -10,12 +10,15 @@ from transformers import AutoTokenizer
 
 from rlsys.algorithm import build_algorithm
 from rlsys.algorithms import grpo
-from rlsys.config.models import Experiment
-from rlsys.errors import ConfigError
+from rlsys.config.models import Experiment, SamplingConfig
+from rlsys.errors import ConfigError, DataError
 from rlsys.evaluation import AnswerEvaluator, Judgement
+from rlsys.loop import State
 from rlsys.models.load import load_tokenizer
 from rlsys.playground.models import build
-from rlsys.train import anchored, build_evaluator, check_tokenizers, check_windows
+from rlsys.run_dir import RunDir
+from rlsys.stages import evaluate, rejection
+from rlsys.train import anchored, build_evaluator, check_made, check_tokenizers, check_windows
 
 
 def test_files_of_a_judge_are_found_from_any_folder_and_our_own_names_stay_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,3 +112,21 @@ def test_rows_longer_than_a_models_window_are_refused(model: Path) -> None:
         ConfigError, match=r"model\.path .*: sees 4096 tokens, and sequences may have 4097; lower data\.max_prompt_tokens or "
     ):
         check_windows(experiment(model), 4097)
+
+
+def test_a_stage_that_makes_no_row_at_all_ends_with_an_error(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    counts = {
+        "dataset/accepted": 0.0,
+        "dataset/rejected": 3999.0,
+        "dataset/unscored": 1.0,
+        "dataset/difficulty/none accepted/prompts": 500.0,
+    }
+    stage = rejection.Algorithm(rejection.Config(), SamplingConfig(), 0)
+    with pytest.raises(
+        DataError, match=r"not one row was made of 4,000 samples \(3,999 rejected, 1 unscored\); see some with `rlsys trace --run "
+    ):
+        check_made(stage, run_dir, State(samples=4000, counts=counts))
+    run_dir.dataset.write_text("{}\n")
+    check_made(stage, run_dir, State(samples=4000, counts=counts))
+    check_made(evaluate.Algorithm(evaluate.Config(), SamplingConfig(), 0), RunDir(tmp_path / "other"), State())
