@@ -9,6 +9,7 @@ from typing import Any
 from rlsys.algorithm import Algorithm, Measures, RowKind, TakesRows
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.models import Experiment
+from rlsys.data.answered import load_answered
 from rlsys.data.labelled import check_labels, load_labelled
 from rlsys.data.load import Comparison, Loaded, Report, load_comparisons, load_demonstrations, load_prompts, load_texts
 from rlsys.data.mixture import build_source
@@ -24,6 +25,7 @@ LOADERS: dict[RowKind, Callable[..., Loaded[Any]]] = {
     "texts": load_texts,
     "tasks": load_tasks,
     "labelled": load_labelled,
+    "answered": load_answered,
 }
 
 
@@ -71,8 +73,9 @@ class Rows:
 
     def load(self, config: DatasetConfig, kind: RowKind) -> Loaded[Any]:
         data = self.experiment.data
-        longest = data.max_prompt_tokens if kind == "prompts" else self.longest
-        loaded = LOADERS[kind](config, self.tokenizer, longest, data.strict, self.run_dir.quarantine)
+        longest = data.max_prompt_tokens if kind in ("prompts", "tasks", "answered") else self.longest
+        limits = {"max_answer_tokens": self.experiment.sampling.max_tokens} if kind == "answered" else {}
+        loaded = LOADERS[kind](config, self.tokenizer, longest, data.strict, self.run_dir.quarantine, **limits)
         self.reports.append(loaded.report)
         if kind == "comparisons":
             self.check_units(config, loaded.rows)
@@ -92,7 +95,7 @@ class Rows:
     def longest(self) -> int:
         """Tokens of a whole row, or of a prompt with its sample."""
         experiment = self.experiment
-        if self.algorithm.rows == "prompts":
+        if self.algorithm.rows in ("prompts", "tasks", "answered"):
             return experiment.data.max_prompt_tokens + experiment.sampling.max_tokens
         return experiment.stage.max_tokens
 
@@ -111,6 +114,9 @@ class WithPretraining(Source[Any]):
 
     def take(self, n: int) -> list[Any]:
         return self.main.take(n)
+
+    def find(self, ids: Sequence[str]) -> list[Any]:
+        return self.main.find(ids)
 
     def state(self) -> dict[str, Any]:
         return {"main": self.main.state(), "pretraining": self.pretraining.state()}

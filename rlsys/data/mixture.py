@@ -11,11 +11,12 @@ from typing import Any, Generic, TypeVar
 
 from rlsys.batch import Prompt, stable_seed
 from rlsys.config.models import DataConfig
+from rlsys.data.answered import Answered
 from rlsys.data.load import Comparison, Demonstration, Loaded
 from rlsys.data.stream import Source, Stream
 from rlsys.errors import DataError
 
-RowT = TypeVar("RowT", Prompt, Demonstration, Comparison)
+RowT = TypeVar("RowT", Prompt, Demonstration, Comparison, Answered)
 
 
 def build_source(loaded: Sequence[Loaded[RowT]], data: DataConfig, seed: int) -> Source[RowT]:
@@ -62,6 +63,14 @@ class Mixture(Generic[RowT]):
         first = sum(stream.taken for stream in self._streams)
         return [self._stream_of(first + offset).take(1)[0] for offset in range(n)]
 
+    def find(self, ids: Sequence[str]) -> list[RowT]:
+        """The rows of these ids. Raises DataError for one that no set has."""
+        of_set: dict[int, list[str]] = {}
+        for name in ids:
+            of_set.setdefault(int(name.partition("/")[0]), []).append(name)
+        found = {number: iter(self._streams[number].find(names)) for number, names in of_set.items()}
+        return [next(found[int(name.partition("/")[0])]) for name in ids]
+
     def state(self) -> dict[str, Any]:
         """The position in each stream, for a checkpoint, with what it is a position in."""
         return {**self._identity(), "streams": [stream.state() for stream in self._streams]}
@@ -94,4 +103,6 @@ class Mixture(Generic[RowT]):
 def _renamed(row: RowT, number: int) -> RowT:
     if isinstance(row, Prompt):
         return replace(row, prompt_id=f"{number}/{row.prompt_id}")
+    if isinstance(row, Answered):
+        return replace(row, prompt=_renamed(row.prompt, number), demonstration=_renamed(row.demonstration, number))
     return replace(row, row_id=f"{number}/{row.row_id}")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from rlsys.batch import Prompt, stable_seed
+from rlsys.data.answered import Answered
 from rlsys.errors import DataError
 
 RowT = TypeVar("RowT")
@@ -18,6 +19,11 @@ class Source(Protocol[RowT]):
 
     def take(self, n: int) -> list[RowT]:
         """The next `n` rows. Raises DataError when there can't be so many at once."""
+        ...
+
+    def find(self, ids: Sequence[str]) -> list[RowT]:
+        """The rows of these ids (of answered rows: their prompts'), in this order, as the data set has them. Raises DataError for one that it does
+        not have."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -57,6 +63,14 @@ class Stream(Generic[RowT]):
             taken += [self._stamped(self._rows[index]) for index in chosen]
         return taken
 
+    def find(self, ids: Sequence[str]) -> list[RowT]:
+        """The rows of these ids, as the data set has them. Raises DataError for one that it does not have."""
+        wanted = set(ids)
+        found = {name: row for row in self._rows if (name := id_of(row)) in wanted}
+        if missing := wanted - found.keys():
+            raise DataError(f"the data set has no row {min(missing)}, which an earlier step took; restore the data")
+        return [found[name] for name in ids]
+
     def state(self) -> dict[str, Any]:
         """The position, for a checkpoint, with what it is a position in."""
         return {"epoch": self._epoch, "position": self._position, **self._identity()}
@@ -90,4 +104,10 @@ class Stream(Generic[RowT]):
         return order
 
     def _stamped(self, row: RowT) -> RowT:
+        if isinstance(row, Answered):
+            return replace(row, prompt=replace(row.prompt, epoch=self._epoch))
         return replace(row, epoch=self._epoch) if isinstance(row, Prompt) else row
+
+
+def id_of(row: Any) -> str:
+    return row.prompt_id if isinstance(row, Prompt) else row.row_id
