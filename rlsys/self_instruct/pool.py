@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rapidfuzz import process
-from rapidfuzz.distance import Indel
+from rapidfuzz.distance import Indel, LCSseq
 
 WORD = re.compile(r"\w+")
 
@@ -37,15 +37,21 @@ class Pool:
 
     def nearest(self, text: str) -> Nearest | None:
         """The first of the most alike ones; None of an empty pool."""
-        found = process.extractOne(words(text), self._words, scorer=Indel.normalized_similarity)
-        return None if found is None else Nearest(self.ids[found[2]], found[1])
+        own = words(text)
+        found = process.extractOne(own, self._words, scorer=Indel.normalized_similarity)
+        return None if found is None else Nearest(self.ids[found[2]], f_measure(own, found[0]))
 
 
 def rouge_l(one: str, other: str) -> float:
-    """F measure of ROUGE-L (Lin 2004) over words: with the longest common subsequence LCS of m and n words, precision LCS/m and recall LCS/n give
-    F = 2 LCS / (m + n). That is 1 - Indel distance / (m + n), the distance that counts insertions and deletions alone.
-    """
-    return Indel.normalized_similarity(words(one), words(other))
+    """F measure of ROUGE-L (Lin 2004) over words, from 0 to 1."""
+    return f_measure(words(one), words(other))
+
+
+def f_measure(one: Sequence[str], other: Sequence[str]) -> float:
+    """With the longest common subsequence LCS of m and n words, precision LCS/m and recall LCS/n give F = 2 LCS / (m + n); 1 where there are no words
+    at all. Indel similarity is the same up to rounding: its distance counts insertions and deletions, m + n - 2 LCS."""
+    both = len(one) + len(other)
+    return 2 * LCSseq.similarity(one, other) / both if both else 1.0
 
 
 def words(text: str) -> list[str]:
