@@ -72,8 +72,8 @@ class TrainerGroup(RankGroup):
         shared, normalizer = ray.put(batch), loss.normalizer(batch)
         return merge(self.call_each("forward_backward", [(shared, own, loss, normalizer) for own in self.plan(batch)]))
 
-    def optimizer_step(self) -> Stats:
-        return self.call("optimizer_step")[0]
+    def optimizer_step(self, scale: float = 1.0) -> Stats:
+        return self.call("optimizer_step", scale)[0]
 
     def save_state(self, folder: Path) -> None:
         self.call("save_state", folder)

@@ -83,8 +83,8 @@ class TrainerActor:
     def evaluate(self, batch: BatchT, micro_batches: Sequence[Sequence[int]], loss: Loss[BatchT]) -> Stats:
         return self.engine.evaluate(batch, micro_batches, loss)
 
-    def optimizer_step(self) -> Stats:
-        return self.engine.optimizer_step()
+    def optimizer_step(self, scale: float = 1.0) -> Stats:
+        return self.engine.optimizer_step(scale)
 
     def save_state(self, folder: Path) -> None:
         self.engine.save_state(folder)

@@ -74,8 +74,9 @@ class Trained(Protocol):
         """Accumulate the gradient of `loss` over the whole batch. Micro-batches and ranks are the engine's business."""
         ...
 
-    def optimizer_step(self) -> Stats:
-        """Clip, step, advance the schedule, zero the gradients. Returns `grad_norm` (before clipping) and `learning_rate` (used)."""
+    def optimizer_step(self, scale: float = 1.0) -> Stats:
+        """Clip, step at `scale` times the schedule's learning rate, advance the schedule, zero the gradients. Returns `grad_norm` (before clipping) and
+        `learning_rate` (used)."""
         ...
 
     def save_state(self, folder: Path) -> None:

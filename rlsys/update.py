@@ -19,12 +19,13 @@ def update(
     mini_batches: int,
     *seed: object,
     beside: tuple[Batch, Loss[Batch]] | None = None,
+    scale: float = 1.0,
 ) -> Stats:
     """Train on `batch`, in a new order each epoch that `seed` decides. Statistics are summed over all mini-batches.
 
     Units of the batch (`Batch.units`) stay together, and mini-batches differ by at most one of them; fewer units than `mini_batches` make as many
     mini-batches as there are. The gradient of an equal share of another batch
-    under another loss (`beside`) is added in each optimizer step; its statistics begin with `ptx_`.
+    under another loss (`beside`) is added in each optimizer step; its statistics begin with `ptx_`. `scale`: as in `Trained.optimizer_step`.
     """
     parts: list[Stats] = []
     extra = iter(torch.arange(len(beside[0])).tensor_split(epochs * mini_batches)) if beside else iter(())
@@ -34,7 +35,7 @@ def update(
             if beside is not None:
                 stats = model.forward_backward(beside[0].rows(next(extra)), beside[1])
                 parts.append({f"ptx_{name}": stat for name, stat in stats.items()})
-            parts.append(model.optimizer_step())
+            parts.append(model.optimizer_step(scale))
     return merge(parts)
 
 

@@ -84,11 +84,11 @@ class SoftmaxPolicy:
         (total / loss.normalizer(batch)).backward()
         return stats
 
-    def optimizer_step(self) -> Stats:
+    def optimizer_step(self, scale: float = 1.0) -> Stats:
         assert self.logits.grad is not None
         norm = float(self.logits.grad.norm())
         with torch.no_grad():
-            self.logits -= self.learning_rate * self.logits.grad
+            self.logits -= scale * self.learning_rate * self.logits.grad
         self.logits.grad = None
         self.updates += 1
         return {"grad_norm": Mean(norm, 1.0)}
@@ -125,10 +125,10 @@ class ConstantCritic:
         (total / loss.normalizer(batch)).backward()
         return stats
 
-    def optimizer_step(self) -> Stats:
+    def optimizer_step(self, scale: float = 1.0) -> Stats:
         assert self.value.grad is not None
         with torch.no_grad():
-            self.value -= self.learning_rate * self.value.grad
+            self.value -= scale * self.learning_rate * self.value.grad
         self.value.grad = None
         return {}
 

@@ -99,6 +99,8 @@ class TrainEngine:
             {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
+        if self.config.optimizer == "rmsprop":
+            return torch.optim.RMSprop(groups, lr=self.config.learning_rate)
         return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=self.config.betas, fused=True)
 
     def _schedule(self, total_steps: int) -> Any:
@@ -156,8 +158,11 @@ class TrainEngine:
                 parts.append(loss(self.scorer.outputs(*answer), chosen)[1])
         return merge(parts)
 
-    def optimizer_step(self) -> Stats:
+    def optimizer_step(self, scale: float = 1.0) -> Stats:
         """Raises RlsysError, and leaves the weights as they are, if the gradient is not finite."""
+        # After the step the schedule writes the next one's rate, from the peak and not from this one.
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] *= scale
         learning_rate = self.engine.get_lr()[0]
         self.steps += 1
         if self.config.zero_stage == 0:

@@ -42,10 +42,12 @@ class PolicyConfig(Model):
     """DeepSpeed ZeRO stage: 0 shards nothing, 1 optimizer states, 2 gradients too, 3 weights too."""
     learning_rate: PositiveFloat = 1e-6
     """Peak learning rate."""
+    optimizer: Literal["adamw", "rmsprop"] = "adamw"
+    """AdamW, or RMSProp as torch has it (decay rate 0.99, no momentum), which keeps half as many states."""
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's decay rates."""
     weight_decay: NonNegativeFloat = 0.0
-    """AdamW's decoupled weight decay."""
+    """Weight decay of matrices: AdamW's decoupled one; rmsprop adds it to the gradient, as L2 regularisation."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """Course of the learning rate after the warm-up."""
     warmup_steps: NonNegativeInt = 0

@@ -157,7 +157,7 @@ def _budgets(experiment: Experiment) -> Iterator[Problem]:
         return
     longest = experiment.data.max_prompt_tokens + experiment.sampling.max_tokens if samples else experiment.stage.max_tokens
     of = "data.max_prompt_tokens + sampling.max_tokens" if samples else "stage.max_tokens"
-    together = 2 if algorithm.rows == "comparisons" else 1
+    together = 2 if algorithm.rows in ("comparisons", "answered") else 1
     what = "the two answers of a comparison, each" if together == 2 else "one sequence"
     for role in algorithm.needs & (ACTORS.keys() - {"rollout"}):
         section, _ = ACTORS[role]
@@ -177,6 +177,8 @@ def _policy(experiment: Experiment) -> Iterator[Problem]:
     for name, trainer in (("policy", experiment.policy), ("critic", experiment.critic)):
         if trainer.offload_optimizer and trainer.zero_stage == 0:
             yield Problem((name, "offload_optimizer"), f"needs {name}.zero_stage of 1, 2 or 3, and it is 0")
+        if trainer.optimizer == "rmsprop" and trainer.betas != type(trainer).model_fields["betas"].default:
+            yield Problem((name, "betas"), f"are AdamW's, and {name}.optimizer is rmsprop; leave them out")
         if trainer.offload_parameters and trainer.zero_stage != 3:
             yield Problem((name, "offload_parameters"), f"needs {name}.zero_stage=3, and it is {trainer.zero_stage}")
     if model.attention == "flash_attention_2" and model.dtype == "float32":

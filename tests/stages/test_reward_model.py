@@ -44,9 +44,9 @@ class Table:
         (total / loss.normalizer(batch)).backward()
         return stats
 
-    def optimizer_step(self) -> Stats:
+    def optimizer_step(self, scale: float = 1.0) -> Stats:
         assert self.scores_VK.grad is not None
-        self.scores_VK = (self.scores_VK - self.rate * self.scores_VK.grad).detach()
+        self.scores_VK = (self.scores_VK - scale * self.rate * self.scores_VK.grad).detach()
         return {"grad_norm": Mean(1.0, 1.0)}
 
 
