@@ -13,12 +13,13 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from actors.frozen import FrozenActor
-from actors.group import CriticGroup, PolicyGroup, ReferenceGroup, RewardModelGroup
+from actors.group import CriticGroup, PolicyGroup, ReferenceGroup, RewardModelGroup, TeacherGroup
 from actors.trainer import TrainerActor
 from rlsys.batch import Batch, ComparisonBatch
 from rlsys.config.actors import ModelConfig, PolicyConfig
 from rlsys.errors import ActorError
 from rlsys.models.value_model import load_value_model
+from rlsys.objectives.distillation_loss import DistillationLoss
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.objectives.reward_model_loss import BradleyTerryLoss
 from rlsys.objectives.stats import values
@@ -58,6 +59,26 @@ def plain_log_probs(model: Path, batch: Batch, temperature: float) -> Tensor:
     return torch.nn.functional.pad(picked, (1, 0)) * batch.loss_mask_BT
 
 
+def check_teacher(model: Path, policy: PolicyGroup, reference: ReferenceGroup) -> None:
+    """The reference's replicas as a teacher of a student that knows 250 tokens; the policy, equal to it, finds no difference, and learns nothing."""
+    teacher = TeacherGroup(reference.actors, 70, TIMEOUT, 3, 250)
+    teacher.packed = reference.packed
+    before = policy.weight_hash()
+    for batch in (rows(0, 9), rows(1, 1)):
+        taught = teacher.teach(batch, 0.8)
+        with torch.no_grad():
+            logits = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)(batch.token_ids_BT).logits
+        table = (logits[:, :-1] / 0.8).log_softmax(-1)
+        mask, choices = batch.loss_mask_BT[:, 1:], taught.choices_BTK[:, 1:]
+        top = table[..., :250].topk(3).values[mask]
+        torch.testing.assert_close(table.gather(-1, choices)[mask], top, atol=5e-6, rtol=0)
+        torch.testing.assert_close(taught.teacher_log_probs_BTO[:, 1:, :3][mask], top, atol=5e-6, rtol=0)
+        stats = values(policy.evaluate(taught, DistillationLoss("jsd", temperature=0.8)))
+        assert stats["loss"] == pytest.approx(0.0, abs=1e-6)
+        assert stats["nll"] == pytest.approx(float(-plain_log_probs(model, batch, 0.8).sum() / batch.loss_mask_BT.sum()), rel=1e-6)
+    assert policy.weight_hash() == before
+
+
 def test_policy_and_reference_from_start_to_a_dead_rank(ray_session: None, tmp_path: Path) -> None:
     """One story, because every start of actors takes seconds."""
     model = build("0.5m", tmp_path / "0.5m")
@@ -70,6 +91,8 @@ def test_policy_and_reference_from_start_to_a_dead_rank(ray_session: None, tmp_p
         expected = plain_log_probs(model, batch, 0.8)
         for role in (policy, reference):
             torch.testing.assert_close(role.log_probs(batch, 0.8), expected, atol=5e-6, rtol=0)
+
+    check_teacher(model, policy, reference)
 
     # Statistics are those of the whole batch, not of a rank.
     batch = rows(2, 9)

@@ -16,11 +16,12 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from actors.wait import fetch
-from rlsys.batch import Batch, ComparisonBatch, ValueBatch
+from rlsys.batch import Batch, ComparisonBatch, DistillationBatch, ValueBatch
 from rlsys.config.actors import LoraConfig, ModelConfig, PolicyConfig
 from rlsys.errors import CheckpointError, ConfigError, RlsysError
 from rlsys.micro_batches import plan
 from rlsys.models.value_model import load_value_model
+from rlsys.objectives.distillation_loss import DistillationLoss
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.objectives.outputs import Outputs
 from rlsys.objectives.reward_model_loss import BradleyTerryLoss
@@ -61,6 +62,15 @@ def valued() -> ValueBatch:
     batch = rows(0)
     old, returns = (2 * torch.randn(batch.token_ids_BT.shape, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
     return ValueBatch(batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, old * batch.loss_mask_BT, returns * batch.loss_mask_BT)
+
+
+def taught() -> DistillationBatch:
+    """A teacher that names five tokens at each place, at random, and leaves a share to the others."""
+    batch, generator = rows(0), torch.Generator().manual_seed(3)
+    choices = torch.rand(*batch.token_ids_BT.shape, 262, generator=generator).argsort(-1)[..., :5]
+    log_probs = torch.randn(*batch.token_ids_BT.shape, 6, generator=generator).log_softmax(-1)
+    mask = batch.loss_mask_BT[..., None]
+    return DistillationBatch(batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, choices * mask, log_probs * mask)
 
 
 class Poison(CrossEntropyLoss):
@@ -296,6 +306,36 @@ def test_gradients_do_not_depend_on_the_split(request: pytest.FixtureRequest, tr
         assert_trained_alike(own, truth["weights"])
     if parts == 11:
         assert sum(answer["idle"] for answer in answers) == 11
+
+
+@pytest.fixture(scope="module")
+def student_truth(model: Path) -> dict[str, Any]:
+    """Plain PyTorch and whole logits: KL(student || teacher) over six outcomes plus half the cross-entropy, one place at a time."""
+    network, batch, total = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), taught(), torch.zeros(())
+    for i, length in enumerate(batch.lengths_B.tolist()):
+        tokens = batch.token_ids_BT[i, :length]
+        probabilities = network(tokens[None]).logits[0].softmax(-1)
+        for t in batch.loss_mask_BT[i, :length].nonzero()[:, 0].tolist():
+            named = probabilities[t - 1, batch.choices_BTK[i, t]]
+            student = torch.cat([named, 1 - named.sum()[None]])
+            total = (
+                total + (student * (student.log() - batch.teacher_log_probs_BTO[i, t])).sum() - 0.5 * probabilities[t - 1, tokens[t]].log()
+            )
+    (total / batch.loss_mask_BT.sum()).backward()
+    norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0))
+    return {"norm": norm, "gradients": {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}}
+
+
+@pytest.mark.parametrize("name", ["zero 0", "zero 2", "packed", "zero 3, packed, small, recomputed", "zero 3, accumulated in eleven calls"])
+def test_a_student_s_gradients_do_not_depend_on_the_split(request: pytest.FixtureRequest, student_truth: dict[str, Any], name: str) -> None:
+    ranks, setting, parts = SPLITS[name]
+    crew: Crew = request.getfixturevalue("one" if ranks == 1 else "two")
+    crew.build(setting)
+    answers = crew.all("train", taught(), parts, DistillationLoss("reverse_kl", ce_weight=0.5))
+    assert answers[0]["grad_norm"] == pytest.approx(student_truth["norm"], rel=2e-5)
+    for own in crew.all("gradients"):
+        for weight, expected in student_truth["gradients"].items():
+            torch.testing.assert_close(own[weight], expected, rtol=0, atol=1e-5 * float(expected.abs().max()), msg=weight)
 
 
 SCALAR_SPLITS = {
