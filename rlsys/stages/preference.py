@@ -14,7 +14,6 @@ from rlsys.config.models import SamplingConfig
 from rlsys.data.collate import collate_comparisons
 from rlsys.data.load import Comparison
 from rlsys.data.stream import Source
-from rlsys.objectives.outputs import Outputs
 from rlsys.objectives.preference_loss import PreferenceLoss
 from rlsys.objectives.stats import merge, values
 from rlsys.preferences import PreferenceSettings, preference_loss, with_reference
@@ -76,11 +75,9 @@ class Algorithm:
         no reference: whether it is the likelier one, as the loss measures that).
         """
         assert roles.policy is not None
-        size, parts = self.config.batch_size, []
-        for start in range(0, len(rows), size):
-            batch = self.batch(roles, rows[start : start + size])
-            parts.append(self.loss(Outputs(roles.policy.log_probs(batch, self.loss.temperature)), batch)[1])
-        metrics = values(merge(parts))
+        size, policy = self.config.batch_size, roles.policy
+        chunks = (self.batch(roles, rows[start : start + size]) for start in range(0, len(rows), size))
+        metrics = values(merge(policy.evaluate(batch, self.loss) for batch in chunks))
         return Measured(metrics, score=-metrics["loss"])
 
     def batch(self, roles: Roles, rows: Sequence[Comparison]) -> PreferenceBatch:
