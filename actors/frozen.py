@@ -44,6 +44,7 @@ class FrozenActor:
         self, batch: Batch, micro_batches: Sequence[Sequence[int]], k: int, vocabulary: int, temperature: float
     ) -> tuple[Tensor, Tensor] | None:
         """choices_BTK and teacher_log_probs_BTO; see `forward.top`."""
+        assert isinstance(self.scorer, Scorer), "a teacher is a language model"
         return top(self.scorer, batch, micro_batches, k, vocabulary, temperature, self.device)
 
     def scores(self, batch: Batch, micro_batches: Sequence[Sequence[int]]) -> Tensor | None:
