@@ -210,3 +210,14 @@ def test_logits_of_a_whole_batch_never_exist():
     assert largest.numel == chunk * vocab
     assert hidden.grad is not None
     assert hidden.grad.abs().sum(1).min() > 0
+
+
+def test_a_teachers_logits_of_a_whole_batch_never_exist():
+    tokens, vocab, width, chunk = 64, 50, 3, 8
+    hidden, weight = torch.randn(tokens, width), torch.randn(vocab, width)
+    with LargestTensor() as largest:
+        choices, named = flat_top(hidden, lambda h: h @ weight.T, 4, vocab, 1.0, chunk)
+    assert largest.numel == chunk * vocab
+    assert_close(named[:, :4].double(), torch.log_softmax(hidden.double() @ weight.T.double(), -1).gather(-1, choices), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="temperature"):
+        flat_top(hidden, lambda h: h @ weight.T, 4, vocab, 0.0)
