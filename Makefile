@@ -2,7 +2,7 @@
 SEED ?= 0
 BIN := .venv/bin
 
-.PHONY: help setup quickstart demo-rlhf demo-rlaif demo-cai demo-rft demo-distill test check format bench overoptimization lock clean estimators
+.PHONY: help setup quickstart demo-rlhf demo-rlaif demo-cai demo-preference demo-rft demo-distill test check format bench overoptimization lock clean estimators
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -27,6 +27,9 @@ demo-rft: setup  ## Rejection sampling: right answers by new reasoning paths, be
 
 demo-distill: setup  ## Distillation: a student that learned from wrong answers meets a teacher; no reward (SEED=1 for another seed)
 	@$(BIN)/rlsys train configs/demo_distill.yaml seed=$(SEED)
+
+demo-preference: setup  ## Every preference loss (DPO, IPO, KTO, ...) on one task, one table (SEED=1 for another seed)
+	@$(BIN)/python -m benchmarks.preference --seed $(SEED)
 
 test: setup  ## Run all tests; about 15 minutes on 2 cores (ARGS="tests/objectives -k kl" for some of them)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -1,0 +1,141 @@
+"""`python -m benchmarks.preference`: every preference loss, from one supervised model, on the same pairs; one table of how far each came.
+
+The task is the playground's `letters`, whose gold reward labels the pairs, and from which online DPO takes its rewards. The actors are started once:
+each run loads the state that they had at the start (weights, optimizer, schedule, random states), so it is the run that it would be by itself. The
+settings of each loss are ours and not tuned against each other: the table shows that each works, not which is best.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.child import REPOSITORY
+from benchmarks.preference.outcome import Outcome, answers_of, outcome
+from rlsys.algorithm import build_algorithm
+from rlsys.config.dataset import DatasetConfig
+from rlsys.config.load import load
+from rlsys.config.models import Experiment
+from rlsys.data.load import load_comparisons
+from rlsys.errors import ConfigError, RlsysError
+from rlsys.files import to_json, write_whole
+from rlsys.models.load import load_tokenizer
+from rlsys.playground.letters import prompts, split
+from rlsys.roles import Roles
+from rlsys.run_dir import RunDir
+from rlsys.spawning import SpawnRequest
+from rlsys.train import train
+
+STAGE = "stage={{name: {name}, batch_size: {batch_size}, max_tokens: 32, {settings}}}"
+LOSSES = {
+    "dpo": "beta: 0.1",
+    "cdpo": "beta: 0.1, label_smoothing: 0.1",
+    "robust": "beta: 0.1, label_smoothing: 0.1",
+    "hinge": "beta: 0.1",
+    "ipo": "beta: 0.1",
+    "orpo": "beta: 1.0",
+    "simpo": "beta: 2.0, gamma: 1.0",
+}
+"""Of the stage `preference`, by kind."""
+ONLINE = "online_dpo"
+SFT_STEPS, SAMPLES, BATCH = 150, 8, 128
+
+
+def main(
+    seed: Annotated[int, typer.Option(help="Of the runs.")] = 0,
+    only: Annotated[list[str] | None, typer.Option(help="Train by this loss; may be given several times.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder in which the demo's folder is made.")] = Path("runs"),
+    steps: Annotated[int, typer.Option(min=1, help="Of each loss.")] = 80,
+) -> None:
+    """Every preference loss on one task, in one table."""
+    try:
+        from actors.spawn import spawn
+
+        folder = RunDir.create(output.absolute(), f"demo-preference-{seed}").path
+        sft = load(REPOSITORY / "configs" / "demo_rlhf_sft.yaml", given(folder, "sft", seed, SFT_STEPS))
+        model = Path(train(sft, spawn)["model"])
+        experiments = runs(folder, model, seed, steps)
+        chosen = {name: experiments[name] for name in only or experiments}
+        widest = experiments[ONLINE]
+        request = SpawnRequest(needs(*chosen.values()), model, steps, load_tokenizer(model).pad_token_id)
+        with spawn(widest, request) as roles:
+            shared = again(roles, folder / "start")
+            for experiment in chosen.values():
+                train(experiment, shared)
+        report(folder, model, list(chosen), seed, Console())
+    except KeyError as error:
+        typer.echo(f"--only {error}: no such loss; there are {', '.join((*LOSSES, 'kto', ONLINE))}", err=True)
+        sys.exit(2)
+    except RlsysError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def given(folder: Path, name: str, seed: int, steps: int) -> list[str]:
+    return [f"name={name}", f"output={folder}", f"seed={seed}", f"loop.steps={steps}"]
+
+
+def runs(folder: Path, model: Path, seed: int, steps: int) -> dict[str, Experiment]:
+    """By name; `online_dpo` needs every role that any of them needs."""
+    stages = {name: STAGE.format(name="preference", batch_size=BATCH, settings=f"kind: {name}, {own}") for name, own in LOSSES.items()}
+    stages["kto"] = STAGE.format(name="kto", batch_size=2 * BATCH, settings="beta: 0.1")
+    config, online = (REPOSITORY / "configs" / f"demo_preference{suffix}.yaml" for suffix in ("", "_online"))
+    common = {name: [*given(folder, name, seed, steps), f"model.path={model}"] for name in (*stages, ONLINE)}
+    made = {name: load(config, [*common[name], stage]) for name, stage in stages.items()}
+    return made | {ONLINE: load(online, [*common[ONLINE], "data.eval=null"])}
+
+
+def needs(*experiments: Experiment) -> frozenset[str]:
+    return frozenset().union(*(build_algorithm(experiment, 0).needs for experiment in experiments))
+
+
+def again(roles: Roles, start: Path) -> Any:
+    """A `Spawn` that starts nothing: it puts the policy back to where it was, and hands out the roles that a run needs."""
+    assert roles.policy is not None
+    roles.policy.save_state(start)
+
+    @contextmanager
+    def spawn(experiment: Experiment, request: SpawnRequest) -> Iterator[Roles]:
+        assert roles.policy is not None
+        roles.policy.load_state(start)
+        unused = {role: None for role in ("reference", "rollout", "reward") if role not in request.needs}
+        yield replace(roles, **unused, weight_sync=roles.weight_sync if "rollout" in request.needs else None)
+
+    return spawn
+
+
+def report(folder: Path, model: Path, names: list[str], seed: int, console: Console) -> None:
+    """The table, and the same as JSON in the demo's folder."""
+    held_out = load_comparisons(
+        DatasetConfig(path="playground:letters_preferences", split="test"), load_tokenizer(model), 32, True, None
+    ).rows
+    letters = [one for one in prompts() if split(one) == "test"]
+    started = time.monotonic()
+    start = answers_of(model, held_out, letters, SAMPLES, seed)
+    found = {"start": outcome(start, start, held_out)}
+    for name in names:
+        found[name] = outcome(answers_of(folder / name / "final", held_out, letters, SAMPLES, seed), start, held_out)
+    console.print(table(found, f"preference losses on {len(held_out)} held-out pairs and {len(letters)} held-out prompts, seed {seed}"))
+    file = folder / "preference.json"
+    write_whole(file, to_json({"seed": seed, "outcomes": {name: asdict(one) for name, one in found.items()}}, indent=1) + "\n")
+    console.print(f"saved as {file}; measured in {time.monotonic() - started:.0f} s")
+
+
+def table(found: dict[str, Outcome], title: str) -> Table:
+    made = Table("loss", "better answer likelier", "better answer gained more", "gold reward", "gold win rate", title=title)
+    for name, one in found.items():
+        made.add_row(name, f"{one.likelier:.3f}", f"{one.preferred:.3f}", f"{one.gold:.2f}", f"{one.win_rate:.3f}")
+    return made
+
+
+if __name__ == "__main__":
+    typer.run(main)
