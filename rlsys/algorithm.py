@@ -146,6 +146,12 @@ class Measured:
     score: float
 
 
+def by_answers(algorithm: Algorithm) -> bool:
+    """Whether an algorithm is evaluated by its samples' scores; one that measures itself is so only where its rows hold prompts."""
+    scored = algorithm.needs >= {"rollout", "reward"}
+    return scored and (algorithm.rows == "answered" or not isinstance(algorithm, Measures))
+
+
 def build_algorithm(experiment: Experiment, pad_id: int) -> Algorithm:
     """The algorithm or stage that the experiment names."""
     package, config = ("rlsys.algorithms", experiment.algorithm) if experiment.algorithm else ("rlsys.stages", experiment.stage)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Protocol, runtime_checkable
 
@@ -134,3 +134,21 @@ class RowEvaluator:
 
     def accuracy(self, groups: Sequence[ScoredGroup]) -> float | None:
         return None
+
+
+@dataclass(frozen=True)
+class AnsweredEvaluator:
+    """Held-out prompts with their answers: what the algorithm measures on these, and beside it the policy's own answers, whose score decides."""
+
+    of_rows: RowEvaluator
+    of_answers: AnswerEvaluator
+
+    def __call__(self, roles: Roles, step: int) -> Evaluation:
+        sampled = self.of_answers(roles, step)
+        return replace(sampled, metrics=self.of_rows(roles, step).metrics | sampled.metrics)
+
+    def accuracy(self, groups: Sequence[ScoredGroup]) -> float | None:
+        return self.of_answers.accuracy(groups)
+
+    def against_start(self, groups: Sequence[ScoredGroup], start: Sequence[Sample]) -> dict[str, float]:
+        return self.of_answers.against_start(groups, start)

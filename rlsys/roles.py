@@ -75,8 +75,8 @@ class Trained(Protocol):
         ...
 
     def optimizer_step(self, scale: float = 1.0) -> Stats:
-        """Clip, step at `scale` times the schedule's learning rate, advance the schedule, zero the gradients. Returns `grad_norm` (before clipping) and
-        `learning_rate` (used)."""
+        """Clip, step at `scale` times the schedule's learning rate, advance the schedule, zero the gradients. Returns `grad_norm` (before clipping)
+        and `learning_rate` (used)."""
         ...
 
     def save_state(self, folder: Path) -> None:

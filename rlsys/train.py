@@ -10,15 +10,16 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from rlsys.algorithm import Algorithm, MakesRewardModel, Measures, build_algorithm
+from rlsys.algorithm import Algorithm, MakesRewardModel, Measures, build_algorithm, by_answers
 from rlsys.batch import Prompt, ScoredGroup
 from rlsys.checkpoint import Checkpoints
 from rlsys.config.load import load, save
 from rlsys.config.models import Experiment
 from rlsys.config.paths import model_paths, with_dataset_paths, with_model_paths
+from rlsys.data.answered import Answered
 from rlsys.dataset import Dataset
 from rlsys.errors import ConfigError, DataError, RlsysError
-from rlsys.evaluation import AnswerEvaluator, Evaluator, Judgement, RowEvaluator
+from rlsys.evaluation import AnsweredEvaluator, AnswerEvaluator, Evaluator, Judgement, RowEvaluator
 from rlsys.judge_eval import against_people
 from rlsys.judging import constitution, prompts
 from rlsys.judging.constitution import own_names
@@ -207,10 +208,12 @@ def check_reward_models(experiment: Experiment) -> None:
 def build_evaluator(experiment: Experiment, algorithm: Algorithm, rows: list[Any] | None, pad_id: int) -> Evaluator | None:
     if rows is None:
         return None
-    if isinstance(algorithm, Measures):
-        return RowEvaluator(tuple(rows), algorithm)
-    config = experiment.evaluation
+    config, of_rows = experiment.evaluation, RowEvaluator(tuple(rows), algorithm) if isinstance(algorithm, Measures) else None
+    if of_rows is not None and not by_answers(algorithm):
+        return of_rows
     # By default only a rule that counts says right or wrong: the scores of a reward model or judge have no such point.
     rules = [name for name, spec in zip(part_names(experiment.rewards), experiment.rewards, strict=True) if spec.weight]
     judgement = Judgement(config.reward or next(iter(rules), None), config.pass_score, better_by=config.reward)
-    return AnswerEvaluator(tuple(rows[: config.prompts]), config, experiment.sampling, judgement, pad_id)
+    prompts = [row.prompt if isinstance(row, Answered) else row for row in rows[: config.prompts]]
+    of_answers = AnswerEvaluator(tuple(prompts), config, experiment.sampling, judgement, pad_id)
+    return of_answers if of_rows is None else AnsweredEvaluator(of_rows, of_answers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlsys.algorithm import Measures, build_algorithm
+from rlsys.algorithm import Measures, build_algorithm, by_answers
 from rlsys.config.base import Model
 from rlsys.config.messages import Problem
 from rlsys.config.models import Experiment
@@ -33,9 +33,9 @@ def unused(experiment: Experiment) -> Iterator[Problem]:
     for roles, why, keys in NEEDED_BY:
         for key in keys if not roles & algorithm.needs else ():
             yield from problems(key, why)
-    if isinstance(algorithm, Measures):
+    if isinstance(algorithm, Measures) and not by_answers(algorithm):
         yield from problems(("evaluation",), "is measured on rows of its own kind, not by answers")
-    elif not algorithm.needs >= {"rollout", "reward"}:
+    elif not by_answers(algorithm):
         for key in (("data", "eval"), ("evaluation",)):
             yield from problems(key, "scores no samples" if "rollout" in algorithm.needs else "samples nothing")
     if not vars(chosen).get("ptx_coef"):  # a key of some algorithms

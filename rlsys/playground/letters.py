@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Iterable
 from string import ascii_lowercase
@@ -38,6 +39,20 @@ def prompts() -> Iterable[str]:
 
 def split(letters: str) -> str:
     return split_of(TASK, letters)
+
+
+def log_prob_of_answer(letters: str, answer: str) -> float:
+    """The natural logarithm of the probability with which `demonstration` gives this answer to these letters; -inf where it never does."""
+    if not 1 <= len(answer) <= WANTED or not set(answer) <= set(ascii_lowercase):
+        return -math.inf
+    of_prompt, of_others = math.log(0.5 / len(letters)), math.log(0.5 / (len(ascii_lowercase) - len(letters)))
+    return -math.log(WANTED) + sum(of_prompt if letter in letters else of_others for letter in answer)
+
+
+def eager_demonstration(letters: str, number: int) -> dict[str, str]:
+    """Another teacher's `number`-th answer: nine of ten letters are the prompt's, where `demonstration` has one of two."""
+    answer = random_answer(letters, (1, WANTED), random.Random(stable_seed(TASK, letters, "eager", number)), share=0.9)
+    return {"prompt": letters, "answer": answer, "letters": letters}
 
 
 def demonstration(letters: str, number: int) -> dict[str, str]:
@@ -79,10 +94,10 @@ def comparisons(
     return rows
 
 
-def random_answer(letters: str, lengths: tuple[int, int], chance: random.Random) -> str:
-    """Of a uniform length; each letter is one of `letters` with probability 0.5, else another one."""
+def random_answer(letters: str, lengths: tuple[int, int], chance: random.Random, share: float = 0.5) -> str:
+    """Of a uniform length; each letter is one of `letters` with probability `share`, else another one."""
     others = [letter for letter in ascii_lowercase if letter not in letters]
-    return "".join(chance.choice(letters if chance.random() < 0.5 else others) for _ in range(chance.randint(*lengths)))
+    return "".join(chance.choice(letters if chance.random() < share else others) for _ in range(chance.randint(*lengths)))
 
 
 def _pair(letters: str, lengths: tuple[int, int], chance: random.Random) -> tuple[str, str]:

@@ -95,6 +95,7 @@ TASKS = {
     "sort_digits": Task(_digit_strings, lambda question: split_of("sort_digits", question), _sort_row, _shuffled),
     "add": Task(_sums, _sum_split, _sum_row, _off_by_a_digit),
     "letters": Task(letters.prompts, letters.split, letters.demonstration, spoilt=None, train_rows=4),
+    "letters_eager": Task(letters.prompts, letters.split, letters.eager_demonstration, spoilt=None, train_rows=4),
     "letters_preferences": Task(letters.prompts, letters.split, letters.preference, letters.mislabelled, train_rows=4),
     "chain": Task(chain.questions, chain.split, chain.demonstration, chain.spoilt),
     "faults": Task(faults.questions, faults.split, faults.demonstration, spoilt=None, train_rows=4),

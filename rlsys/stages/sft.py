@@ -20,6 +20,7 @@ from rlsys.config.models import SamplingConfig
 from rlsys.data.collate import collate
 from rlsys.data.load import Demonstration
 from rlsys.data.stream import Source
+from rlsys.likelihood import likelihood
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.roles import Roles
 from rlsys.update import update
@@ -72,10 +73,6 @@ class Algorithm:
     def measure(self, roles: Roles, rows: Sequence[Demonstration]) -> Measured:
         """`nll`, the mean over all trained tokens of the rows (nats), and `perplexity`, its exponential. The score is -nll."""
         assert roles.policy is not None
-        total, tokens, size = 0.0, 0, self.config.batch_size
-        for start in range(0, len(rows), size):
-            batch = collate(rows[start : start + size], self.pad_id)
-            total -= float(roles.policy.log_probs(batch, LOSS.temperature).double().sum())
-            tokens += int(batch.loss_mask_BT.sum())
-        nll = torch.tensor(total / tokens, dtype=torch.float64)
+        total, tokens = likelihood(roles.policy, rows, self.pad_id, self.config.batch_size, LOSS.temperature)
+        nll = torch.tensor(-total / tokens, dtype=torch.float64)
         return Measured({"nll": float(nll), "perplexity": float(nll.exp())}, score=-float(nll))
