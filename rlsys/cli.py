@@ -124,6 +124,25 @@ def presets(name: Annotated[str, typer.Argument(help="One of them, to see all it
 
 
 @app.command()
+def choose(
+    data: Annotated[list[str] | None, typer.Option(help="What there is; may be given several times.", show_default=False)] = None,
+    compute: Annotated[str | None, typer.Option(help="What it may take.", show_default=False)] = None,
+    need: Annotated[str | None, typer.Option(help="What is wanted.", show_default=False)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Print the whole table.")] = False,
+) -> None:
+    """Name a method and its config for your data, compute and need. What is not given as an option is asked for."""
+    from rlsys.choose import answered, ask, table, told
+    from rlsys.choose import choose as choice
+
+    if everything:
+        typer.echo("\n".join(table()))
+        return
+    asked = {"data": ",".join(data) if data else None, "compute": compute, "need": need}
+    answers = {question: answered(question, given or ask(question, typer.echo, typer.prompt)) for question, given in asked.items()}
+    typer.echo("\n".join(told(choice(frozenset(answers["data"]), answers["compute"][0], answers["need"][0]))))
+
+
+@app.command()
 def doctor(quick: Annotated[bool, typer.Option("--quick", help="Leave out starting Ray, DeepSpeed and vLLM.")] = False) -> None:
     """Check this machine and installation; every problem comes with its remedy."""
     from rlsys.doctor import report

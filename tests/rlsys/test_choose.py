@@ -1,0 +1,124 @@
+"""The table behind `rlsys choose`: all of it can be reached, and all that it names is there."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from rlsys.choose import MEANING, TABLE, Choice, Compute, Data, Need, answered, ask, choose, table, told
+from rlsys.config.kinds import kind_of
+from rlsys.config.load import load
+from rlsys.config.recipe import load_recipe
+from rlsys.config.yaml_file import read
+from rlsys.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
+COMBINATIONS = list(product(get_args(Data), get_args(Compute), get_args(Need)))
+
+
+@pytest.mark.parametrize("config", sorted({row.config for row in TABLE}))
+def test_every_named_config_is_valid(config: str):
+    path = CONFIGS / config
+    assert load_recipe(path, this_machine=False)[1] if kind_of(path) == "recipe" else load(path, this_machine=False)
+
+
+def test_every_shipped_method_is_in_the_table():
+    """Configs that are no part of a recipe, no demo, and train something."""
+    kinds = {path: kind_of(path) for path in CONFIGS.glob("*.yaml")}
+    parts = {stage["config"] for path, kind in kinds.items() if kind == "recipe" for stage in read(path)[0]["stages"]}
+    whole = {path.name for path, kind in kinds.items() if kind != "judge-eval" and path.name not in parts}
+    demos = {name for name in whole if name.startswith(("demo_", "quickstart"))}
+    assert whole - demos - {row.config for row in TABLE} == set()
+
+
+def test_every_row_is_somebodys_answer():
+    found = {row for data, compute, need in COMBINATIONS for row in choose(frozenset({data}), compute, need).rows}
+    assert found == set(TABLE)
+
+
+@pytest.mark.parametrize(("data", "compute", "need"), COMBINATIONS)
+def test_each_combination_gives_a_method_or_says_what_would(data: Data, compute: Compute, need: Need):
+    found = choose(frozenset({data}), compute, need)
+    assert bool(found.rows) != bool(found.missing)
+    order = get_args(Compute)
+    for row in found.rows:
+        assert need in row.needs
+        assert row.data in (data, "none")
+        assert order.index(row.compute) <= order.index(compute)
+    if found.missing:
+        fitting = [row for row in TABLE if need in row.needs and order.index(row.compute) <= order.index(compute)]
+        named = {row.data for row in fitting}
+        assert all(name in found.missing for name in named), "each kind of data that would do with this compute"
+
+
+@pytest.mark.parametrize(
+    ("data", "compute", "need", "first"),
+    [
+        (("pairs",), "train", "style", "DPO"),
+        (("pairs", "demonstrations"), "many", "style", "DPO"),
+        (("labels",), "train", "safety", "KTO"),
+        (("answers",), "many", "correctness", "GRPO"),
+        (("answers", "pairs"), "one", "correctness", "GRPO"),
+        (("reward_model",), "many", "style", "PPO"),
+        (("reward_model",), "one", "style", "RAFT"),
+        (("judge",), "many", "safety", "Constitutional AI"),
+        (("demonstrations",), "train", "style", "SFT"),
+        (("none",), "one", "data", "Self-Instruct"),
+        (("pairs",), "many", "smaller", "on-policy distillation"),
+    ],
+)
+def test_rules_of_thumb(data: tuple[Data, ...], compute: Compute, need: Need, first: str):
+    assert choose(frozenset(data), compute, need).rows[0].method == first
+
+
+def test_what_is_missing_is_said_plainly():
+    assert choose(frozenset({"none"}), "train", "style").missing == "nothing fits: style needs --data pairs or labels or demonstrations"
+    found = choose(frozenset({"reward_model"}), "train", "safety")
+    assert list(told(found)) == ["nothing fits: safety needs --compute one for RAFT, or --data pairs or labels or demonstrations"]
+    assert choose(frozenset({"none"}), "many", "knowledge").missing == "nothing fits: knowledge needs --data texts"
+
+
+def test_what_is_told():
+    row, other = TABLE[:2]
+    assert list(told(Choice((row, other)))) == [
+        f"{row.method}: rlsys train configs/{row.config}",
+        f"  why: {row.why}",
+        f"  best when {row.best_when}",
+        f"or {other.method}: configs/{other.config}",
+        f"  why: {other.why}",
+        f"  best when {other.best_when}",
+    ]
+
+
+def test_answers_are_checked():
+    assert answered("data", "pairs, judge") == ["pairs", "judge"]
+    with pytest.raises(ConfigError, match=r"--need stile: unknown; did you mean style\? \(known: correctness, style, "):
+        answered("need", "stile")
+    with pytest.raises(ConfigError, match="--compute one,many: one of them"):
+        answered("compute", "one,many")
+
+
+def test_questions_are_asked_only_at_a_terminal(monkeypatch: pytest.MonkeyPatch):
+    said: list[str] = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert ask("need", said.append, lambda question: f"answer to {question}") == "answer to need"
+    assert [line.split()[0] for line in said] == list(MEANING["need"])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    with pytest.raises(ConfigError, match="--need is missing, and there is no terminal to ask at"):
+        ask("need", said.append, lambda question: "")
+
+
+def test_every_answer_has_a_meaning():
+    assert [list(options) for options in MEANING.values()] == [list(get_args(kind)) for kind in (Data, Compute, Need)]
+
+
+def test_the_page_holds_the_table():
+    page = (ROOT / "docs/choose.md").read_text(encoding="utf-8")
+    assert "\n".join(table()) + "\n" in page
+    for options in MEANING.values():
+        for name, meaning in options.items():
+            assert f"| `{name}` | {meaning} |" in page
