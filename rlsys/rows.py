@@ -77,7 +77,7 @@ class Rows:
         limits = {"max_answer_tokens": self.experiment.sampling.max_tokens} if kind == "answered" else {}
         loaded = LOADERS[kind](config, self.tokenizer, longest, data.strict, self.run_dir.quarantine, **limits)
         self.reports.append(loaded.report)
-        if kind == "comparisons":
+        if kind == "comparisons" and self.algorithm.needs & {"policy", "reward_model"}:
             self.check_units(config, loaded.rows)
         return loaded
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rlsys.config.dataset import DatasetConfig
@@ -12,7 +13,7 @@ from rlsys.data.columns import checked, kind, prompt_of, turns_of
 from rlsys.data.sources import BadRow, RawRow
 from rlsys.errors import ConfigError
 
-OWN = ("prompt", "messages", "chosen", "rejected", "margin", "preference", "answers", "grades")
+OWN = ("prompt", "messages", "chosen", "rejected", "margin", "preference", "answers", "grades", "reference_log_probs", "reference_tokens")
 LARGEST = 3.4e38
 """What float32 can hold."""
 
@@ -26,6 +27,9 @@ class Ranking:
     grades: tuple[float, ...]
     preference: float = 1.0
     """Probability, from 1/2 to 1, that of two answers the one with the higher grade is better."""
+    reference_log_probs: tuple[float, ...] | None = None
+    """What a reference made of each answer, and of how many tokens."""
+    reference_tokens: tuple[float, ...] | None = None
     from_dialogues: bool = False
     """It was read from dialogues in one text, so it can go back to plain text."""
 
@@ -40,6 +44,18 @@ class Ranking:
             raise BadRow("no answer token after the first position: nothing to compare")
         return rendered
 
+    def check_tokens(self, tokens: Sequence[int]) -> None:
+        """Log-probs that were measured with another tokenizer or template are of other tokens."""
+        if self.reference_tokens is not None and list(self.reference_tokens) != list(tokens):
+            raise BadRow(
+                f"the reference's log-probs are of {_listed(self.reference_tokens)} tokens, and the answers have {_listed(tokens)} here: they were "
+                f"measured with another tokenizer or template"
+            )
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return " and ".join(f"{number:g}" for number in numbers)
+
 
 def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
     """Columns as `config.fields` maps them:
@@ -49,6 +65,8 @@ def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
       prompt). A `margin` above 0 says by how much the better one is better; without one it is 1. A `preference`, a soft label, is the probability
       that the chosen one is the better one; without one it is 1, and below 1/2 the rejected one gets the higher grade.
     - `prompt` and `answers`, a list of texts, best first; or in any order with their `grades`, a list of numbers.
+
+    Either may have `reference_log_probs`, a number for each answer (chosen, rejected; or in the order of `answers`), and then `reference_tokens`.
 
     Raises BadRow, and ConfigError for settings that can't be meant.
     """
@@ -62,7 +80,10 @@ def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
         raise BadRow("chosen and rejected are equal" if columns["answers"] not in value else "two answers are equal")
     if len(set(ranking.grades)) == 1:
         raise BadRow("all grades are equal: nothing is better than the rest")
-    return ranking
+    if columns["reference_log_probs"] not in value:
+        return ranking
+    asked = {own: _numbers(value.get(columns[own]), own, len(ranking.answers)) for own in ("reference_log_probs", "reference_tokens")}
+    return replace(ranking, **asked)
 
 
 def _list(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig) -> Ranking:
@@ -76,9 +97,7 @@ def _list(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig)
     texts = tuple(_text(answer, f"answer {number}") for number, answer in enumerate(answers, start=1))
     if grades is None and "grades" not in config.fields:
         return Ranking(prompt, texts, tuple(float(len(texts) - 1 - place) for place in range(len(texts))))
-    if not isinstance(grades, list) or len(grades) != len(texts):
-        raise BadRow(f"grades is not a list of {len(texts)} numbers, one for each answer")
-    return Ranking(prompt, texts, tuple(_number(grade, f"grade {number}") for number, grade in enumerate(grades, start=1)))
+    return Ranking(prompt, texts, _numbers(grades, "grades", len(texts)))
 
 
 def _pair(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig) -> Ranking:
@@ -152,6 +171,13 @@ def _preference(value: dict[str, Any], columns: dict[str, str], config: DatasetC
     if not 0 <= number <= 1:
         raise BadRow(f"the preference is {number:g}, not a probability from 0 to 1")
     return number
+
+
+def _numbers(values: Any, name: str, count: int) -> tuple[float, ...]:
+    if not isinstance(values, list) or len(values) != count:
+        raise BadRow(f"{name} is not a list of {count} numbers, one for each answer")
+    one = "grade" if name == "grades" else f"{name}:"
+    return tuple(_number(value, f"{one} {number}") for number, value in enumerate(values, start=1))
 
 
 def _number(value: Any, name: str) -> float:

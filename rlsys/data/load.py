@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -44,6 +44,10 @@ class Comparison:
     grades: tuple[float, ...]
     preference: float = 1.0
     """Probability, from 1/2 to 1, that of two answers the one with the higher grade is better; 1 for rankings of more."""
+    reference_log_probs: tuple[float, ...] | None = None
+    """A reference's log-prob of each answer, summed over its trained tokens, where the row has them."""
+    columns: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The row as the data set has it, for data sets made from it."""
 
 
 @dataclass
@@ -124,14 +128,15 @@ def load_comparisons(
     """Pairs and rankings (see `comparisons.parse` for their columns), of which every answer has at most `max_tokens` tokens with its prompt.
 
     Rows that say nothing are bad rows: equal answers, an empty one, equal grades, grades that are no finite numbers, a preference that is no
-    probability, dialogues without a shared prompt. Otherwise as `load_prompts`.
+    probability, dialogues without a shared prompt, a reference's log-probs of other tokens. Otherwise as `load_prompts`.
     """
     renderer = Renderer.create(config, tokenizer)
 
     def make(raw: RawRow, row_id: str) -> Comparison:
         ranking = comparisons.parse(raw, config)
         answers = tuple(Demonstration(row_id, tuple(ids), tuple(mask)) for ids, mask in ranking.rendered(renderer))
-        return Comparison(row_id, answers, ranking.grades, ranking.preference)
+        ranking.check_tokens([sum(answer.loss_mask) for answer in answers])
+        return Comparison(row_id, answers, ranking.grades, ranking.preference, ranking.reference_log_probs, raw.value)
 
     return load_rows(config, make, lambda row: max(len(answer.token_ids) for answer in row.answers), max_tokens, strict, quarantine)
 

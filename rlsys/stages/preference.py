@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from pydantic import PositiveInt
 
 from rlsys.algorithm import Experience, Learned, Measured, RowKind, Step
-from rlsys.batch import PreferenceBatch
+from rlsys.batch import ComparisonBatch, PreferenceBatch
 from rlsys.config.models import SamplingConfig
 from rlsys.data.collate import collate_comparisons
 from rlsys.data.load import Comparison
 from rlsys.data.stream import Source
+from rlsys.errors import ConfigError, DataError
 from rlsys.objectives.preference_loss import PreferenceLoss
 from rlsys.objectives.stats import merge, values
 from rlsys.preferences import PreferenceSettings, preference_loss, with_reference
@@ -28,6 +30,8 @@ class Config(PreferenceSettings):
     """Comparisons of one optimizer step; a ranking of several answers counts as one."""
     max_tokens: PositiveInt = 2048
     """Comparisons of which an answer with its prompt is longer are left out, and counted."""
+    precomputed: bool = False
+    """Take the reference's log-probs from the rows, where stage `reference_log_probs` wrote them, and start no reference."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,10 @@ class Algorithm:
 
     @cached_property
     def loss(self) -> PreferenceLoss:
-        return preference_loss(self.config, "stage")
+        loss = preference_loss(self.config, "stage")
+        if self.config.precomputed and not loss.needs_reference:
+            raise ConfigError(f"stage.precomputed: {self.config.kind} asks for no reference here; leave it out")
+        return loss
 
     @property
     def rows(self) -> RowKind:
@@ -57,7 +64,7 @@ class Algorithm:
 
     @property
     def needs(self) -> frozenset[str]:
-        return frozenset({"policy", "reference"} if self.loss.needs_reference else {"policy"})
+        return frozenset({"policy", "reference"} if self.loss.needs_reference and not self.config.precomputed else {"policy"})
 
     def collect(self, roles: Roles, source: Source[Comparison], step: Step) -> Preferred:
         return Preferred(version=step.version, batch=self.batch(roles, source.take(self.config.batch_size)))
@@ -81,4 +88,18 @@ class Algorithm:
         return Measured(metrics, score=-metrics["loss"])
 
     def batch(self, roles: Roles, rows: Sequence[Comparison]) -> PreferenceBatch:
-        return with_reference(collate_comparisons(rows, self.pad_id), self.loss, roles.reference)
+        batch = collate_comparisons(rows, self.pad_id)
+        return with_known(batch, rows) if self.config.precomputed else with_reference(batch, self.loss, roles.reference)
+
+
+def with_known(batch: ComparisonBatch, rows: Sequence[Comparison]) -> PreferenceBatch:
+    """What the rows say of the reference. Raises DataError for a row that says nothing."""
+    known: list[float] = []
+    for row in rows:
+        if row.reference_log_probs is None:
+            raise DataError(
+                f"row {row.row_id} has no reference_log_probs, and stage.precomputed takes them from there; make them by stage reference_log_probs "
+                f"(for held-out rows, too), or set stage.precomputed=false"
+            )
+        known += row.reference_log_probs
+    return PreferenceBatch(**vars(batch), reference_log_probs_B=torch.tensor(known))
