@@ -2,7 +2,7 @@
 SEED ?= 0
 BIN := .venv/bin
 
-.PHONY: help setup quickstart demo-rlhf demo-rlaif demo-cai demo-preference demo-rft demo-distill test check format bench overoptimization lock clean estimators
+.PHONY: help setup quickstart demo-rlhf demo-rlaif demo-cai demo-spin demo-preference demo-rft demo-distill test check format bench overoptimization lock clean estimators
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -21,6 +21,9 @@ demo-rlaif: setup  ## RLAIF: a judge labels pairs for a reward model and PPO, or
 
 demo-cai: setup  ## Constitutional AI whole: critiques and revisions, AI comparisons, PPO; about 10 minutes on 2 cores (SEED=1)
 	@$(BIN)/rlsys train configs/demo_cai.yaml seed=$(SEED)
+
+demo-spin: setup  ## SPIN: self-play brings a model nearer to the data, iteration by iteration; no reward (SEED=1 for another seed)
+	@$(BIN)/python -m benchmarks.spin --seed $(SEED) $(ARGS)
 
 demo-rft: setup  ## Rejection sampling: right answers by new reasoning paths, beside one path repeated; SEED=1 for another seed
 	@$(BIN)/rlsys train configs/demo_rft.yaml seed=$(SEED)
