@@ -35,8 +35,8 @@ class Config(Divergence):
     """Samples per prompt."""
     mini_batches: PositiveInt = 1
     """Optimizer steps on the samples of one step; in all but the first they are a little off-policy, and nothing corrects for that."""
-    scored: bool = False
-    """Have the samples scored by the rewards, to see what distillation does to them; it learns the same either way."""
+    scored: bool = True
+    """Have samples scored by the rewards, to measure the task; it learns the same either way."""
 
 
 @dataclass(frozen=True)

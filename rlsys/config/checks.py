@@ -65,7 +65,8 @@ def _rewards(experiment: Experiment) -> Iterator[Problem]:
     judged = experiment.judge.reward if experiment.judge else None
     everything = (*experiment.rewards, *experiment.reward_models, *([judged] if judged else []))
     if "reward" in needs(experiment) and not everything:
-        yield Problem(("rewards",), f"{_name(experiment)} needs at least one, as in rewards: [{{name: exact_match}}]")
+        without = ", or algorithm.scored=false" if vars(experiment.algorithm or experiment.stage).get("scored") else ""
+        yield Problem(("rewards",), f"{_name(experiment)} needs at least one, as in rewards: [{{name: exact_match}}]{without}")
     for index, spec in enumerate(experiment.rewards):
         try:
             composite.check(spec)
@@ -203,6 +204,8 @@ def _transport(experiment: Experiment) -> Iterator[Problem]:
 
 def _datasets(experiment: Experiment) -> Iterator[Problem]:
     data = experiment.data
+    if data.also and build_algorithm(experiment, pad_id=0).rows == "tasks":
+        yield Problem(("data", "also"), "seed tasks are one set, of which every step sees the whole; put them into one file")
     if not data.also and data.mix_temperature != 1:
         yield Problem(("data", "mix_temperature"), "has no effect on a single training set; leave it out, or give data.also")
     mixed = (data.train, *data.also) if data.also else ()

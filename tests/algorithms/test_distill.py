@@ -24,7 +24,9 @@ WANTED = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
 
 
 def algorithm(temperature: float = 1.0, **config: Any) -> Algorithm:
-    return Algorithm(Config.model_validate({"prompts_per_step": 8, **config}), SamplingConfig(temperature=temperature), pad_id=0)
+    return Algorithm(
+        Config.model_validate({"prompts_per_step": 8, "scored": False, **config}), SamplingConfig(temperature=temperature), pad_id=0
+    )
 
 
 def student(learning_rate: float = 1.0, top_k: int = 4, **roles: Any) -> Roles:
@@ -75,6 +77,7 @@ def test_rewards_only_measure():
         assert isinstance(other.policy, SoftmaxPolicy)
         assert one.policy.logits.tolist() == other.policy.logits.tolist()
     assert algorithm().needs == {"policy", "rollout", "teacher"}
+    assert Config() == Config(scored=True)
     assert algorithm(scored=True).needs == {"policy", "rollout", "teacher", "reward"}
 
 

@@ -130,6 +130,10 @@ def test_what_several_answers_to_one_prompt_need(overrides: list[str], expected:
         (["data.train={path: x/y, wrong_fraction: 0.5}"], "data.train.wrong_fraction: is for playground:TASK only; leave it out"),
         (["reward_models=[{path: x/y}, {path: x/z}]"], "reward_models.0.name: 'reward_model' is the name of another reward, too"),
         (["reward_models=[{name: exact_match, path: x/y}]"], "reward_models.0.name: 'exact_match' is the name of another reward, too"),
+        (
+            ["algorithm={name: distill}", "rewards=[]", "teacher={path: x/y}"],
+            "rewards: distill needs at least one, as in rewards: [{name: exact_match}], or algorithm.scored=false",
+        ),
         (DISTILL, "teacher: distill needs one, as in teacher: {path: MODEL}"),
         (
             [*DISTILL, "teacher={path: x/y, tokens_per_micro_batch: 2000}"],
@@ -231,3 +235,8 @@ def test_another_machines_config_can_be_read():
 def test_the_cpus_of_the_machine_are_the_default(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(machine.os, "cpu_count", lambda: 2)
     assert "needs 3 CPUs (policy 1, rollout 1, reward 1) and there are 2" in message("cluster.cpus=null")
+
+
+def test_seed_tasks_are_one_set():
+    with pytest.raises(ConfigError, match=r"data\.also: seed tasks are one set"):
+        load(Path(__file__).parents[2] / "configs/self_instruct.yaml", ["data.also=[{path: more.jsonl}]"], this_machine=False)
