@@ -119,6 +119,14 @@ def test_the_judges_chat_is_shown_on_request(run: Path):
     assert lines[at : at + 5] == ["    system:", "      | You judge.", "    user:", "      | Which is better?", "      | A or B?"]
 
 
+def test_a_sample_may_be_learned_from_without_an_advantage(run: Path):
+    """As in distillation, with or without a score."""
+    with Ledger(run / "ledger.sqlite") as ledger:
+        ledger.record(1, [pair()], {"train-1/p/0/1": None}, "train")
+    assert "advantage: none, used in step 1: loss -0.125, gradient norm 0.5, learning rate 1e-05" in list(trace("train-1/p/0/1", run))
+    assert "advantage: none, it trained nothing in this run" in list(trace("train-1/p/0/0", run))
+
+
 def test_an_abstention_is_told_as_one(run: Path):
     lines = list(trace("train-1/p/0/1", run))
     assert "reward: none, abstained: judge: timeout" in lines
