@@ -130,3 +130,13 @@ def test_help_is_instant(folder: Path):
     assert code == 0
     assert all(command in out for command in ("train", "resume", "validate", "explain", "doctor", "trace", "report", "judge-eval"))
     assert after.children_user - before.children_user < 1.5  # it imports no torch
+
+
+def test_choose_names_a_method_and_its_config(folder: Path):
+    code, out, err = rlsys(folder, "choose", "--data", "labels", "--data", "demonstrations", "--compute", "train", "--need", "safety")
+    assert (code, out.splitlines()[0], err) == (0, "KTO: rlsys train configs/kto.yaml", "")
+    assert "or SFT: configs/sft_instructions.yaml" in out
+    assert rlsys(folder, "choose", "--all")[1].startswith("| data | need |")
+    code, out, err = rlsys(folder, "choose", "--data", "pear")
+    assert (code, out) == (2, "")
+    assert err.startswith("--data pear: unknown; did you mean pairs?")
