@@ -24,7 +24,7 @@ SEEDS = [
     )
 ]
 SETTINGS = (
-    "model.path=playground:0.5m",
+    "model={path: 'playground:0.5m', dtype: float32}",
     "data.train.path=seeds.jsonl",
     "data.max_prompt_tokens=960",
     "sampling={temperature: 1.0, top_p: 1.0, max_tokens: 48}",
