@@ -1,6 +1,6 @@
-"""The task "chain", for reasoning paths: a prompt is a sum of four digits ("3+8+5+2"), an answer adds two numbers at a time until one is left.
+"""The task "chain", for reasoning paths: a prompt is a sum of three digits ("3+8+5"), an answer adds two numbers at a time until one is left.
 
-"3+8=11;11+5=16;16+2=18" and "8+2=10;5+3=8;10+8=18" are two of the many paths to the same result. Each training question shows one of them.
+"3+8=11;11+5=16" and "5+8=13;3+13=16" are two of up to twelve paths to the same result. Each training question shows one of them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from rlsys.errors import ConfigError
 from rlsys.playground.splits import split_of
 
 TASK = "chain"
-TERMS = 4
+TERMS = 3
 EQUATION = re.compile(r"(\d+)\+(\d+)=(\d+)")
 
 
 def questions() -> Iterable[str]:
-    """All 6561."""
+    """All 729."""
     return ("+".join(terms) for terms in itertools.product("123456789", repeat=TERMS))
 
 

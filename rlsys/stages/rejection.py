@@ -61,8 +61,6 @@ class Config(Model):
     """Prompts with fewer rows than `enough` are sampled again, up to so many times: hard prompts get more tries."""
     enough: PositiveInt = 1
     """Rows of a prompt from which it is not sampled again."""
-    repeat_first: bool = False
-    """Write each prompt's first path as often as it would have rows: as much data without more paths, to compare with."""
     difficulty: str | None = Field(default=None)
     """Field (of fields in data.train) by which prompts are easy or hard, for the counts; none goes by the share of their samples that is kept."""
 
@@ -102,7 +100,7 @@ class Algorithm(MakesData[Config]):
     def __post_init__(self) -> None:
         config, default = self.config, Config()
         if config.keep == "best":
-            unread = ("threshold", "path", "demonstration", "most_per_prompt", "choose", "extra_rounds", "enough", "repeat_first")
+            unread = ("threshold", "path", "demonstration", "most_per_prompt", "choose", "extra_rounds", "enough")
             for key in unread:
                 if vars(config)[key] != vars(default)[key]:
                     raise ConfigError(
@@ -219,8 +217,6 @@ class Algorithm(MakesData[Config]):
             chosen = most_different(paths, harvest.known, harvest.rows)
         counts["accepted"] += len(chosen)
         counts["over_cap"] += len(paths) - len(chosen)
-        if self.config.repeat_first:
-            chosen = chosen[:1] * len(chosen)
         return [self.row(harvest.prompt, harvest.accepted[index]) for index in chosen]
 
     def row(self, prompt: Prompt, sample: Candidate) -> dict[str, Any]:

@@ -179,14 +179,6 @@ def test_over_epochs_a_prompt_is_one_prompt(tmp_path: Path):
         assert (texts(third), plain(third)) == ([], {"over_cap": 1})
 
 
-def test_one_path_repeated_makes_as_many_rows(tmp_path: Path):
-    answers = ("3+5=8", "3+6=9", "5+3=8", "4+4=8")
-    distinct, repeated = (collected(asked(tmp_path, 1), answers, repeat_first=repeat) for repeat in (False, True))
-    assert texts(distinct) == ["3+5=8", "5+3=8", "4+4=8"]
-    assert texts(repeated) == ["3+5=8"] * 3
-    assert plain(distinct) == plain(repeated)
-
-
 def test_a_step_without_any_is_counted_and_goes_on(tmp_path: Path):
     experience = collected(asked(tmp_path, 2), ("3+6=9", "?"))
     assert (experience.rows, plain(experience)) == ((), {"rejected": 2, "unscored": 2, "prompts_without_any": 2})
