@@ -24,7 +24,7 @@ name: rft
 stages:
   - name: sft
     config: {CONFIGS / "demo_rft_sft.yaml"}
-    set: {{loop.steps: 60, policy.ranks: 1}}
+    set: {{loop.steps: 120, policy.ranks: 1}}
   - name: reject
     config: {CONFIGS / "demo_rft_reject.yaml"}
     set:
