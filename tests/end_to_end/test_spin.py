@@ -20,7 +20,8 @@ SETTINGS = (
     "algorithm.learning_rates=[1.0, 0.5]",
     "data.train.limit=160",
     "data.eval.limit=40",
-    "policy.learning_rate=1.0e-3",
+    "policy.optimizer=rmsprop",
+    "policy.learning_rate=1.0e-4",
     "loop.steps=2",
     "loop.checkpoint_every=1",
 )
@@ -38,8 +39,6 @@ def played(workplace: Workplace) -> Played:
     straight = workplace.train(CONFIGS / "demo_spin_play.yaml", "spin", SETTINGS)
     copy = workplace.folder / "again"
     shutil.copytree(straight.path, copy)
-    config = copy / "config.yaml"
-    config.write_text(config.read_text().replace("name: spin\n", "name: again\n", 1))
     shutil.rmtree(copy / "checkpoints" / "step-2")
     shutil.rmtree(copy / "final")
     (copy / "summary.json").unlink()
@@ -56,7 +55,7 @@ def test_an_iteration_starts_at_its_opponent_and_leaves_it(played: Played):
     assert first["train/pairs"] == first["dataset/pairs"]
     assert second["train/pairs"] == first["dataset/pairs"] + second["dataset/pairs"]
     assert [line["train/lambda"] for line in (first, second)] == [1.0, 2.0]
-    assert [line["train/learning_rate"] for line in (first, second)] == pytest.approx([1e-3, 5e-4])
+    assert [line["train/learning_rate"] for line in (first, second)] == pytest.approx([1e-4, 5e-5])
     assert {sample.policy_versions[-1] for sample in played.straight.samples(2, "train")} == {1}
 
 
