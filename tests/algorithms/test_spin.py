@@ -174,7 +174,7 @@ def test_two_iterations_by_hand(tmp_path: Path):
     rows = answered_rows(drawn(40))
     algorithm = spin(prompts_per_step=20, lambdas=[2.0, 0.5], learning_rates=[1.0, 3.0])
     with running(RunDir.create(tmp_path, "a"), algorithm, rows, steps=3) as (loop, policy):
-        expected = torch.zeros(4, dtype=torch.float64)
+        expected, metrics = torch.zeros(4, dtype=torch.float64), {}
         for number, (strength, rate, steps) in enumerate([(2.0, 1.0, [1]), (0.5, 3.0, [1, 2]), (0.5, 3.0, [2, 3])], start=1):
             loop.sync()
             metrics = loop.one_step()
