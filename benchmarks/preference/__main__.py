@@ -1,8 +1,9 @@
 """`python -m benchmarks.preference`: every preference loss, from one supervised model, on the same pairs; one table of how far each came.
 
-The task is the playground's `letters`, whose gold reward labels the pairs, and from which online DPO takes its rewards. The actors are started once:
-each run loads the state that they had at the start (weights, optimizer, schedule, random states), so it is the run that it would be by itself. The
-settings of each loss are ours and not tuned against each other: the table shows that each works, not which is best.
+The task is the playground's `letters`. The supervised model samples two answers to each prompt, and the task's gold reward says which is better;
+online DPO samples its own, and takes the gold reward. The actors are started once: each run loads the state that they had at the start (weights,
+optimizer, schedule, random states), so it is the run that it would be by itself. The settings of each loss are ours and not tuned against each
+other: the table shows that each works, not which is best.
 """
 
 from __future__ import annotations
@@ -37,44 +38,47 @@ from rlsys.train import train
 
 STAGE = "stage={{name: {name}, batch_size: {batch_size}, max_tokens: 32, {settings}}}"
 LOSSES = {
-    "dpo": "beta: 0.1",
-    "cdpo": "beta: 0.1, label_smoothing: 0.1",
-    "robust": "beta: 0.1, label_smoothing: 0.1",
-    "hinge": "beta: 0.1",
-    "ipo": "beta: 0.1",
+    "dpo": "beta: 0.5",
+    "cdpo": "beta: 0.5, label_smoothing: 0.1",
+    "robust": "beta: 0.5, label_smoothing: 0.1",
+    "hinge": "beta: 0.5",
+    "ipo": "beta: 0.2",
     "orpo": "beta: 1.0",
     "simpo": "beta: 2.0, gamma: 1.0",
 }
 """Of the stage `preference`, by kind."""
 ONLINE = "online_dpo"
-SFT_STEPS, SAMPLES, BATCH = 150, 8, 128
+PAIRS = {"train": 24, "test": 3}
+"""Steps of sampling, of 256 prompts each, by split."""
+SFT_STEPS, SAMPLES, BATCH = 150, 4, 128
 
 
 def main(
     seed: Annotated[int, typer.Option(help="Of the runs.")] = 0,
     only: Annotated[list[str] | None, typer.Option(help="Train by this loss; may be given several times.")] = None,
     output: Annotated[Path, typer.Option(help="Folder in which the demo's folder is made.")] = Path("runs"),
-    steps: Annotated[int, typer.Option(min=1, help="Of each loss.")] = 80,
+    steps: Annotated[int, typer.Option(min=1, help="Of each loss.")] = 50,
 ) -> None:
     """Every preference loss on one task, in one table."""
     try:
         from actors.spawn import spawn
 
+        names = list(only or (*LOSSES, "kto", ONLINE))
+        if unknown := [name for name in names if name not in (*LOSSES, "kto", ONLINE)]:
+            raise ConfigError(f"--only {unknown[0]}: no such loss; there are {', '.join((*LOSSES, 'kto', ONLINE))}")
         folder = RunDir.create(output.absolute(), f"demo-preference-{seed}").path
         sft = load(REPOSITORY / "configs" / "demo_rlhf_sft.yaml", given(folder, "sft", seed, SFT_STEPS))
         model = Path(train(sft, spawn)["model"])
-        experiments = runs(folder, model, seed, steps)
-        chosen = {name: experiments[name] for name in only or experiments}
-        widest = experiments[ONLINE]
-        request = SpawnRequest(needs(*chosen.values()), model, steps, load_tokenizer(model).pad_token_id)
+        widest = online(folder, model, seed, steps)
+        request = SpawnRequest(build_algorithm(widest, 0).needs, model, steps, load_tokenizer(model).pad_token_id)
         with spawn(widest, request) as roles:
             shared = again(roles, folder / "start")
-            for experiment in chosen.values():
-                train(experiment, shared)
-        report(folder, model, list(chosen), seed, Console())
-    except KeyError as error:
-        typer.echo(f"--only {error}: no such loss; there are {', '.join((*LOSSES, 'kto', ONLINE))}", err=True)
-        sys.exit(2)
+            for name, own in PAIRS.items():
+                train(sampling(folder, model, seed, name, own), shared)
+            experiments = {**offline(folder, model, seed, steps), ONLINE: widest}
+            for name in names:
+                train(experiments[name], shared)
+        report(folder, model, names, seed, Console())
     except RlsysError as error:
         typer.echo(str(error), err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
@@ -84,18 +88,32 @@ def given(folder: Path, name: str, seed: int, steps: int) -> list[str]:
     return [f"name={name}", f"output={folder}", f"seed={seed}", f"loop.steps={steps}"]
 
 
-def runs(folder: Path, model: Path, seed: int, steps: int) -> dict[str, Experiment]:
-    """By name; `online_dpo` needs every role that any of them needs."""
+def online(folder: Path, model: Path, seed: int, steps: int) -> Experiment:
+    """It needs every role that any of the runs needs."""
+    own = [*given(folder, ONLINE, seed, steps), f"model.path={model}", "data.eval=null"]
+    return load(REPOSITORY / "configs" / "demo_preference_online.yaml", own)
+
+
+def sampling(folder: Path, model: Path, seed: int, split: str, steps: int) -> Experiment:
+    """Makes the pairs of a split."""
+    own = [*given(folder, pairs_of(split), seed, steps), f"model.path={model}", f"data.train.split={split}"]
+    return load(REPOSITORY / "configs" / "demo_rlhf_prefer.yaml", own)
+
+
+def pairs_of(split: str) -> str:
+    return f"pairs-{split}"
+
+
+def offline(folder: Path, model: Path, seed: int, steps: int) -> dict[str, Experiment]:
+    """By name; the pairs must be there."""
     stages = {name: STAGE.format(name="preference", batch_size=BATCH, settings=f"kind: {name}, {own}") for name, own in LOSSES.items()}
-    stages["kto"] = STAGE.format(name="kto", batch_size=2 * BATCH, settings="beta: 0.1")
-    config, online = (REPOSITORY / "configs" / f"demo_preference{suffix}.yaml" for suffix in ("", "_online"))
-    common = {name: [*given(folder, name, seed, steps), f"model.path={model}"] for name in (*stages, ONLINE)}
-    made = {name: load(config, [*common[name], stage]) for name, stage in stages.items()}
-    return made | {ONLINE: load(online, [*common[ONLINE], "data.eval=null"])}
-
-
-def needs(*experiments: Experiment) -> frozenset[str]:
-    return frozenset().union(*(build_algorithm(experiment, 0).needs for experiment in experiments))
+    stages["kto"] = STAGE.format(name="kto", batch_size=2 * BATCH, settings="beta: 0.5")
+    train_on, eval_on = (RunDir(folder / pairs_of(split)).dataset for split in PAIRS)
+    common = [f"model.path={model}", f"data.train.path={train_on}", f"data.eval.path={eval_on}"]
+    return {
+        name: load(REPOSITORY / "configs" / "demo_preference.yaml", [*given(folder, name, seed, steps), *common, stage])
+        for name, stage in stages.items()
+    }
 
 
 def again(roles: Roles, start: Path) -> Any:
@@ -107,17 +125,16 @@ def again(roles: Roles, start: Path) -> Any:
     def spawn(experiment: Experiment, request: SpawnRequest) -> Iterator[Roles]:
         assert roles.policy is not None
         roles.policy.load_state(start)
-        unused = {role: None for role in ("reference", "rollout", "reward") if role not in request.needs}
-        yield replace(roles, **unused, weight_sync=roles.weight_sync if "rollout" in request.needs else None)
+        unused = {role: None for role in ("policy", "reference", "rollout", "reward") if role not in request.needs}
+        yield replace(roles, **unused, weight_sync=roles.weight_sync if request.needs >= {"policy", "rollout"} else None)
 
     return spawn
 
 
 def report(folder: Path, model: Path, names: list[str], seed: int, console: Console) -> None:
     """The table, and the same as JSON in the demo's folder."""
-    held_out = load_comparisons(
-        DatasetConfig(path="playground:letters_preferences", split="test"), load_tokenizer(model), 32, True, None
-    ).rows
+    pairs = DatasetConfig(path=str(RunDir(folder / pairs_of("test")).dataset), split="test")
+    held_out = load_comparisons(pairs, load_tokenizer(model), 32, True, None).rows
     letters = [one for one in prompts() if split(one) == "test"]
     started = time.monotonic()
     start = answers_of(model, held_out, letters, SAMPLES, seed)

@@ -9,13 +9,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from benchmarks.preference.__main__ import ONLINE, needs, runs
+from benchmarks.preference.__main__ import ONLINE, PAIRS, offline, online, pairs_of, sampling
 from benchmarks.preference.outcome import Answers, answers_of, outcome
+from rlsys.algorithm import build_algorithm
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.load import load_comparisons
 from rlsys.models.load import load_tokenizer
 from rlsys.objectives.preference_loss import PreferenceKind
 from rlsys.playground.models import build
+from rlsys.run_dir import RunDir
 
 DATA = DatasetConfig(path="playground:letters_preferences", split="test", limit=3)
 
@@ -26,16 +28,22 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_loss_is_run_once_from_the_same_model(tmp_path: Path, model: Path):
-    made = runs(tmp_path, model, seed=1, steps=7)
+    for split in PAIRS:
+        RunDir.create(tmp_path, pairs_of(split)).dataset.write_text("")
+    own = online(tmp_path, model, seed=1, steps=7)
+    made = {**offline(tmp_path, model, seed=1, steps=7), ONLINE: own}
     assert set(made) == {*get_args(PreferenceKind), "kto", ONLINE}
     assert {experiment.model.path for experiment in made.values()} == {str(model)}
     assert {(experiment.seed, experiment.loop.steps, experiment.output) for experiment in made.values()} == {(1, 7, tmp_path)}
     assert {name: experiment.stage.kind for name, experiment in made.items() if experiment.stage and name != "kto"} == {
         kind: kind for kind in get_args(PreferenceKind)
     }
-    assert needs(*made.values()) == needs(made[ONLINE])
-    policies = {experiment.policy for experiment in made.values()}
-    assert len(policies) == 1, "they share actors, so they must share their settings"
+    samplers = [sampling(tmp_path, model, 1, split, steps) for split, steps in PAIRS.items()]
+    assert [experiment.data.train.split for experiment in samplers] == ["train", "test"]
+    roles = build_algorithm(own, 0).needs
+    assert all(build_algorithm(experiment, 0).needs <= roles for experiment in (*made.values(), *samplers))
+    assert len({experiment.policy.model_dump_json() for experiment in made.values()}) == 1, "they share actors, so also the settings"
+    assert all((experiment.rewards, experiment.sampling) == (own.rewards, own.sampling) for experiment in samplers)
 
 
 def test_log_probs_are_those_of_each_answer_alone(model: Path):
