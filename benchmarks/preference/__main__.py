@@ -44,9 +44,9 @@ LOSSES = {
     "hinge": "beta: 0.5",
     "ipo": "beta: 0.2",
     "orpo": "beta: 1.0",
-    "simpo": "beta: 2.0, gamma: 1.0",
+    "simpo": "beta: 2.0, gamma: 0.3, sft_weight: 0.5",
 }
-"""Of the stage `preference`, by kind."""
+"""Of the stage `preference`, by kind. SimPO has nothing that holds it to the start, so it imitates the chosen answers, too."""
 ONLINE = "online_dpo"
 PAIRS = {"train": 24, "test": 3}
 """Steps of sampling, of 256 prompts each, by split."""
