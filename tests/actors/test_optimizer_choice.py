@@ -125,10 +125,9 @@ def test_three_steps_are_those_of_torch_and_go_on_exactly_from_a_checkpoint(
     straight, found = crew.all("call", "weight_hash")[0], crew.all("weights")[0]
 
     # A gradient near 0 and its rounding make steps of about the learning rate, or with RMSProp ten times that: that must stay a rare exception.
-    for name, weight in plain(model_path, optimizer).items():
-        gap = (found[name] - weight).abs()
-        assert float((gap > 1e-5).float().mean()) < 5e-3, name
-        assert float(gap.max()) < 2e-2, name
+    gaps = torch.cat([(found[name] - weight).abs().flatten() for name, weight in plain(model_path, optimizer).items()])
+    assert float((gaps > 1e-5).float().mean()) < 2e-3
+    assert float(gaps.max()) < 2e-2
 
     crew.all("build", optimizer, zero, crew.address)
     crew.all("call", "load_state", tmp_path / "state")
