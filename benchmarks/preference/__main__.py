@@ -41,7 +41,7 @@ LOSSES = {
     "dpo": "beta: 0.5",
     "cdpo": "beta: 0.5, label_smoothing: 0.1",
     "robust": "beta: 0.5, label_smoothing: 0.1",
-    "hinge": "beta: 0.5",
+    "hinge": "beta: 1.0",
     "ipo": "beta: 0.2",
     "orpo": "beta: 1.0",
     "simpo": "beta: 2.0, gamma: 0.3, sft_weight: 0.5",
@@ -70,7 +70,9 @@ def main(
         sft = load(REPOSITORY / "configs" / "demo_rlhf_sft.yaml", given(folder, "sft", seed, SFT_STEPS))
         model = Path(train(sft, spawn)["model"])
         widest = online(folder, model, seed, steps)
-        request = SpawnRequest(build_algorithm(widest, 0).needs, model, steps, load_tokenizer(model).pad_token_id)
+        pad_id = load_tokenizer(model).pad_token_id
+        assert isinstance(pad_id, int), "load_tokenizer sees to it that there is a pad token"
+        request = SpawnRequest(build_algorithm(widest, 0).needs, model, steps, pad_id)
         with spawn(widest, request) as roles:
             shared = again(roles, folder / "start")
             for name, own in PAIRS.items():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +48,8 @@ class Outcome:
 def answers_of(folder: Path, held_out: Sequence[Comparison], prompts: Sequence[str], samples: int, seed: int) -> Answers:
     """By plain transformers, at temperature 1, in this process: none of the training code is asked how good its model is."""
     logging.disable_progress_bar()
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     batch = collate_comparisons(held_out, tokenizer.pad_token_id)
     log_probs_BTV = model(batch.token_ids_BT).logits[:, :-1].log_softmax(-1)
     log_probs_BT = log_probs_BTV.gather(-1, batch.token_ids_BT[:, 1:, None])[..., 0]
