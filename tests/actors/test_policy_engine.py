@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from actors.wait import fetch
-from rlsys.batch import Batch, ComparisonBatch, DistillationBatch, ValueBatch
+from rlsys.batch import Batch, ComparisonBatch, DistillationBatch, PreferenceBatch, ValueBatch
 from rlsys.config.actors import LoraConfig, ModelConfig, PolicyConfig
 from rlsys.errors import CheckpointError, ConfigError, RlsysError
 from rlsys.micro_batches import plan
@@ -24,6 +25,7 @@ from rlsys.models.value_model import load_value_model
 from rlsys.objectives.distillation_loss import DistillationLoss
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.objectives.outputs import Outputs
+from rlsys.objectives.preference_loss import PreferenceLoss
 from rlsys.objectives.reward_model_loss import BradleyTerryLoss
 from rlsys.objectives.stats import Stats
 from rlsys.objectives.value_loss import ClippedValueLoss
@@ -55,6 +57,12 @@ def rankings() -> ComparisonBatch:
     grades = torch.tensor([1.0, 2.0, 0.5, 3.0, 2.5, 1.0, 1.0, 0.0, 4.0, -1.0, 1.5])
     preferences = torch.tensor([1.0, 1.0, 0.75, 0.5])[units]
     return ComparisonBatch(batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, units, grades, preferences, 1000 + units)
+
+
+def preferred() -> PreferenceBatch:
+    """The rankings, with a reference that found every token equally likely."""
+    batch = rankings()
+    return PreferenceBatch(**vars(batch), reference_log_probs_B=-math.log(262) * batch.loss_mask_BT.sum(1))
 
 
 def valued() -> ValueBatch:
@@ -345,6 +353,47 @@ SCALAR_SPLITS = {
     "zero 3, packed, accumulated in two calls": (2, Setting(zero=3, packing="packed", budget=160, checkpointing=True), 2),
     "one rank, one micro-batch": (1, Setting(zero=0, budget=4000), 1),
 }
+
+
+@pytest.fixture(scope="module")
+def preference_truth(model: Path) -> dict[str, Any]:
+    """Plain PyTorch, one answer and one pair at a time: DPO with beta 0.5 on rankings, also of soft labels, and 0.3 of the chosen answer's nll."""
+    network, batch, total = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), preferred(), torch.zeros(())
+    sums = []
+    for i, length in enumerate(batch.lengths_B.tolist()):
+        tokens = batch.token_ids_BT[i, :length]
+        scores = network(tokens[None]).logits[0, :-1].log_softmax(-1).gather(1, tokens[1:, None])[:, 0]
+        sums.append(scores[batch.loss_mask_BT[i, 1:length]].sum())
+    for unit in range(4):
+        members = (batch.unit_B == unit).nonzero()[:, 0].tolist()
+        costs = []
+        for good in members:
+            for bad in members:
+                if batch.grade_B[good] > batch.grade_B[bad]:
+                    ratios = [sums[row] + math.log(262) * batch.loss_mask_BT[row].sum() for row in (good, bad)]
+                    h, sure = 0.5 * (ratios[0] - ratios[1]), float(batch.preference_B[good])
+                    means = [sums[row] / batch.loss_mask_BT[row].sum() for row in (good, bad)]
+                    cost = -sure * torch.sigmoid(h).log() - (1 - sure) * torch.sigmoid(-h).log()
+                    costs.append(cost - 0.3 * (sure * means[0] + (1 - sure) * means[1]))
+        total = total + sum(costs) / len(costs) / 4
+    total.backward()
+    norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0))
+    return {"norm": norm, "gradients": {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}}
+
+
+@pytest.mark.parametrize("name", SCALAR_SPLITS)
+def test_gradients_of_preferences_do_not_depend_on_the_split(
+    request: pytest.FixtureRequest, preference_truth: dict[str, Any], name: str
+) -> None:
+    """ZeRO 0 to 3; a ranking's answers are always on one rank and in one micro-batch."""
+    ranks, setting, parts = SCALAR_SPLITS[name]
+    crew: Crew = request.getfixturevalue("one" if ranks == 1 else "two")
+    crew.build(setting)
+    answers = crew.all("train", preferred(), parts, PreferenceLoss("dpo", beta=0.5, sft_weight=0.3))
+    assert answers[0]["grad_norm"] == pytest.approx(preference_truth["norm"], rel=2e-5)
+    for own in crew.all("gradients"):
+        for weight, expected in preference_truth["gradients"].items():
+            torch.testing.assert_close(own[weight], expected, rtol=0, atol=1e-5 * float(expected.abs().max()), msg=weight)
 
 
 @pytest.fixture(scope="module")
