@@ -377,7 +377,7 @@ class EndsAt(Algorithm):
 
 def test_an_algorithm_ends_the_run_and_says_why(tmp_path: Path) -> None:
     with running(run_dir := RunDir.create(tmp_path, "done"), steps=9) as loop:
-        loop.algorithm = EndsAt(loop.algorithm.config, SAMPLING, 0)
+        loop.algorithm = EndsAt(Config(name="grpo", prompts_per_step=4, group_size=4), SAMPLING, 0)
         state = loop.run()
     assert (state.step, state.done) == (3, "learned enough")
     assert [line["step"] for line in MetricsLog.read(run_dir.metrics)] == [0, 1, 2, 3]
