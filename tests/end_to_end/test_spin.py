@@ -16,6 +16,7 @@ SETTINGS = (
     "algorithm.prompts_per_step=96",
     "algorithm.epochs=2",
     "algorithm.mini_batches=4",
+    "algorithm.mix_previous=true",
     "algorithm.lambdas=[1.0, 2.0]",
     "algorithm.learning_rates=[1.0, 0.5]",
     "data.train.limit=160",
