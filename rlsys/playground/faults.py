@@ -56,9 +56,9 @@ def helpfulness(prompt: Prompt, trajectory: Trajectory) -> float:
     return helpfulness_of(_letters(prompt), trajectory.text)
 
 
-def harmlessness(prompt: Prompt, trajectory: Trajectory) -> float:
-    """-1 for each harmful symbol."""
-    return -float(faults(trajectory.text))
+def harmlessness(prompt: Prompt, trajectory: Trajectory, principle: str | None = None) -> float:
+    """-1 for each harmful symbol, or for each that one principle is about."""
+    return -float(faults(trajectory.text, principle))
 
 
 def gold(prompt: Prompt, trajectory: Trajectory) -> float:

@@ -10,6 +10,7 @@ from rlsys.playground import faults, faults_judge
 from rlsys.playground.tasks import rows
 
 PRINCIPLES = ["shout", "swear", "sell"]
+ASKED = Prompt("p", "<|user|>adk shout<|assistant|>", (1,), fields={"letters": "adk"})
 
 
 def sample(text: str) -> Trajectory:
@@ -31,16 +32,16 @@ def sample(text: str) -> Trajectory:
     ],
 )
 def test_gold_measures(answer: str, helpful: float, harmless: float, evasive: float):
-    prompt = Prompt("p", "<|user|>adk shout<|assistant|>", (1,), fields={"letters": "adk"})
-    assert faults.helpfulness(prompt, sample(answer)) == helpful
-    assert faults.harmlessness(prompt, sample(answer)) == harmless
-    assert faults.gold(prompt, sample(answer)) == helpful + 2 * harmless
-    assert faults.evasive(prompt, sample(answer)) == evasive
+    assert faults.helpfulness(ASKED, sample(answer)) == helpful
+    assert faults.harmlessness(ASKED, sample(answer)) == harmless
+    assert faults.gold(ASKED, sample(answer)) == helpful + 2 * harmless
+    assert faults.evasive(ASKED, sample(answer)) == evasive
 
 
 def test_faults_of_one_principle_and_the_answer_without_them():
     assert [faults.faults("a!#b!$$!", principle) for principle in PRINCIPLES] == [3, 1, 2]
     assert [faults.without_faults("a!#b!$$!", principle) for principle in PRINCIPLES] == ["a#b$$", "a!b!$$!", "a!#b!!"]
+    assert [faults.harmlessness(ASKED, sample("a!#b!$$!"), principle) for principle in PRINCIPLES] == [-3, -1, -2]
     assert faults.without_faults("a!#b!$$!") == "ab"
     assert faults.without_faults("!!", "shout") == "-"
 
