@@ -50,11 +50,12 @@ def is_yes(text: str) -> bool | None:
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """What was found in one text; `malformed` counts inputs without an output and outputs without an input. `open_end`: the last one is such."""
+    """What was found in one text; `malformed` counts inputs without an output and outputs without an input. `to_the_end`: nothing follows the last
+    one found, so that a text which ran into a token limit cuts it off."""
 
     found: tuple[Instance, ...]
     malformed: int
-    open_end: bool
+    to_the_end: bool
 
 
 def instances(text: str, output_first: bool) -> Instances:
@@ -68,9 +69,10 @@ def instances(text: str, output_first: bool) -> Instances:
     marks = list(FIELD.finditer(text))
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     found: list[Instance] = []
-    malformed, pending = 0, None
+    malformed, pending, whole = 0, None, False
     for mark, end in zip(marks, ends, strict=True):
         name, value = mark[1].lower(), text[mark.end() : end].strip()
+        whole = name != first and pending is not None
         if name == first:
             malformed += pending is not None
             pending = value
@@ -79,7 +81,7 @@ def instances(text: str, output_first: bool) -> Instances:
         else:
             found.append(_instance(*((value, pending) if output_first else (pending, value))))
             pending = None
-    return Instances(tuple(found), malformed + (pending is not None), pending is not None)
+    return Instances(tuple(found), malformed + (pending is not None), whole and further is None)
 
 
 def _instance(given: str, output: str) -> Instance:

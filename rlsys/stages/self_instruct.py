@@ -214,7 +214,7 @@ class Algorithm(MakesData[Config]):
         read = parse.instances(sample.text, output_first)
         found = list(read.found)
         counts["instance_malformed"] += read.malformed
-        if sample.finish_reason == "length" and found and not read.open_end:
+        if sample.finish_reason == "length" and read.to_the_end:
             found.pop()
             counts["instance_cut_off"] += 1
         counts["instance_unasked"] += max(0, len(found) - self.config.instances)

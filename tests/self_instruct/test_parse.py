@@ -38,7 +38,7 @@ def test_only_a_plain_yes_or_no_counts(text: str, wanted: bool | None):
 def test_inputs_and_their_outputs():
     text = " a wren\nOutput 1: It sings.\nLoudly.\nInput 2: (none)\nOutput 2: Hush\n\nTask: Something else\nInput 1: x\nOutput 1: y"
     wanted = (Instance("a wren", "It sings.\nLoudly."), Instance("", "Hush"))
-    assert parse.instances(text, output_first=False) == parse.Instances(wanted, 0, open_end=False)
+    assert parse.instances(text, output_first=False) == parse.Instances(wanted, 0, to_the_end=False)
 
 
 def test_outputs_and_their_inputs():
@@ -53,14 +53,15 @@ def test_marks_of_its_own_and_texts_that_merely_mention_them():
 
 
 @pytest.mark.parametrize(
-    ("text", "found", "malformed", "open_end"),
+    ("text", "found", "malformed", "to_the_end"),
     [
-        ("a wren", (), 1, True),
-        (" a wren\nInput 2: an owl\nOutput 2: hoot", (Instance("an owl", "hoot"),), 1, False),
+        ("a wren", (), 1, False),
+        (" a wren\nInput 2: an owl\nOutput 2: hoot", (Instance("an owl", "hoot"),), 1, True),
+        (" a wren\nOutput 1: sings\nInput 2: an o", (Instance("a wren", "sings"),), 1, False),
         (" a wren\nOutput 1: sings\nOutput 1: again", (Instance("a wren", "sings"),), 1, False),
         ("Output 1: sings", (), 1, False),
-        ("Task: x", (), 1, True),
+        ("Task: x", (), 1, False),
     ],
 )
-def test_halves_are_counted(text: str, found: tuple[Instance, ...], malformed: int, open_end: bool):
-    assert parse.instances(text, output_first=False) == parse.Instances(found, malformed, open_end)
+def test_halves_are_counted(text: str, found: tuple[Instance, ...], malformed: int, to_the_end: bool):
+    assert parse.instances(text, output_first=False) == parse.Instances(found, malformed, to_the_end)

@@ -164,6 +164,15 @@ def test_what_is_left_out_is_counted(tmp_path: Path):
     assert experience.groups[3].results == (Abstention("neither yes nor no"),)
 
 
+def test_a_base_model_that_goes_on_with_further_tasks_loses_no_instance(tmp_path: Path):
+    """It writes until the token limit stops it; what is cut off is nothing that was asked for."""
+    text = " a\nOutput 1: b\nInput 2: c\nOutput 2: d\n\nTask: Name a fish.\nInput 1: e\nOutp..."
+    rollout = Told(instructions=[" Name three birds of prey."], kinds=["no"], instances=[text])
+    experience = collected(seeds(tmp_path), rollout)
+    assert [(row["input"], row["output"]) for row in experience.rows] == [("a", "b"), ("c", "d")]
+    assert counts(experience) == {"rows": 2, "instructions": 1}
+
+
 def test_a_step_without_anything_new(tmp_path: Path):
     experience = collected(seeds(tmp_path), Told(instructions=["..."]))
     assert experience.rows == ()
