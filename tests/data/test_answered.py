@@ -10,6 +10,7 @@ import pytest
 from scripted import EOS, TOKENIZER
 
 from rlsys.config.dataset import DatasetConfig
+from rlsys.config.load import load as load_config
 from rlsys.config.models import DataConfig
 from rlsys.data.answered import Answered, load_answered
 from rlsys.data.load import Loaded
@@ -38,6 +39,18 @@ def test_the_demonstration_goes_on_where_the_prompt_ends(tmp_path: Path):
         assert row.demonstration.token_ids == (*row.prompt.token_ids, *answer, EOS)
         assert row.demonstration.loss_mask == (0,) * before + (1,) * (len(answer) + 1)
     assert (plain.prompt.answer, plain.row_id, chat.row_id) == ("xyz", "train:1", "train:2")
+
+
+def test_messages_beside_a_prompt_are_read_as_the_shipped_config_asks(tmp_path: Path):
+    """UltraChat's columns: without `fields` its prompt would be the row's, and no row would have an answer."""
+    ultrachat = {"prompt": "a", "prompt_id": "0", "messages": [turn("user", "a"), turn("assistant", "b")]}
+    config = load_config(Path(__file__).parents[2] / "configs" / "spin.yaml", this_machine=False)
+    assert config.data.eval is not None
+    for one in (config.data.train, config.data.eval):
+        (row,) = load(tmp_path / "rows.jsonl", [ultrachat], fields=one.fields).rows
+        assert row.demonstration.token_ids[-2:] == (ord("b"), EOS)
+    with pytest.raises(DataError, match="no answer to learn from"):
+        load(tmp_path / "rows.jsonl", [ultrachat])
 
 
 def test_each_part_has_its_own_limit(tmp_path: Path):
