@@ -68,35 +68,45 @@ class Algorithm:
         return self.config.batch_size
 
     def collect(self, roles: Roles, source: Source[Labelled], step: Step) -> Answers:
-        return self.answers(roles, source.take(self.config.batch_size), step.version)
+        assert roles.reference is not None
+        rows = source.take(self.config.batch_size)
+        others = collate(mismatched(rows, self.config.max_tokens), self.pad_id)
+        of_others_B = summed_log_probs(roles.reference, others, TEMPERATURE)
+        return Answers(step.version, batch=self.labelled(roles, rows), mismatched=others, mismatched_reference_B=of_others_B)
 
     def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned:
         assert isinstance(experience, Answers)
         assert experience.batch is not None
+        assert experience.mismatched is not None
+        assert experience.mismatched_reference_B is not None
         assert roles.policy is not None
-        loss = self.loss(roles, experience)
+        own_B = summed_log_probs(roles.policy, experience.mismatched, TEMPERATURE)
+        loss = self.loss(reference_point(own_B, experience.mismatched_reference_B))
         stats = update(roles.policy, experience.batch, loss, 1, 1, step.seed, step.number)
         return Learned(stats | {"reference_point": Mean(loss.z0, 1.0)})
 
     def measure(self, roles: Roles, rows: Sequence[Labelled]) -> Measured:
-        """The loss and its statistics (see `KTOLoss`) on held-out labelled answers, as it is trained; the score is -loss.
+        """The loss and its statistics (see `KTOLoss`) on held-out labelled answers, with the reference point of all of them; the score is -loss.
 
         Where held-out rows are pairs, also `pair_accuracy` (whether the good answer gained more against the reference than the bad one; a tie counts
         half) and `margin` (beta times the difference of their log-ratios): what stage preference calls `accuracy` and `margin`.
         """
         assert roles.policy is not None
-        size, parts, ratios = self.config.batch_size, list[Stats](), dict[tuple[str, bool], float]()
-        # The last chunk takes what is left, so that none is a single answer, to which no other prompt belongs.
-        starts = range(0, max(1, len(rows) - 1), size)
-        for start in starts:
-            chunk = rows[start:] if start == starts[-1] else rows[start : start + size]
-            asked = self.answers(roles, chunk, 0)
-            assert asked.batch is not None
-            loss = self.loss(roles, asked)
-            log_probs_BT = roles.policy.log_probs(asked.batch, TEMPERATURE)
-            parts.append(loss(Outputs(log_probs_BT), asked.batch)[1])
-            ratio_B = log_probs_BT.sum(1) - asked.batch.reference_log_probs_B
-            ratios |= {(row.row_id, row.desirable): ratio for row, ratio in zip(chunk, ratio_B.tolist(), strict=True)}
+        assert roles.reference is not None
+        chunks = [slice(start, start + self.config.batch_size) for start in range(0, len(rows), self.config.batch_size)]
+        # Of all rows together: neighbours may share their prompt, and no number should depend on where a chunk ends.
+        others = mismatched(rows, self.config.max_tokens)
+        batches = [collate(others[chunk], self.pad_id) for chunk in chunks]
+        own_B, reference_B = (
+            torch.cat([summed_log_probs(model, batch, TEMPERATURE) for batch in batches]) for model in (roles.policy, roles.reference)
+        )
+        loss, parts, ratios = self.loss(reference_point(own_B, reference_B)), list[Stats](), dict[tuple[str, bool], float]()
+        for chunk in chunks:
+            batch = self.labelled(roles, rows[chunk])
+            log_probs_BT = roles.policy.log_probs(batch, TEMPERATURE)
+            parts.append(loss(Outputs(log_probs_BT), batch)[1])
+            ratio_B = log_probs_BT.sum(1) - batch.reference_log_probs_B
+            ratios |= {(row.row_id, row.desirable): ratio for row, ratio in zip(rows[chunk], ratio_B.tolist(), strict=True)}
         metrics = values(merge([*parts, self.of_pairs(ratios)]))
         return Measured(metrics, score=-metrics["loss"])
 
@@ -114,25 +124,17 @@ class Algorithm:
             "margin": masked_mean(self.config.beta * margin_P, every_P),
         }
 
-    def answers(self, roles: Roles, rows: Sequence[Labelled], version: int) -> Answers:
-        """What is needed of the rows, the reference's part included."""
+    def labelled(self, roles: Roles, rows: Sequence[Labelled]) -> LabelledBatch:
+        """The rows with what the reference says of them."""
         assert roles.reference is not None
-        batch, others = collate([row.answer for row in rows], self.pad_id), collate(mismatched(rows, self.config.max_tokens), self.pad_id)
-        reference_B = summed_log_probs(roles.reference, batch, TEMPERATURE)
-        labelled = LabelledBatch(
-            **vars(batch), desirable_B=torch.tensor([row.desirable for row in rows]), reference_log_probs_B=reference_B
-        )
-        return Answers(
-            version, batch=labelled, mismatched=others, mismatched_reference_B=summed_log_probs(roles.reference, others, TEMPERATURE)
+        batch = collate([row.answer for row in rows], self.pad_id)
+        desirable_B = torch.tensor([row.desirable for row in rows])
+        return LabelledBatch(
+            **vars(batch), desirable_B=desirable_B, reference_log_probs_B=summed_log_probs(roles.reference, batch, TEMPERATURE)
         )
 
-    def loss(self, roles: Roles, answers: Answers) -> KTOLoss:
-        assert roles.policy is not None
-        assert answers.mismatched is not None
-        assert answers.mismatched_reference_B is not None
-        config = self.config
-        z0 = reference_point(summed_log_probs(roles.policy, answers.mismatched, TEMPERATURE), answers.mismatched_reference_B)
-        return KTOLoss(config.beta, z0, config.desirable_weight, config.undesirable_weight, TEMPERATURE)
+    def loss(self, z0: float) -> KTOLoss:
+        return KTOLoss(self.config.beta, z0, self.config.desirable_weight, self.config.undesirable_weight, TEMPERATURE)
 
 
 def mismatched(rows: Sequence[Labelled], max_tokens: int) -> list[Demonstration]:
@@ -140,7 +142,7 @@ def mismatched(rows: Sequence[Labelled], max_tokens: int) -> list[Demonstration]
     prompts = [row.answer.token_ids[: row.prompt_tokens] for row in rows]
     found = []
     for number, row in enumerate(rows):
-        turned = (*prompts[number + 1 :], *prompts[:number])
+        turned = (prompts[(number + places) % len(prompts)] for places in range(1, len(prompts)))
         other = next((prompt for prompt in turned if prompt != prompts[number] and len(prompt) < max_tokens), None)
         if other is None:
             raise DataError(
