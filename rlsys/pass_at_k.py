@@ -9,13 +9,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from math import comb
 from statistics import fmean
 
 from rlsys.batch import Score, ScoredGroup
 
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+WHOLE_NUMBER = re.compile(r"([-+]?)([\d,]*)(?:\.(\d+))?")
 BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
 
 
@@ -51,11 +51,20 @@ def final_answer(text: str, after: str | None) -> str | None:
 
 def _plain(answer: str) -> str:
     text = answer.strip().strip("$").rstrip(".").strip()
-    try:
-        number = Decimal(text.replace(",", ""))
-    except InvalidOperation:
+    number = WHOLE_NUMBER.fullmatch(text)
+    if number is None or not any(map(str.isdigit, text)):
         return " ".join(text.split())
-    return f"{number.normalize():f}" if number.is_finite() else text
+    sign, whole, part = number.groups(default="")
+    # By its digits: a model may write any number of them, so no arithmetic is asked to hold them.
+    digits = ".".join(filter(None, (whole.replace(",", "").lstrip("0") or "0", part.rstrip("0"))))
+    return f"-{digits}" if sign == "-" and digits != "0" else digits
+
+
+def known_answer(truth: str, after: str | None) -> str:
+    """The final answer of a prompt's ground truth, whether that is a worked solution or the answer alone: all of it, where it has neither the marker
+    nor a \\boxed{}. Its last number would not do: "x^2 + 1" is not 1."""
+    marked = after is not None or BOXED.search(truth) is not None
+    return (final_answer(truth, after) if marked else None) or _plain(truth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +79,7 @@ class Vote:
 
 def votes(group: ScoredGroup, is_right: Callable[[Score], bool], after: str | None) -> Iterator[Vote]:
     """Of the scored samples of a prompt. An answer that equals the ground truth's is right even if what leads to it is not."""
-    known = group.prompt.answer
-    truth = None if known is None else final_answer(known, after) or _plain(known)
+    truth = None if group.prompt.answer is None else known_answer(group.prompt.answer, after)
     for trajectory, result in zip(group.trajectories, group.results, strict=True):
         if isinstance(result, Score):
             answer, passed = final_answer(trajectory.text, after), is_right(result)

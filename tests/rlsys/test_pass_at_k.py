@@ -56,7 +56,13 @@ def test_the_most_frequent_answer_decides(answers: list[str | None], right: list
         ("so\n#### Monday.", "####", "Monday"),
         ("first 3, then $1,200.50.", None, "1200.5"),
         (r"from 3 \boxed{\frac{1}{2}} or 4", None, r"\frac{1}{2}"),
-        (r"\boxed{3} and \boxed{-0.0}", None, "-0"),
+        (r"\boxed{3} and \boxed{-0.0}", None, "0"),
+        (r"\boxed{+07.50}", None, "7.5"),
+        (r"\boxed{.5}", None, "0.5"),
+        (r"\boxed{-1,000}", None, "-1000"),
+        (r"\boxed{1e99999999}", None, "1e99999999"),  # a number that no computer holds is a text like any other
+        (r"\boxed{" + "9" * 40 + "}", None, "9" * 40),
+        (r"\boxed{, }", None, ","),
         ("about -5", None, "-5"),
         ("nothing", None, None),
     ],
@@ -100,4 +106,15 @@ def test_an_answer_that_is_the_known_one_is_right_whatever_led_to_it():
     assert measured(groups, right, (1,), True, "=") == {"pass@1": 0, "maj@3": 1}
     # The ground truth may be cut already.
     assert measured([group("a", "5", ("x=5", 0))], right, (), True, "=") == {"maj@1": 1}
+    assert measured([group("a", "1,200", ("so 1200.0", 0))], right, (), True, None) == {"maj@1": 1}
+    assert measured([group("a", r"thus \boxed{5} of 6", ("5", 0))], right, (), True, None) == {"maj@1": 1}
+
+
+@pytest.mark.parametrize("truth", ["x^2 + 1", r"\frac{2}{1}"])
+def test_the_last_number_of_a_known_formula_is_not_the_known_answer(truth: str):
+    assert measured([group("a", truth, (r"\boxed{1}", 0))], right, (), True, None) == {"maj@1": 0}
+    assert measured([group("a", truth, (rf"\boxed{{{truth}}}", 0))], right, (), True, None) == {"maj@1": 1}
+
+
+def test_without_a_majority_nothing_is_voted_on():
     assert measured([group("a", "5", ("x=5", 0))], right, (), False, "=") == {}
