@@ -13,10 +13,11 @@ Path = tuple[str, ...]
 PathOf = Callable[[str], Path]
 
 OWN = ("text", "equations")
-_OPERAND = r"[-+]?\$?\(*\d[\d,]*(?:\.\d+)?%?\)*"
-_EQUATION = re.compile(rf"{_OPERAND}(?:\s*[-+*/x×÷]\s*{_OPERAND})+\s*=\s*{_OPERAND}")
-_CALCULATOR = re.compile(r"<<[^<>]*>>")
-"""GSM8K's notes, as in "48/2 = <<48/2=24>>24": they say an equation a second time."""
+_OPERAND = r"[-+]?\$?\(*(?:\d[\d,]*(?:\.\d+)?|\.\d+)%?\)*"
+_EQUATION = re.compile(rf"{_OPERAND}(?:\s*[-+*/x×÷−–]\s*{_OPERAND})+\s*=\s*{_OPERAND}")
+_CALCULATOR = re.compile(r"<<([^<>]*=[^<>]*)>>")
+"""GSM8K's notes, as in "48 clips / 2 = <<48/2=24>>24 clips": they say an equation a second time, without its units."""
+_OPERATORS = str.maketrans("x×÷−–", "**/--")
 
 
 def text(answer: str) -> Path:
@@ -26,10 +27,11 @@ def text(answer: str) -> Path:
 
 def equations(answer: str) -> Path:
     """The equations in the text, in order and without spaces, thousands' commas and currency signs (Yuan et al. 2023, arXiv 2308.01825, section 3.3:
-    "different equation lists")."""
-    plain = _CALCULATOR.sub("", answer)
-    found = (re.sub(r"[\s,$]", "", match.group()) for match in _EQUATION.finditer(plain))
-    return tuple(equation.replace("x", "*").replace("×", "*").replace("÷", "/") for equation in found)
+    "different equation lists"). Of a line with calculator notes, these; of another, what reads as numbers, operators and a result."""
+    found: list[str] = []
+    for line in answer.splitlines():
+        found += _CALCULATOR.findall(line) or [match.group() for match in _EQUATION.finditer(line)]
+    return tuple(re.sub(r"[\s,$]", "", equation).translate(_OPERATORS) for equation in found)
 
 
 def path_function(name: str) -> PathOf:
