@@ -42,6 +42,8 @@ class Ranking:
         rendered = [renderer.demonstration(prompt, lead + answer) for answer in self.answers]
         if any(not any(mask) or mask[0] for _, mask in rendered):
             raise BadRow("no answer token after the first position: nothing to compare")
+        if len({tuple(ids) for ids, _ in rendered}) < len(rendered):
+            raise BadRow("two answers are the same tokens: the chat template, or the tokenizer, drops all that they differ in")
         return rendered
 
     def check_tokens(self, tokens: Sequence[int]) -> None:

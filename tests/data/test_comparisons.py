@@ -201,6 +201,17 @@ def test_rows_that_say_nothing_are_put_aside_with_their_reason(tmp_path: Path):
         load(tmp_path, BAD[0][0])
 
 
+def test_answers_that_a_template_makes_equal_are_put_aside(tmp_path: Path):
+    tokenizer = byte_tokenizer()
+    assert isinstance(tokenizer.chat_template, str)
+    tokenizer.chat_template = tokenizer.chat_template.replace("message['content'] + eos_token", "message['content'] | trim + eos_token")
+    rows = ({**PAIR, "rejected": PAIR["chosen"] + " \n"}, PAIR)
+    assert load(tmp_path, *rows).report.kept == 2
+    loaded = load(tmp_path, *rows, tokenizer=tokenizer, strict=False)
+    (entry,) = (json.loads(line) for line in read_lines(tmp_path / "aside.jsonl"))
+    assert (loaded.report.kept, entry["reason"].partition(":")[0]) == (1, "two answers are the same tokens")
+
+
 def test_the_longest_answer_counts(tmp_path: Path):
     # BOS, user, q, assistant, 3 letters, EOS
     assert load(tmp_path, {**PAIR, "rejected": "bbb"}, most=8).report.kept == 1
