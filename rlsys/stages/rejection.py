@@ -60,7 +60,7 @@ class Config(Model):
     extra_rounds: NonNegativeInt = 0
     """Prompts with fewer rows than `enough` are sampled again, up to so many times: hard prompts get more tries."""
     enough: PositiveInt = 1
-    """Rows of a prompt from which it is not sampled again."""
+    """Rows of a prompt, those of earlier epochs included, from which it is not sampled again."""
     difficulty: str | None = Field(default=None)
     """Field (of fields in data.train) by which prompts are easy or hard, for the counts; none goes by the share of their samples that is kept."""
 
@@ -172,7 +172,8 @@ class Algorithm(MakesData[Config]):
         return (prompt.fields[name],)
 
     def wants_more(self, harvest: Harvest) -> bool:
-        return harvest.room > 0 and harvest.rows < self.config.enough
+        earlier = self.most - harvest.room
+        return earlier + harvest.rows < self.config.enough
 
     def sort(self, group: ScoredGroup, harvest: Harvest, counts: Counter[str]) -> None:
         """Put each sample of the group where it belongs; what is accepted goes into the harvest."""

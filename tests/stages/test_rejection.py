@@ -179,6 +179,18 @@ def test_over_epochs_a_prompt_is_one_prompt(tmp_path: Path):
         assert (texts(third), plain(third)) == ([], {"over_cap": 1})
 
 
+def test_a_prompt_that_has_enough_rows_of_earlier_epochs_is_not_sampled_again(tmp_path: Path):
+    dataset, rows = Dataset(tmp_path / "dataset.jsonl"), asked(tmp_path, 1)
+    dataset.append(1, [{"prompt_id": "train:1", "answer": "5+1=6"}])
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        for enough, calls in ((1, 1), (2, 2)):
+            rollout = Luckier()
+            made = stage(prompts_per_step=1, samples=1, extra_rounds=1, enough=enough, threshold=2.0)
+            step = Step(2, 0, 0, past=Past(ledger, dataset))
+            made.collect(Roles(rollout=rollout, reward=FunctionReward(verified)), Stream(rows, 0, shuffle=False), step)
+            assert len(rollout.calls) == calls
+
+
 def test_a_step_without_any_is_counted_and_goes_on(tmp_path: Path):
     experience = collected(asked(tmp_path, 2), ("3+6=9", "?"))
     assert (experience.rows, plain(experience)) == ((), {"rejected": 2, "unscored": 2, "prompts_without_any": 2})
