@@ -24,8 +24,8 @@ def update(
     """Train on `batch`, in a new order each epoch that `seed` decides. Statistics are summed over all mini-batches.
 
     Units of the batch (`Batch.units`) stay together, and mini-batches differ by at most one of them; fewer units than `mini_batches` make as many
-    mini-batches as there are. The gradient of an equal share of another batch
-    under another loss (`beside`) is added in each optimizer step; its statistics begin with `ptx_`. `scale`: as in `Trained.optimizer_step`.
+    mini-batches as there are. The gradient of an equal share of another batch under another loss (`beside`) is added in each optimizer step; its
+    statistics begin with `ptx_`. `scale`: as in `Trained.optimizer_step`.
     """
     parts: list[Stats] = []
     extra = iter(torch.arange(len(beside[0])).tensor_split(epochs * mini_batches)) if beside else iter(())

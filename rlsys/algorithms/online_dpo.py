@@ -1,6 +1,6 @@
 """Online DPO: sample, rank, train on the best against the worst, sync, repeat (Guo et al. 2024, OAIF, arXiv 2402.04792; with k samples and a
-verifiable reward as in Xu et al. 2023, arXiv 2312.16682). With the policy as its own judge (`judge.backend: rollout`) it is a self-rewarding
-language model (Yuan et al. 2024, arXiv 2401.10020), trained step by step instead of in rounds.
+verifiable reward as in Pang et al. 2024, arXiv 2404.19733, who add a likelihood term: `sft_weight`). With the policy as its own judge
+(`judge.backend: rollout`) it is a self-rewarding language model (Yuan et al. 2024, arXiv 2401.10020), trained step by step instead of in rounds.
 
 The loss is any of `rlsys.objectives.preference_loss`.
 """
