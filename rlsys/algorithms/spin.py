@@ -35,6 +35,7 @@ from rlsys.data.answered import Answered
 from rlsys.data.collate import collate_comparisons
 from rlsys.data.load import Comparison, Demonstration
 from rlsys.data.stream import Source
+from rlsys.errors import DataError
 from rlsys.ledger import Sample
 from rlsys.likelihood import likelihood
 from rlsys.objectives.preference_loss import PreferenceLoss
@@ -74,10 +75,16 @@ class Config(Model):
 
     @model_validator(mode="after")
     def _needs_rows(self) -> Self:
-        stops = [name for name in ("stop_margin", "stop_accuracy") if getattr(self, name) is not None]
-        if not self.held_out_share and stops:
-            raise ValueError(f"{stops[0]} is measured on held-out rows, and held_out_share is 0; raise it, or set {stops[0]} to null")
+        if not self.held_out_share and self.stops:
+            raise ValueError(
+                f"{self.stops[0]} is measured on held-out rows, and held_out_share is 0; raise it, or set {self.stops[0]} to null"
+            )
         return self
+
+    @property
+    def stops(self) -> list[str]:
+        """Keys of the stop rules that are asked for."""
+        return [name for name in ("stop_margin", "stop_accuracy") if vars(self)[name] is not None]
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,13 @@ class Algorithm:
     def collect(self, roles: Roles, source: Source[Answered], step: Step) -> Pairs:
         """Metrics that begin with `dataset/` count rows: each gives a new pair (`pairs`), or a `held_out` one, or has a sample that is `equal` to its
         answer and so no pair. Of the samples, `empty` ones say nothing before they end; they are pairs like others, as the data's answers never
-        are empty."""
+        are empty. Raises DataError where a stop rule is asked for and no row is held out."""
         rows = source.take(self.config.prompts_per_step)
+        if self.config.stops and not any(self.is_held_out(row, step) for row in rows):
+            raise DataError(
+                f"iteration {step.number}: none of its {len(rows)} rows is held out, so algorithm.{self.config.stops[0]} can't be measured; raise "
+                f"algorithm.held_out_share or prompts_per_step, or set it to null"
+            )
         groups = collect_groups(roles, [row.prompt for row in rows], self.sampling.sampling(1), tag=f"train-{step.number}")
         samples = [group.trajectories[0] for group in groups]
         pairs = [pair(row, sample, sample.sample_id) for row, sample in zip(rows, samples, strict=True)]

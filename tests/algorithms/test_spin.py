@@ -26,6 +26,7 @@ from rlsys.data.answered import Answered
 from rlsys.data.load import Demonstration
 from rlsys.data.stream import Stream
 from rlsys.dataset import Dataset
+from rlsys.errors import DataError
 from rlsys.evaluation import RowEvaluator
 from rlsys.ledger import Ledger
 from rlsys.loop import Loop
@@ -260,6 +261,17 @@ def test_the_run_ends_where_nothing_was_learned(tmp_path: Path):
         assert state.done.startswith(f"iteration 1: the opponent's samples are no longer told from the data: {told}")
     with running(RunDir.create(tmp_path, "on"), spin(prompts_per_step=20, held_out_share=0.4), rows, steps=3, rate=0.0) as (loop, _):
         assert (loop.run().step, loop.state.done) == (3, None)
+
+
+def test_a_stop_rule_without_a_held_out_row_is_refused_before_anything_is_sampled():
+    """Of three rows none is held out at a share of a millionth; without a stop rule that is no matter."""
+    roles, _ = unscored_roles(1.0)
+    assert roles.weight_sync is not None
+    roles.weight_sync.sync(0)
+    source = Stream(answered_rows([1, 3, 2]), 0, False)
+    with pytest.raises(DataError, match=r"iteration 1: none of its 3 rows is held out, so algorithm\.stop_accuracy can't be measured"):
+        spin(prompts_per_step=3, held_out_share=1e-6, stop_accuracy=0.5).collect(replace(roles, rollout=None), source, STEP)
+    assert spin(prompts_per_step=3, held_out_share=1e-6).collect(roles, source, STEP).held_out == ()
 
 
 def test_samples_that_are_the_data_are_counted_and_end_the_run(tmp_path: Path):
