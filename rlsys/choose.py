@@ -74,6 +74,9 @@ TABLE: tuple[Row, ...] = (
     Row("answers", ("correctness",), "many", "online DPO", "online_dpo.yaml",
         "a right sample against a wrong one of the same question, by a loss on pairs",
         "few samples of a question are affordable, or a judge or reward model ranks them"),
+    Row("answers", ("correctness",), "many", "iterative DPO", "iterative_dpo_gsm8k.yaml",
+        "the same in rounds, each on the pairs of the newest model, which is then the reference",
+        "sampling and training are to take turns, a round at a time"),
     Row("reward_model", LIKED, "many", "PPO", "rlhf_hh_ppo.yaml",
         "the reward model (reward_models.0.path) judges what the policy writes now, with a KL term against exploiting it",
         "there is room for a critic and a reference beside the policy"),
@@ -139,6 +142,10 @@ TABLE: tuple[Row, ...] = (
         "there are millions of tokens of it"),
 )  # fmt: skip
 ORDER = get_args(Compute)
+FEWER = (
+    "Each config's first lines say how many GPUs it is written for, often 4 or 8; for fewer add policy.ranks=1 rollout.engines=1 "
+    "cluster.colocate=true where it has them (in a recipe with the stage's name before: STAGE.policy.ranks=1)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +204,7 @@ def told(choice: Choice) -> Iterator[str]:
         yield f"or {row.method}: configs/{row.config}"
         yield f"  why: {row.why}"
         yield f"  best when {row.best_when}"
+    yield FEWER
 
 
 def table() -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from rlsys.choose import MEANING, TABLE, Choice, Compute, Data, Need, answered, ask, choose, table, told
+from rlsys.choose import FEWER, MEANING, TABLE, Choice, Compute, Data, Need, answered, ask, choose, table, told
 from rlsys.config.kinds import kind_of
 from rlsys.config.load import load
 from rlsys.config.recipe import load_recipe
@@ -91,7 +91,16 @@ def test_what_is_told():
         f"or {other.method}: configs/{other.config}",
         f"  why: {other.why}",
         f"  best when {other.best_when}",
+        FEWER,
     ]
+
+
+def test_a_config_fits_one_gpu_as_is_told():
+    """What is chosen for a GPU or two is written for eight."""
+    (row, *_) = choose(frozenset({"answers"}), "one", "correctness").rows
+    own = [word for word in FEWER.split() if "=" in word and "STAGE" not in word]
+    config = load(CONFIGS / row.config, own, this_machine=False)
+    assert (config.policy.ranks, config.rollout.engines, config.cluster.colocate) == (1, 1, True)
 
 
 def test_answers_are_checked():
