@@ -137,11 +137,12 @@ class TrainEngine:
         for rows in micro_batches:
             chosen = micro_batch(batch, rows, self.device)
             answer = self.engine(chosen, *self.scorer.asked(loss))
+            # ZeRO-3 counts the outputs that a gradient comes back to, and ranks must agree: all of them, whatever the loss reads.
+            loss_sum = 0 * sum(output.sum() for output in answer if output is not None)
             if rows:
-                loss_sum, stats = loss(self.scorer.outputs(*answer), chosen)
+                own, stats = loss(self.scorer.outputs(*answer), chosen)
+                loss_sum = loss_sum + own
                 parts.append(stats)
-            else:
-                loss_sum = 0 * answer[0].sum()
             # DeepSpeed averages over the ranks; what we want is the sum.
             self.engine.backward(loss_sum * (self.world.size / normalizer))
         return merge(parts)
