@@ -17,8 +17,9 @@ import torch
 from pydantic import Field, PositiveInt
 
 from rlsys.algorithm import Experience, Learned, RowKind, Step
-from rlsys.batch import ComparisonBatch, Score, ScoredGroup, Trajectory, pad, stable_seed
+from rlsys.batch import ComparisonBatch, Score, ScoredGroup, Trajectory, stable_seed
 from rlsys.config.models import SamplingConfig
+from rlsys.data.collate import collate
 from rlsys.data.stream import Source
 from rlsys.objectives.preference_loss import PreferenceLoss
 from rlsys.preferences import PreferenceSettings, preference_loss, with_reference
@@ -125,13 +126,11 @@ def pair_of(group: ScoredGroup) -> Pair | Reason:
 
 def collate_pairs(pairs: Sequence[Pair], pad_id: int) -> ComparisonBatch:
     """Two rows per pair, the chosen answer first."""
-    samples = [sample for pair in pairs for sample in (pair.chosen, pair.rejected)]
+    batch = collate([sample for pair in pairs for sample in (pair.chosen, pair.rejected)], pad_id)
     return ComparisonBatch(
-        token_ids_BT=pad([sample.token_ids for sample in samples], pad_id, torch.long),
-        loss_mask_BT=pad([sample.loss_mask for sample in samples], 0, torch.bool),
-        lengths_B=torch.tensor([len(sample.token_ids) for sample in samples]),
+        **vars(batch),
         unit_B=torch.arange(len(pairs)).repeat_interleave(2),
         grade_B=torch.tensor([1.0, 0.0] * len(pairs)),
-        preference_B=torch.ones(len(samples)),
+        preference_B=torch.ones(len(batch)),
         comparison_id_B=torch.tensor([stable_seed(pair.name) for pair in pairs]).repeat_interleave(2),
     )

@@ -17,7 +17,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from rlsys.acceptance import Outcome, difficulty_counts
 from rlsys.algorithm import Experience, Step
@@ -61,8 +61,9 @@ class Config(Model):
     """Prompts with fewer rows than `enough` are sampled again, up to so many times: hard prompts get more tries."""
     enough: PositiveInt = 1
     """Rows of a prompt, those of earlier epochs included, from which it is not sampled again."""
-    difficulty: str | None = Field(default=None)
-    """Field (of fields in data.train) by which prompts are easy or hard, for the counts; none goes by the share of their samples that is kept."""
+    difficulty: str | None = None
+    """Field (of fields in data.train) by which prompts are easy or hard, for the counts; none goes by the share of their samples that is kept, and
+    counts nothing with `keep: best`, where that is the same for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,4 +233,7 @@ class Algorithm(MakesData[Config]):
         if scored := sum(outcome.samples for outcome in outcomes):
             found["paths/acceptance"] = sum(outcome.accepted for outcome in outcomes) / scored
         own = counted(counts, (*OUTCOMES, "prompts_without_any"))
-        return rollout_metrics(groups) | found | own | difficulty_counts(outcomes, self.config.difficulty)
+        # With one kept of every prompt, how many are kept says nothing of how hard it is.
+        told = self.config.keep == "correct" or self.config.difficulty is not None
+        by_difficulty = difficulty_counts(outcomes, self.config.difficulty) if told else {}
+        return rollout_metrics(groups) | found | own | by_difficulty

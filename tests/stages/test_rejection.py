@@ -113,6 +113,8 @@ def test_best_of_n_takes_the_first_of_equals_whatever_its_reward(tmp_path: Path)
     experience = collected(asked(tmp_path, 3), ("a", "bcd", "efg", "?"), ("?", "", "", "?"), ("", "h", "", ""), reward=length, keep="best")
     assert [(row["answer"], row["reward"]) for row in experience.rows] == [("bcd", 3.0), ("h", 1.0)]
     assert plain(experience) == {"accepted": 2, "rejected": 2, "unscored": 3, "empty": 5, "prompts_without_any": 1}
+    # One is kept of every prompt, be it hard or easy: that tells nothing of its difficulty.
+    assert not [name for name in experience.metrics if name.startswith(PREFIX)]
 
 
 def test_a_named_reward_and_its_threshold_decide(tmp_path: Path):
