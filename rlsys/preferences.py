@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
@@ -10,6 +11,9 @@ from rlsys.config.base import Model
 from rlsys.errors import ConfigError
 from rlsys.objectives.preference_loss import PreferenceKind, PreferenceLoss
 from rlsys.roles import Policy, Reference
+
+ROWS = 4096
+"""Rows that are scored at once: every rank gets a copy of them, and their log-probs come back to the driver token by token."""
 
 
 class PreferenceSettings(Model):
@@ -40,7 +44,10 @@ def preference_loss(settings: PreferenceSettings, section: str, temperature: flo
 
 def summed_log_probs(model: Policy | Reference, batch: Batch, temperature: float) -> Tensor:
     """Of each row's trained tokens; float32 [B]."""
-    return model.log_probs(batch, temperature).sum(1)
+    if len(batch) <= ROWS:
+        return model.log_probs(batch, temperature).sum(1)
+    pieces = torch.arange(len(batch)).split(ROWS)
+    return torch.cat([model.log_probs(batch.rows(rows), temperature).sum(1) for rows in pieces])
 
 
 def with_reference(batch: ComparisonBatch, loss: PreferenceLoss, reference: Reference | None) -> PreferenceBatch:
