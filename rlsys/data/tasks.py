@@ -88,7 +88,8 @@ def parse(raw: RawRow, config: DatasetConfig, row_id: str) -> Task:
     if not isinstance(label, bool):
         raise BadRow(f"is_classification is {kind(label)}, not true or false")
     instances = tuple(_instance(number, one) for number, one in enumerate(found, start=1))
-    return Task(str(value.get(name["id"]) or row_id), instruction, instances, label)
+    own_id = value.get(name["id"])
+    return Task(row_id if own_id in (None, "") else str(own_id), instruction, instances, label)
 
 
 def _instance(number: int, value: Any) -> Instance:

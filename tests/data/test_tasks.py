@@ -40,6 +40,12 @@ def test_all_tasks_are_one_row(tmp_path: Path):
     assert (loaded.report.read, loaded.report.kept, loaded.report.quarantined) == (2, 2, 0)
 
 
+def test_ids_may_be_numbers_and_0_is_one(tmp_path: Path):
+    lines = [json.dumps({**GOOD, "id": number}) for number in (0, 1, "", None)]
+    (seeds,) = load(tmp_path, *lines).rows
+    assert [task.task_id for task in seeds.tasks] == ["0", "1", "train:3", "train:4"]
+
+
 BROKEN = {
     '{"instruction": "x", ': "broken JSON",
     "[1]": "a row is an object with columns, this is a list",
