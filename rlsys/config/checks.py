@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlsys.algorithm import ScoresTexts, TakesSamples, build_algorithm, by_answers
+from rlsys.algorithm import ScoresTexts, TakesRows, TakesSamples, build_algorithm, by_answers
 from rlsys.config.judge_checks import judge_problems
 from rlsys.config.messages import Problem
 from rlsys.config.models import Experiment
@@ -116,8 +116,10 @@ def _evaluation(experiment: Experiment) -> Iterator[Problem]:
         yield Problem(("loop", "patience"), "counts evaluations, and the only one is at the end; set loop.eval_every, or set it to 0")
     if experiment.data.pretrain is None and experiment.algorithm and vars(experiment.algorithm).get("ptx_coef"):  # a key of some algorithms
         yield Problem(("algorithm", "ptx_coef"), "needs data.pretrain, the text to go on imitating; give it, or set ptx_coef to 0")
-    answers = by_answers(build_algorithm(experiment, pad_id=0))
-    if experiment.data.eval is not None and answers and not (evaluation.samples or evaluation.greedy):
+    algorithm = build_algorithm(experiment, pad_id=0)
+    if experiment.data.eval is None and not isinstance(algorithm, TakesRows) and not algorithm.needs & {"policy", "reward_model"}:
+        yield Problem(("data", "eval"), f"{_name(experiment)} does nothing but measure, and there is nothing to measure on; give it")
+    if experiment.data.eval is not None and by_answers(algorithm) and not (evaluation.samples or evaluation.greedy):
         yield Problem(("evaluation", "samples"), "0 without evaluation.greedy measures nothing; set one of them, or leave data.eval out")
 
 

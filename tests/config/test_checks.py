@@ -67,6 +67,10 @@ REJECTION = ("algorithm=null", "stage={name: rejection, %s}")
             [HELD_OUT, "evaluation={samples: 4, pass_at: [1], pass_score: null}"],
             "evaluation.pass_at: needs to know which answers are right; name evaluation.reward, and give evaluation.pass_score",
         ),
+        (
+            ["algorithm=null", "stage={name: evaluate}"],
+            "data.eval: evaluate does nothing but measure, and there is nothing to measure on",
+        ),
         ([REJECTION[0], REJECTION[1] % "reward: exact"], "stage.reward: 'exact' is not among rewards (exact_match)"),
         (
             [REJECTION[0], REJECTION[1] % "difficulty: level"],
