@@ -56,8 +56,11 @@ def log_prob(text: str) -> float:
     return float(REFERENCE[[*text.encode(), byte_tokenizer().eos_token_id]].double().sum())
 
 
-def test_every_row_is_written_once_with_its_log_probs(tmp_path: Path):
-    rows = sorted(written(tmp_path / "rows.jsonl"), key=lambda row: "qpr".index(row["prompt"]))
+@pytest.mark.parametrize("batch_size", [2, 10])
+def test_every_row_is_written_once_with_its_log_probs(tmp_path: Path, batch_size: int):
+    """Three rows, in two steps or in one that has room for more."""
+    assert Algorithm(Config(batch_size=batch_size), SamplingConfig(), 0).rows_per_step <= len(ROWS)
+    rows = sorted(written(tmp_path / "rows.jsonl", batch_size), key=lambda row: "qpr".index(row["prompt"]))
     assert [{name: row[name] for name in given} for row, given in zip(rows, ROWS, strict=True)] == ROWS
     assert [row["reference_tokens"] for row in rows] == [[5, 4], [2, 3, 2], [2, 3]]
     answers = [["good", "bad"], ["a", "bc", "d"], ["x", "yz"]]
