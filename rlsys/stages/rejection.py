@@ -215,7 +215,10 @@ class Algorithm(MakesData[Config]):
     def rows_of(self, harvest: Harvest, counts: Counter[str]) -> list[dict[str, Any]]:
         paths = [candidate.path for candidate in harvest.accepted]
         chosen = list(range(harvest.rows))
-        if self.config.choose == "different" and self.config.keep == "correct":
+        if self.config.keep == "best":
+            # There can be two: a step that ends an epoch and begins the next may take a prompt twice.
+            chosen = sorted(range(len(paths)), key=lambda index: -harvest.accepted[index].reward)[: harvest.rows]
+        elif self.config.choose == "different":
             chosen = most_different(paths, harvest.known, harvest.rows)
         counts["accepted"] += len(chosen)
         counts["over_cap"] += len(paths) - len(chosen)

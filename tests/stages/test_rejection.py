@@ -117,6 +117,18 @@ def test_best_of_n_takes_the_first_of_equals_whatever_its_reward(tmp_path: Path)
     assert not [name for name in experience.metrics if name.startswith(PREFIX)]
 
 
+def test_best_of_n_is_the_best_also_where_a_step_takes_a_prompt_in_two_epochs(tmp_path: Path):
+    class Twice(Stream[Prompt]):
+        def take(self, n: int) -> list[Prompt]:
+            (prompt,) = super().take(1)
+            return [prompt, replace(prompt, epoch=1)]
+
+    made = stage(prompts_per_step=2, samples=2, keep="best")
+    roles = Roles(rollout=Scripted(("a", "bc"), ("def", "g")), reward=FunctionReward(length))
+    experience = made.collect(roles, Twice(asked(tmp_path, 1), 0, shuffle=False), STEP)
+    assert (texts(experience), plain(experience)) == (["def"], {"accepted": 1, "rejected": 2, "over_cap": 1})
+
+
 def test_a_named_reward_and_its_threshold_decide(tmp_path: Path):
     def two(prompt: Prompt, trajectory: Trajectory) -> RewardResult:
         return Score(-5.0, {"length": float(len(trajectory.text)), "other": 9.0})
