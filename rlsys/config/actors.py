@@ -86,8 +86,8 @@ class TeacherConfig(Model):
     path: str
     """Model of the teacher, with the policy's tokenizer."""
     top_k: NonNegativeInt = 64
-    """How many tokens it names at each place, the most likely ones. What is left over counts as one outcome. Each takes 12 bytes per place of the batch,
-    padding included, through the driver; so 0, which is all of the vocabulary, is for small ones."""
+    """How many tokens it names at each place, the most likely ones. What is left over counts as one outcome. Each takes 12 bytes per place of the
+    batch, padding included, through the driver; so 0, which is all of the vocabulary, is for small ones."""
     ranks: PositiveInt = 1
     """Processes; each holds the whole model."""
     threads: PositiveInt = 1
