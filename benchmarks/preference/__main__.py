@@ -119,7 +119,7 @@ def offline(folder: Path, model: Path, seed: int, steps: int) -> dict[str, Exper
 
 
 def again(roles: Roles, start: Path) -> Any:
-    """A `Spawn` that starts nothing: it puts the policy back to where it was, and hands out the roles that a run needs."""
+    """A `Spawn` that starts nothing: it puts the policy back to where it was, the sampler too, and hands out the roles that a run needs."""
     assert roles.policy is not None
     roles.policy.save_state(start)
 
@@ -127,6 +127,8 @@ def again(roles: Roles, start: Path) -> Any:
     def spawn(experiment: Experiment, request: SpawnRequest) -> Iterator[Roles]:
         assert roles.policy is not None
         roles.policy.load_state(start)
+        if roles.weight_sync is not None and "rollout" in request.needs:
+            roles.weight_sync.sync(0)  # a run that trains nothing would not
         unused = {role: None for role in ("policy", "reference", "rollout", "reward") if role not in request.needs}
         yield replace(roles, **unused, weight_sync=roles.weight_sync if request.needs >= {"policy", "rollout"} else None)
 
