@@ -99,10 +99,10 @@ def test_validate_knows_the_evaluation_of_a_judge(folder: Path):
     assert rlsys(folder, "validate", "eval.yaml") == (0, "OK  eval: owner/judge (vllm) judges owner/rows, 7 attacks\n", "")
 
 
-def test_a_mistake_in_a_stage_of_a_recipe_names_the_stages_file(folder: Path):
+def test_a_mistake_in_a_stage_of_a_recipe_names_the_stage_and_its_file(folder: Path):
     (folder / "recipe.yaml").write_text("name: two\nstages:\n  - {name: one, config: good.yaml}\n  - {name: two, config: bad.yaml}\n")
     code, out, err = rlsys(folder, "train", "recipe.yaml")
-    assert (code, out, err) == (2, "", "bad.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?\n")
+    assert (code, out, err) == (2, "", "recipe.yaml: stage two: bad.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?\n")
 
 
 def test_explain(folder: Path):

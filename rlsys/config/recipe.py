@@ -24,6 +24,7 @@ from rlsys.config.models import Experiment
 from rlsys.config.wiring import check_sources
 from rlsys.config.yaml_file import read
 from rlsys.errors import ConfigError
+from rlsys.registry import did_you_mean
 
 
 class Stage(Model):
@@ -50,15 +51,30 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, this_machine: bool
     """Validate a recipe and all its stages; `this_machine` as in `load`. Raises ConfigError with one line."""
     names = {str(stage.get("name")) for stage in read(path)[0].get("stages") or [] if isinstance(stage, dict)}
     of_stages = [override for override in overrides if override.split(".")[0] in names]
+    _check_heads(path, [override for override in overrides if override not in of_stages], names)
     recipe = load_as(Recipe, path, [override for override in overrides if override not in of_stages])
     experiments: list[Experiment] = []
     for stage in recipe.stages:
         own = [override.removeprefix(f"{stage.name}.") for override in of_stages if override.startswith(f"{stage.name}.")]
         given = [f"{key}={json.dumps(value)}" for key, value in {**stage.set, "name": stage.name, "seed": recipe.seed}.items()]
-        experiment = load(path.parent / stage.config, [*given, *own], this_machine=this_machine)
         try:
+            experiment = load(path.parent / stage.config, [*given, *own], this_machine=this_machine)
             check_sources(experiment, experiments)
         except ConfigError as error:
             raise ConfigError(f"{path}: stage {stage.name}: {error}") from error
         experiments.append(experiment)
     return recipe, experiments
+
+
+def _check_heads(path: Path, overrides: Sequence[str], stages: set[str]) -> None:
+    """Raises ConfigError for an override that begins with neither a stage nor a key of the recipe."""
+    for override in overrides:
+        key = override.split("=")[0]
+        head = key.split(".")[0]
+        if head not in Recipe.model_fields:
+            known = sorted(stages)
+            near = did_you_mean(head, [*known, *Recipe.model_fields])
+            hint = near or f"; a stage's settings begin with its name, as in {known[0]}.{key}=..."
+            raise ConfigError(
+                f"{path}: override {override!r}: {head} is neither a stage nor a key of the recipe (stages: {', '.join(known)}){hint}"
+            )

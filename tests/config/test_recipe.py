@@ -36,3 +36,25 @@ def test_a_stage_is_taken_for_what_it_makes(override: str, message: str):
     with pytest.raises(ConfigError) as error:
         load_recipe(CONFIGS / "demo_rlhf.yaml", [override])
     assert str(error.value).endswith(message)
+
+
+def test_what_is_wrong_with_a_stage_names_it():
+    with pytest.raises(ConfigError) as error:
+        load_recipe(CONFIGS / "demo_rlhf.yaml", ["ppo.loop.stepz=3"])
+    assert (
+        str(error.value)
+        == f"{CONFIGS / 'demo_rlhf.yaml'}: stage ppo: override 'loop.stepz=3': loop.stepz: unknown key; did you mean steps?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("policy.ranks=1", "; a stage's settings begin with its name, as in ppo.policy.ranks=..."),
+        ("pppo.loop.steps=3", "; did you mean ppo?"),
+    ],
+)
+def test_an_override_begins_with_a_stage_or_a_key_of_the_recipe(override: str, hint: str):
+    with pytest.raises(ConfigError, match="is neither a stage nor a key of the recipe") as error:
+        load_recipe(CONFIGS / "demo_rlhf.yaml", [override])
+    assert str(error.value).endswith(f"(stages: ppo, prefer, prefer_test, reward_model, sft){hint}")
