@@ -25,6 +25,7 @@ from benchmarks.machine import describe
 from rlsys import registry
 from rlsys.config.load import load
 from rlsys.metrics import MetricsLog
+from rlsys.policy_gradient.presets import presets
 from rlsys.run_dir import RunDir
 from rlsys.train import train
 
@@ -50,12 +51,12 @@ def main(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ...")] = 3,
     output: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are not run again.")] = Path("runs/estimators"),
 ) -> None:
-    presets = only or registry.names("rlsys.algorithms", "Algorithm")
+    chosen = only or list(presets())
     console = Console()
-    found: dict[str, list[dict[str, Any]]] = {preset: [] for preset in presets}
+    found: dict[str, list[dict[str, Any]]] = {preset: [] for preset in chosen}
     for seed in range(seeds):
         model = run(output, f"sft-{seed}", "quickstart_sft.yaml", seed, ["logging.progress=off"])["model"]
-        for preset in presets:
+        for preset in chosen:
             started = time.monotonic()
             run(output, f"{preset}-{seed}", "quickstart_grpo.yaml", seed, [f"model.path={model}", *SETTINGS, *of_preset(preset)])
             outcome = measured(output / f"{preset}-{seed}")

@@ -19,12 +19,13 @@ from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError
 from rlsys.objectives.stats import values
 from rlsys.policy_gradient.algorithm import PolicyGradient, Samples
+from rlsys.policy_gradient.presets import presets
 from rlsys.roles import Roles
 from rlsys.rows import WithPretraining
 
 STEP = Step(number=1, version=0, seed=0)
 UNIFORM = math.log(0.25)
-PRESETS = registry.names("rlsys.algorithms", "Algorithm")
+PRESETS = list(presets())
 
 
 def algorithm(preset: str, **settings: object) -> PolicyGradient:
