@@ -18,6 +18,13 @@ from typing import Any
 
 from rlsys.errors import ConfigError
 
+PREFERENCES = ("dpo", "cdpo", "robust", "hinge", "ipo", "orpo", "simpo")
+REJECTIONS = ("rft", "raft", "rest_em")
+ELSEWHERE = {kind: f"stage: {{name: preference, kind: {kind}}}" for kind in PREFERENCES} | dict.fromkeys(
+    REJECTIONS, "stage: {name: rejection}"
+)
+"""Methods that are a setting of a stage with another name, for who looks for them by their own."""
+
 
 def resolve(package: str, name: str, attribute: str) -> Any:
     """`resolve("rlsys.algorithms", "grpo", "Algorithm")` is `Algorithm` in rlsys/algorithms/grpo.py.
@@ -34,13 +41,22 @@ def resolve(package: str, name: str, attribute: str) -> Any:
     else:
         options = names(package, attribute)
         if name not in options:
-            raise ConfigError(
-                f"{name!r} is not a file of {package} that defines {attribute}{did_you_mean(name, options)} (known: {_list(options)})"
-            )
+            hint = elsewhere(package, name) or did_you_mean(name, options)
+            raise ConfigError(f"{name!r} is not a file of {package} that defines {attribute}{hint} (known: {_list(options)})")
         module = _import(f"{package}.{name}")
     if not hasattr(module, attribute):
         raise ConfigError(f"{name!r} ({module.__file__}) does not define {attribute}{did_you_mean(attribute, dir(module))}")
     return getattr(module, attribute)
+
+
+def elsewhere(package: str, name: str) -> str:
+    """`; it is stage: {name: rejection}`: an algorithm looked for among stages, a stage among algorithms, or one of `ELSEWHERE`; else nothing."""
+    kinds = {"rlsys.algorithms": "algorithm", "rlsys.stages": "stage"}
+    if package not in kinds:
+        return ""
+    others = [(kind, other) for other, kind in kinds.items() if other != package and name in names(other, "Algorithm")]
+    found = [f"{kind}: {{name: {name}}}" for kind, _ in others] or [ELSEWHERE[key] for key in [name.lower()] if key in ELSEWHERE]
+    return f"; it is {found[0]}" if found else ""
 
 
 def names(package: str, attribute: str) -> list[str]:

@@ -2,9 +2,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rlsys.errors import ConfigError
-from rlsys.registry import names, nearest, resolve
+from rlsys.registry import ELSEWHERE, names, nearest, resolve
 
 
 @pytest.fixture
@@ -77,3 +78,26 @@ def test_the_current_folder_hides_no_library(own: Path):
 )
 def test_nearest(word: str, close: str | None):
     assert nearest(word, ["clip_low", "clip_high", "name"]) == close
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "hint"),
+    [
+        ("rlsys.algorithms", "dpo", "; it is stage: {name: preference, kind: dpo} (known:"),
+        ("rlsys.stages", "DPO", "; it is stage: {name: preference, kind: dpo} (known:"),
+        ("rlsys.algorithms", "kto", "; it is stage: {name: kto} (known:"),
+        ("rlsys.stages", "spin", "; it is algorithm: {name: spin} (known:"),
+        ("rlsys.algorithms", "grop", "; did you mean grpo? (known:"),
+    ],
+)
+def test_a_method_that_stands_elsewhere_is_named(package: str, name: str, hint: str):
+    with pytest.raises(ConfigError) as error:
+        resolve(package, name, "Algorithm")
+    assert hint in str(error.value)
+
+
+@pytest.mark.parametrize("settings", ELSEWHERE.values())
+def test_what_stands_elsewhere_does(settings: str):
+    given = yaml.safe_load(settings)["stage"]
+    config = resolve("rlsys.stages", given["name"], "Config").model_validate(given)
+    assert given.items() <= config.model_dump().items()
