@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,6 @@ class Past:
         """What was sampled to learn from in that step, in the order of its groups."""
         return self.ledger.samples(step, "train")
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> Sequence[dict[str, Any]]:
         """The data set that the run has made so far: each row with the `step` that made it."""
         return self.dataset.rows()
