@@ -1,10 +1,10 @@
-"""SPIN against its closed form, and its loop over fakes: what it trains on, when it ends, what a resumed run mixes in."""
+"""SPIN's loop over fakes: what it trains on, when it ends, what a resumed run mixes in."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,100 +12,24 @@ from typing import Any
 import pytest
 import torch
 from fakes import SoftmaxPolicy, make_roles, prompt, trajectory
+from looping import SAMPLING, looping
 from pydantic import ValidationError
 from torch import Tensor
 
 from rlsys.algorithm import Measures, Step, TakesRows, TakesSamples
 from rlsys.algorithms.spin import Algorithm, Config
-from rlsys.batch import Group, PreferenceBatch, Prompt
-from rlsys.checkpoint import Checkpoints
-from rlsys.config.actors import ModelConfig
-from rlsys.config.dataset import DatasetConfig
-from rlsys.config.models import DataConfig, Experiment, LoopConfig, SamplingConfig
+from rlsys.batch import Group, Prompt
 from rlsys.data.answered import Answered
 from rlsys.data.load import Demonstration
 from rlsys.data.stream import Stream
-from rlsys.dataset import Dataset
 from rlsys.errors import DataError
 from rlsys.evaluation import RowEvaluator
-from rlsys.ledger import Ledger
 from rlsys.loop import Loop
 from rlsys.metrics import MetricsLog
-from rlsys.objectives.outputs import Outputs
-from rlsys.objectives.preference_loss import PreferenceLoss
-from rlsys.progress import Progress
 from rlsys.roles import Roles, Sampling
 from rlsys.run_dir import RunDir
 
-DATA = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
-START = DATA.flip(0)
 STEP = Step(1, 0, seed=0)
-
-
-def kl(p: Tensor, q: Tensor) -> float:
-    return float((p * (p / q).log()).sum())
-
-
-def minimised(opponent: Tensor, data: Tensor, strength: float) -> Tensor:
-    """The policy that minimises the expected loss over all pairs (data's token, opponent's token), by Newton's method in all but name (L-BFGS)."""
-    tokens = [(real, generated) for real in range(4) for generated in range(4) if real != generated]
-    weights = torch.tensor([data[real] * opponent[generated] for real, generated in tokens])
-    logits = opponent.log().clone().requires_grad_()
-    optimizer = torch.optim.LBFGS(
-        [logits], lr=1.0, max_iter=500, tolerance_grad=1e-12, tolerance_change=1e-14, line_search_fn="strong_wolfe"
-    )
-    loss = PreferenceLoss("dpo", beta=strength)
-
-    def cost() -> Tensor:
-        optimizer.zero_grad()
-        log_probs = logits.log_softmax(0)
-        total = torch.zeros((), dtype=torch.float64)
-        for weight, (real, generated) in zip(weights, tokens, strict=True):
-            total = (
-                total + weight * loss(Outputs(log_probs[torch.tensor([[0, real], [0, generated]])]), one_pair(real, generated, opponent))[0]
-            )
-        total.backward()
-        return total
-
-    optimizer.step(cost)
-    return logits.detach().softmax(0)
-
-
-def one_pair(real: int, generated: int, opponent: Tensor) -> PreferenceBatch:
-    """A prompt of one token, and an answer of one."""
-    return PreferenceBatch(
-        token_ids_BT=torch.tensor([[0, real], [0, generated]]),
-        loss_mask_BT=torch.tensor([[False, True]] * 2),
-        lengths_B=torch.tensor([2, 2]),
-        unit_B=torch.tensor([0, 0]),
-        grade_B=torch.tensor([1.0, 0.0]),
-        preference_B=torch.ones(2),
-        comparison_id_B=torch.zeros(2, dtype=torch.long),
-        reference_log_probs_B=opponent.log()[[real, generated]],
-    )
-
-
-def test_exact_iterations_come_as_near_to_the_data_as_the_closed_form_says():
-    """p_(t+1) proportional to p_t (p_data / p_t)^(1 / lambda), lambda 2: from (0.4, 0.3, 0.2, 0.1) to its reverse KL(p || data) is 0.4564, 0.1166,
-    0.0280, and KL(data || p) 0.4564, 0.1116, 0.0271. Both by the formula and by minimising the loss, one iteration after the other."""
-    closed, found = START, START
-    policies = [(closed, found)]
-    for _ in range(2):
-        closed = closed * (DATA / closed) ** 0.5
-        closed = closed / closed.sum()
-        found = minimised(found, DATA, 2.0)
-        policies.append((closed, found))
-    for one, other in policies:
-        assert other.tolist() == pytest.approx(one.tolist(), abs=1e-4)
-    for which in (0, 1):
-        reached = [pair[which] for pair in policies]
-        assert [kl(p, DATA) for p in reached] == pytest.approx([0.4564, 0.1166, 0.0280], abs=1e-4)
-        assert [kl(DATA, p) for p in reached] == pytest.approx([0.4564, 0.1116, 0.0271], abs=1e-4)
-    # Nothing can be told apart where the opponent is the data: the data stay.
-    assert minimised(DATA, DATA, 2.0).tolist() == pytest.approx(DATA.tolist(), abs=1e-6)
-
-
-SAMPLING = SamplingConfig(max_tokens=4)
 
 
 def answered_rows(tokens: Sequence[int]) -> list[Answered]:
@@ -113,8 +37,10 @@ def answered_rows(tokens: Sequence[int]) -> list[Answered]:
     return [Answered(prompt(f"p{i}"), Demonstration(f"p{i}", (0, token), (0, 1))) for i, token in enumerate(tokens)]
 
 
-def drawn(count: int, seed: int = 0) -> list[int]:
-    return torch.multinomial(DATA, count, replacement=True, generator=torch.Generator().manual_seed(seed)).tolist()
+def drawn(count: int) -> list[int]:
+    """Token i with probability (i + 1) / 10."""
+    weights = torch.arange(1.0, 5.0, dtype=torch.float64)
+    return torch.multinomial(weights, count, replacement=True, generator=torch.Generator().manual_seed(0)).tolist()
 
 
 def spin(**config: Any) -> Algorithm:
@@ -133,25 +59,9 @@ def unscored_roles(rate: float) -> tuple[Roles, SoftmaxPolicy]:
 def running(
     run_dir: RunDir, algorithm: Algorithm, rows: list[Answered], steps: int, rate: float = 1.0
 ) -> Iterator[tuple[Loop, SoftmaxPolicy]]:
-    """A loop over fakes, in `run_dir`."""
-    data = DataConfig(train=DatasetConfig(path="none"))
-    config = LoopConfig(steps=steps, eval_every=1, checkpoint_every=1, keep_last=9)
-    experiment = Experiment(name="test", seed=3, model=ModelConfig(path="none"), data=data, loop=config)
     roles, policy = unscored_roles(rate)
-    with ExitStack() as stack:
-        loop = Loop(
-            experiment,
-            algorithm,
-            roles,
-            Stream(rows, experiment.seed, True),
-            RowEvaluator(tuple(rows), algorithm),
-            run_dir,
-            stack.enter_context(Ledger(run_dir.ledger)),
-            stack.enter_context(MetricsLog(run_dir, experiment.logging)),
-            Checkpoints(run_dir.checkpoints, 9),
-            stack.enter_context(Progress(steps, "off", title="test")),
-            Dataset(run_dir.dataset),
-        )
+    evaluator, every = RowEvaluator(tuple(rows), algorithm), {"eval_every": 1, "checkpoint_every": 1, "keep_last": 9}
+    with looping(run_dir, algorithm, roles, rows, evaluator, steps=steps, **every) as loop:
         yield loop, policy
 
 
@@ -301,7 +211,7 @@ def test_an_empty_sample_is_a_pair_and_is_counted():
 def test_held_out_answers_are_measured_by_token_and_by_answer():
     """Of 1 and 2 tokens under p = (0.4, 0.3, 0.2, 0.1): answers of log-probs log 0.1 and log 0.4 + log 0.3."""
     roles, policy = unscored_roles(1.0)
-    policy.logits = START.log().requires_grad_()
+    policy.logits = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64).log().requires_grad_()
     rows = [
         Answered(prompt("a"), Demonstration("a", (0, 3), (0, 1))),
         Answered(prompt("b"), Demonstration("b", (0, 0, 1), (0, 1, 1))),
