@@ -90,14 +90,21 @@ def judge_eval(config: AnyConfig, overrides: Overrides = None) -> None:
 
 @app.command()
 def validate(config: AnyConfig, overrides: Overrides = None) -> None:
-    """Check an experiment, a recipe or the evaluation of a judge, and say what it will need; starts nothing."""
+    """Check an experiment, a recipe or the evaluation of a judge, try the first rows of its local data, and say what it will need; starts nothing."""
     if _kind(config) == "judge-eval":
         evaluation = _judge_eval(config, overrides or [])
         judge, attacks = evaluation.judge, f", {evaluation.attacks} attacks" if evaluation.attacks else ""
-        typer.echo(f"OK  {evaluation.name}: {judge.model} ({judge.backend}) judges {evaluation.data.path}{attacks}")
+        from rlsys.first_rows import first_labelled  # brings transformers
+
+        read = [*first_labelled(evaluation.data, evaluation.name)]
+        typer.echo("\n".join([f"OK  {evaluation.name}: {judge.model} ({judge.backend}) judges {evaluation.data.path}{attacks}", *read]))
         return
-    for experiment in _validated(config, overrides or []):
-        typer.echo(_summary(experiment))
+    experiments = _validated(config, overrides or [])
+    from rlsys.first_rows import first_rows  # brings transformers
+
+    for number, experiment in enumerate(experiments):
+        read = [*first_rows(experiment, experiments[:number])]
+        typer.echo("\n".join([_summary(experiment), *read]))
 
 
 @app.command()

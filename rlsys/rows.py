@@ -55,7 +55,7 @@ class Rows:
             )
         if data.pretrain is None:
             return main
-        pretraining = Stream(self.load(data.pretrain, "texts").rows, seed, data.shuffle)
+        pretraining = Stream(self.load(data.pretrain, row_kind(self.algorithm, "pretrain")).rows, seed, data.shuffle)
         wanted = vars(self.experiment.algorithm)["ptx_batch"] * self.algorithm.updates_per_step
         if pretraining.rows < wanted:
             raise DataError(
@@ -69,7 +69,7 @@ class Rows:
         config = self.experiment.data.eval
         if config is None:
             return None
-        return self.load(config, self.algorithm.rows if isinstance(self.algorithm, Measures) else "prompts").rows
+        return self.load(config, row_kind(self.algorithm, "eval")).rows
 
     def load(self, config: DatasetConfig, kind: RowKind) -> Loaded[Any]:
         data = self.experiment.data
@@ -98,6 +98,13 @@ class Rows:
         if self.algorithm.rows in ("prompts", "tasks", "answered"):
             return experiment.data.max_prompt_tokens + experiment.sampling.max_tokens
         return experiment.stage.max_tokens
+
+
+def row_kind(algorithm: Algorithm, section: str) -> RowKind:
+    """What the rows of `data.SECTION` are read as."""
+    if section == "pretrain":
+        return "texts"
+    return "prompts" if section == "eval" and not isinstance(algorithm, Measures) else algorithm.rows
 
 
 def padded_tokens(row: Comparison) -> int:

@@ -90,13 +90,23 @@ def test_errors_are_one_line(folder: Path, arguments: list[str], exit_code: int,
 def test_validate_says_what_will_be_needed(folder: Path):
     assert rlsys(folder, "validate", "good.yaml", "policy.ranks=2") == (
         0,
-        "OK  tiny: grpo on playground:0.5m, 3 steps; actors: 2 policy, 1 rollout, 1 reward; 4 CPUs and 0 GPUs of this machine\n",
+        "OK  tiny: grpo on playground:0.5m, 3 steps; actors: 2 policy, 1 rollout, 1 reward; 4 CPUs and 0 GPUs of this machine\n"
+        "    first rows that can be used: data.train 20 of 20\n",
         "",
     )
 
 
+def test_validate_tries_the_first_rows(folder: Path):
+    """The run's own line, before anything is started."""
+    (folder / "own.jsonl").write_text('{"question": "1+1", "answer": "2"}\n')
+    why = "own.jsonl: no usable row among 1 (1 bad; first bad row, 1: no column 'prompt' or 'messages' (there are: 'question', 'answer'); "
+    code, out, err = rlsys(folder, "validate", "good.yaml", "data.train.path=own.jsonl")
+    assert (code, out, err) == (1, "", f"tiny: data.train: {why}data.*.fields says which column is what)\n")
+
+
 def test_validate_knows_the_evaluation_of_a_judge(folder: Path):
-    assert rlsys(folder, "validate", "eval.yaml") == (0, "OK  eval: owner/judge (vllm) judges owner/rows, 7 attacks\n", "")
+    told = "OK  eval: owner/judge (vllm) judges owner/rows, 7 attacks\n    not read: data owner/rows (no such file, so a hub id)\n"
+    assert rlsys(folder, "validate", "eval.yaml") == (0, told, "")
 
 
 def test_a_mistake_in_a_stage_of_a_recipe_names_the_stage_and_its_file(folder: Path):

@@ -195,7 +195,7 @@ def load_rows(
         _put_aside(quarantine, config, bad)
     if not kept:
         first = f"; first bad row, {bad[0]['row']}: {bad[0]['reason']}" if bad else ""
-        long = "" if most is None else f"{report.too_long} longer than {most} tokens, "
+        long = f"{report.too_long} longer than {most} tokens, " if report.too_long else ""
         raise DataError(f"{config.path}: no usable row among {report.read} ({long}{len(bad)} bad{first})")
     return Loaded(kept, report)
 

@@ -1,0 +1,119 @@
+"""What `rlsys validate` reads: local data sets, as the run would, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlsys.config.load import load
+from rlsys.config.models import Experiment
+from rlsys.config.recipe import load_recipe
+from rlsys.errors import ConfigError, DataError
+from rlsys.first_rows import first_labelled, first_rows
+from rlsys.playground.models import build
+
+CONFIG = """\
+name: own
+stage: {name: sft}
+model: {path: owner/model}
+data: {train: {path: rows.jsonl}}
+loop: {steps: 3}
+cluster: {cpus: 8, gpus: 0}
+"""
+BY_BYTES = "; by bytes: the tokenizer of owner/model is not here"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.yaml").write_text(CONFIG)
+
+
+def own(*overrides: str) -> Experiment:
+    return load("own.yaml", overrides)
+
+
+def jsonl(name: str, *rows: dict[str, Any]) -> None:
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_only_the_first_rows_count_and_unusable_ones_among_them_are_counted():
+    good, bad = {"prompt": "q", "answer": "a" * 9000}, {"prompt": "q"}
+    jsonl("rows.jsonl", bad, *[good] * 30)
+    jsonl("few.jsonl", good, bad, good)
+    jsonl("late.jsonl", *[bad] * 20, good)
+    told = [*first_rows(own("data.also=[{path: few.jsonl}]", "data.eval={path: owner/held-out}"))]
+    assert told == [
+        f"    first rows that can be used: data.train 19 of 20, data.also.0 2 of 3{BY_BYTES}",
+        "    not read: data.eval owner/held-out (no such file, so a hub id)",
+    ]
+    assert [*first_rows(own("data.train.limit=4"))] == [f"    first rows that can be used: data.train 3 of 4{BY_BYTES}"]
+    with pytest.raises(DataError) as error:
+        list(first_rows(own("data.train.path=late.jsonl")))
+    assert str(error.value) == "own: data.train: late.jsonl: no usable row among 20 (20 bad; first bad row, 1: no answer to learn from)"
+
+
+@pytest.mark.parametrize(
+    ("method", "usable", "unusable"),
+    [
+        (["stage={name: preference}"], {"prompt": "q", "chosen": "a", "rejected": "b"}, "chosen"),
+        (["stage={name: kto}"], {"prompt": "q", "completion": "a", "label": True}, "label"),
+        (["stage={name: sft, tokens: all}"], {"text": "words"}, "text"),
+        (["stage=null", "algorithm={name: spin, scored: false}"], {"prompt": "q", "answer": "a"}, "prompt"),
+        (["stage=null", "algorithm={name: grpo}", "rewards=[{name: exact_match}]"], {"prompt": "q"}, "prompt"),
+    ],
+)
+def test_each_method_reads_its_own_columns(method: list[str], usable: dict[str, Any], unusable: str):
+    jsonl("rows.jsonl", usable)
+    assert [*first_rows(own(*method))] == [f"    first rows that can be used: data.train 1 of 1{BY_BYTES}"]
+    jsonl("rows.jsonl", {f"my_{column}" if column == unusable else column: value for column, value in usable.items()})
+    with pytest.raises(DataError, match=f"^own: data.train: rows.jsonl: no usable row among 1 .*no column '{unusable}'"):
+        list(first_rows(own(*method)))
+
+
+def test_held_out_prompts_need_no_answer():
+    """A method that samples is measured by samples, whatever it learns from."""
+    jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
+    jsonl("asked.jsonl", {"prompt": "q"})
+    told = [*first_rows(own("stage=null", "algorithm={name: grpo}", "rewards=[{name: exact_match}]", "data.eval={path: asked.jsonl}"))]
+    assert told == [f"    first rows that can be used: data.train 1 of 1, data.eval 1 of 1{BY_BYTES}"]
+
+
+def test_a_tokenizer_that_is_here_is_used():
+    build("0.5m", Path("model"))
+    settings = json.loads(Path("model/tokenizer_config.json").read_text())
+    Path("model/tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": None}))
+    Path("model/chat_template.jinja").unlink(missing_ok=True)
+    jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
+    assert [*first_rows(own("model.path=./model"))] == ["    first rows that can be used: data.train 1 of 1"]
+    with pytest.raises(
+        ConfigError, match=r"^own: data.train: rows.jsonl: chat_template is always, but the tokenizer '.*model' has no chat"
+    ):
+        list(first_rows(own("model.path=./model", "data.train.chat_template=always")))
+
+
+def test_log_probs_of_another_tokenizers_tokens_are_not_judged_by_bytes():
+    jsonl("rows.jsonl", {"prompt": "q", "chosen": "abc", "rejected": "b", "reference_log_probs": [-1, -2], "reference_tokens": [2, 2]})
+    told = [*first_rows(own("stage={name: preference}"))]
+    assert told == ["    not read: data.train rows.jsonl (its log-probs are of the tokens of owner/model)"]
+
+
+def test_a_stage_of_a_recipe_has_the_tokenizer_of_the_model_before_it():
+    Path("two.yaml").write_text(
+        "name: two\nstages:\n  - {name: one, config: own.yaml}\n"
+        "  - {name: made, config: own.yaml, set: {model.path: 'stage:one', data.eval: {path: 'playground:letters', split: test}}}\n"
+    )
+    jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
+    _, (one, made) = load_recipe(Path("two.yaml"), ["one.model.path=playground:0.5m"])
+    assert [*first_rows(made, [one])] == ["    first rows that can be used: data.train 1 of 1, data.eval 20 of 20"]
+
+
+def test_comparisons_to_measure_a_judge_by_are_read():
+    jsonl("rows.jsonl", {"prompt": "q", "chosen": "a", "rejected": "a"})
+    data = own().data.train
+    with pytest.raises(DataError) as error:
+        list(first_labelled(data, "judge"))
+    assert str(error.value) == "judge: data: rows.jsonl: no usable comparison among 1 rows; first bad row, 1: chosen and rejected are equal"
