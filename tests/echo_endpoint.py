@@ -1,4 +1,4 @@
-"""An endpoint that echoes questions, and backends that ask it."""
+"""Requests to an endpoint, one that echoes questions, and backends that ask it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,30 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from chat_bodies import chat
-from fault_server import Handler, says
+from fault_server import Act, Handler, Server, says
 
 from rlsys.config.judge import EndpointConfig
 from rlsys.judging.backend import Failure, Reply, Request
-from rlsys.judging.openai_backend import OpenAIBackend
+from rlsys.judging.openai_backend import PROBE, OpenAIBackend
 
+TEXT = Request(({"role": "system", "content": "Judge."}, {"role": "user", "content": "Say ✓"}), max_tokens=7, temperature=0.5, seed=3)
+LABELS = Request(({"role": "user", "content": "A or B?"},), ("A", "B"))
+GOOD = says(chat())
 REQUESTS = [Request(({"role": "user", "content": f"number {number}"},), max_tokens=5) for number in range(60)]
 
 
 def question(handler: Handler) -> str:
     return handler.body["messages"][0]["content"]
+
+
+def bodies(server: Server) -> list[dict]:
+    """Of the requests, without the probes."""
+    return [body for _, _, body in server.seen if body["messages"] != [dict(message) for message in PROBE.messages]]
+
+
+def poison(act: Act) -> Act:
+    """Plays `act` for every request but the probe, which is answered well."""
+    return lambda handler: (GOOD if question(handler) == "Hi" else act)(handler)
 
 
 def echoes(handler: Handler) -> None:

@@ -8,6 +8,8 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 LIMIT = 0.2
@@ -85,6 +87,20 @@ def resets(handler: Handler) -> None:
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     handler.connection.close()
     handler.close_connection = True
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+SLOW = {
+    "hangs": hangs,
+    "body drips": drips(HEAD + b"Content-Length: 1000\r\n\r\n", b" "),
+    "headers drip": drips(HEAD + b"X-Long: ", b"x"),
+}
+
+
+def busy() -> list[Act]:
+    """Asks to be left alone: for 0 s, 1 s, a day, until a minute ago, until 30 s from now."""
+    past, future = (format_datetime(datetime.now(UTC) + timedelta(seconds=s), usegmt=True) for s in (-60, 30))
+    return [says({}, 429, Retry_After=value) for value in ("0", "1", "86400", past, future)]
 
 
 @contextmanager

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from echo_endpoint import ALL, REQUESTS, echoes, question, texts
-from fault_server import Act, Handler, Server, says, serving
+from fault_server import Act, Handler, Server, says
 
 from rlsys.errors import ConfigError, JudgeOutage
 
 pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.parametrize("status", [401, 402, 403, 404])]
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as server:
-        yield server
 
 
 def asked(server: Server) -> list[str]:

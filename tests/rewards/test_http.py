@@ -7,11 +7,9 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import pytest
-from fault_server import LIMIT, Act, Handler, Server, drips, hangs, resets, says, serving
+from fault_server import HEAD, LIMIT, SLOW, Act, Handler, Server, busy, drips, hangs, resets, says, serving
 
 from rlsys.batch import Abstention, Prompt, RewardResult, Score, Trajectory
 from rlsys.config.models import RewardSpec
@@ -93,32 +91,17 @@ def test_nobody_listens(ask):
     assert result.reason.endswith("(attempt 2)")
 
 
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were made, in seconds; each lasts no time here."""
-    asked: list[float] = []
-
-    async def pause(seconds: float) -> None:
-        asked.append(seconds)
-
-    monkeypatch.setattr(http.asyncio, "sleep", pause)
-    return asked
+def test_retry_after_is_obeyed_up_to_the_cap(ask, pauses: list[float]):
+    assert ask(*busy(), says({"score": 1}), retries=5, max_wait=40) == Score(1.0)
+    assert pauses[:4] == [0, 1, 40, 0]
+    assert 25 < pauses[4] <= 30
 
 
-def test_retry_after_is_obeyed_up_to_the_cap(ask, monkeypatch: pytest.MonkeyPatch):
-    asked = pauses(monkeypatch)
-    past, future = (format_datetime(datetime.now(UTC) + timedelta(seconds=s), usegmt=True) for s in (-60, 30))
-    busy = [says({}, 429, Retry_After=value) for value in ("0", "1", "86400", past, future)]
-    assert ask(*busy, says({"score": 1}), retries=5, max_wait=40) == Score(1.0)
-    assert asked[:4] == [0, 1, 40, 0]
-    assert 25 < asked[4] <= 30
-
-
-def test_the_pause_doubles_up_to_the_cap_and_is_jittered(ask, monkeypatch: pytest.MonkeyPatch):
-    asked = pauses(monkeypatch)
+def test_the_pause_doubles_up_to_the_cap_and_is_jittered(ask, pauses: list[float]):
     ask(says({}, 500, Retry_After="soon"), retries=5, max_wait=3)
-    for pause, longest in zip(asked, [0.5, 1, 2, 3, 3], strict=True):
+    for pause, longest in zip(pauses, [0.5, 1, 2, 3, 3], strict=True):
         assert longest / 2 <= pause <= longest
-    assert len({pause / longest for pause, longest in zip(asked, [0.5, 1, 2, 3, 3], strict=True)}) > 1
+    assert len({pause / longest for pause, longest in zip(pauses, [0.5, 1, 2, 3, 3], strict=True)}) > 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 404])
@@ -134,14 +117,7 @@ def test_redirects_are_refused(ask, server: Server, status: int):
     assert [path for path, _, _ in server.seen] == ["/score"]
 
 
-HEAD = b"HTTP/1.1 200 OK\r\n"
-
-
-@pytest.mark.parametrize(
-    "slow",
-    [hangs, drips(HEAD + b"Content-Length: 1000\r\n\r\n", b" "), drips(HEAD + b"X-Long: ", b"x")],
-    ids=["hangs", "body drips", "headers drip"],
-)
+@pytest.mark.parametrize("slow", SLOW.values(), ids=SLOW)
 def test_the_timeout_is_for_the_whole_attempt(ask, server: Server, slow: Act):
     start = time.monotonic()
     assert ask(slow, retries=1, timeout=LIMIT) == Abstention("no whole answer within 0.2 s (attempt 2)")
