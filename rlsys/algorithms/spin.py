@@ -15,8 +15,8 @@ ledger (the samples) and the data set (the answers), so a resumed run finds the 
 **When it ends.** A share of the rows (`held_out_share`, chosen by their ids) is never trained on. After an iteration's updates, the margin and the
 accuracy of the loss on the pairs of such rows compare the new policy with its opponent: lambda times how much more p gained over p_opponent on the
 data's answers than on the opponent's samples, and how often that is above 0. Where the margin is not above `stop_margin`, or the accuracy not above
-`stop_accuracy`, the policy could learn nothing that tells new samples from new data: the run ends. It also ends when every sample is the data's own
-answer.
+`stop_accuracy`, the policy could learn nothing that tells new samples from new data: the run ends. With either rule it also ends when each sample of
+a held-out row is the data's own answer, and with or without when every sample is.
 """
 
 from __future__ import annotations
@@ -166,8 +166,9 @@ class Algorithm:
         assert isinstance(experience, Pairs)
         assert roles.policy is not None
         config, policy = self.config, roles.policy
+        what = "held-out sample" if experience.new else "sample"
+        equal = f"iteration {step.number}: each {what} of the opponent is the data's own answer"
         if not experience.new:
-            equal = f"iteration {step.number}: each sample of the opponent is the data's own answer"
             return Learned({}, done=None if experience.held_out else equal)
         loss = PreferenceLoss("dpo", of_iteration(config.lambdas, step), temperature=self.sampling.temperature)
         # The policy is still the opponent: what it says now is the reference.
@@ -177,8 +178,8 @@ class Algorithm:
         stats = renamed(update(policy, training, loss, config.epochs, config.mini_batches, step.seed, step.number, scale=rate))
         stats |= {"pairs": Mean(len(training) / 2, 1.0), "lambda": Mean(loss.beta, 1.0)}
         used: dict[str, float | None] = {one.row_id: None for one in experience.new}
-        if held_out is None:
-            return Learned(stats, used)
+        if held_out is None:  # though rows are, wherever there is a stop rule
+            return Learned(stats, used, done=equal if config.stops else None)
         after = renamed(policy.evaluate(held_out, loss))
         stats |= {f"held_out_{name}": stat for name, stat in after.items()} | opponent(held_out)
         return Learned(stats, used, done=self.ends(after, step))
