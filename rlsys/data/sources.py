@@ -16,6 +16,8 @@ from rlsys.playground.tasks import rows as playground_rows
 PLAYGROUND = "playground:"
 LINES = (".jsonl", ".jsonl.gz", ".ndjson")
 FILES = (*LINES, ".json", ".parquet", ".txt")
+UNREADABLE = (".csv", ".tsv", ".gz", ".arrow")
+"""What other data files are called."""
 
 
 class BadRow(Exception):
@@ -53,7 +55,7 @@ def read_rows(config: DatasetConfig) -> Iterator[RawRow]:
 
 def looks_local(path: str) -> bool:
     """Whether `path` can only mean a file or folder: hub ids are `name` or `owner/name`, without a data file's suffix."""
-    return path.startswith((".", "/", "~")) or path.count("/") > 1 or path.endswith(FILES)
+    return path.startswith((".", "/", "~")) or path.count("/") > 1 or path.endswith((*FILES, *UNREADABLE))
 
 
 def _numbered(values: Iterable[Any]) -> Iterator[RawRow]:

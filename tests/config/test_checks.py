@@ -165,6 +165,9 @@ def test_a_finding_names_the_line_of_its_key(config: Path):
     ("overrides", "expected"),
     [
         (["data.train.path=rows.jsonl"], "data.train.path: no such file or folder: rows.jsonl (looked in "),
+        (["data.train.path=data/rows.csv"], "data.train.path: no such file or folder: data/rows.csv (looked in "),
+        (["data.train.path=rows.json.gz"], "data.train.path: no such file or folder: rows.json.gz (looked in "),
+        (["model.path=./model"], "model.path: no such folder: ./model (looked in "),
         (["data.also=[{path: more.jsonl}]"], "data.also.0.path: no such file or folder: more.jsonl (looked in "),
         (["data.eval={path: ./held_out}"], "data.eval.path: no such file or folder: ./held_out (looked in "),
         (["model.path=/nowhere/model"], "model.path: no such folder: /nowhere/model (looked in "),
