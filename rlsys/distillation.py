@@ -1,11 +1,14 @@
-"""What distillation from given rows and from a student's own samples have in common: which divergence."""
+"""What distillation from given rows and from a student's own samples have in common: which divergence, and what the teacher says."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Self
 
 from pydantic import Field, model_validator
 
+from rlsys.algorithm import Experience
+from rlsys.batch import DistillationBatch
 from rlsys.config.base import Model
 from rlsys.objectives.distillation_loss import DistillationLoss, DivergenceName
 
@@ -25,3 +28,8 @@ class Divergence(Model):
 
     def loss(self, temperature: float, ce_weight: float = 0.0) -> DistillationLoss:
         return DistillationLoss(self.divergence, self.beta, temperature, ce_weight)
+
+
+@dataclass(frozen=True)
+class Taught(Experience):
+    batch: DistillationBatch | None = None

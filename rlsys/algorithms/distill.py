@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pydantic import PositiveInt
 
 from rlsys.algorithm import Experience, Learned, Step
-from rlsys.batch import DistillationBatch
 from rlsys.config.models import SamplingConfig
 from rlsys.data.collate import collate
 from rlsys.data.stream import Source
-from rlsys.distillation import Divergence
+from rlsys.distillation import Divergence, Taught
 from rlsys.objectives.distillation_loss import DivergenceName
 from rlsys.roles import Roles
 from rlsys.rollouts import collect_groups, rollout_metrics
@@ -37,11 +36,6 @@ class Config(Divergence):
     """Optimizer steps on the samples of one step; in all but the first they are a little off-policy, and nothing corrects for that."""
     scored: bool = True
     """Have samples scored by the rewards, to measure the task; it learns the same either way."""
-
-
-@dataclass(frozen=True)
-class Taught(Experience):
-    batch: DistillationBatch | None = None
 
 
 @dataclass(frozen=True)

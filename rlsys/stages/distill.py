@@ -18,7 +18,7 @@ from rlsys.config.models import SamplingConfig
 from rlsys.data.collate import collate
 from rlsys.data.load import Demonstration
 from rlsys.data.stream import Source
-from rlsys.distillation import Divergence
+from rlsys.distillation import Divergence, Taught
 from rlsys.objectives.distillation_loss import DistillationLoss
 from rlsys.objectives.stats import Stats, merge, values
 from rlsys.roles import Roles
@@ -46,11 +46,6 @@ class Config(Divergence):
                 f"ce_weight imitates tokens as they are, at temperature 1, and temperature is {self.temperature:g}; leave one out"
             )
         return self
-
-
-@dataclass(frozen=True)
-class Taught(Experience):
-    batch: DistillationBatch | None = None
 
 
 @dataclass(frozen=True)
