@@ -73,6 +73,19 @@ def test_what_was_measured_is_the_divergence_of_the_exported_model(offline: Run,
     assert whole >= named
 
 
+def reverse_kl(run: Run, teacher: Path, student: Path) -> float:
+    """KL(student || teacher) in nats, mean over the tokens that the first step sampled, in plain PyTorch and over the whole vocabulary."""
+    models = [AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32) for path in (student, teacher)]
+    total, places = 0.0, 0
+    for sample in run.samples(1, "train"):
+        response = sum(sample.loss_mask)
+        with torch.no_grad():
+            q, p = (model(torch.tensor([sample.token_ids])).logits[0, -response - 1 : -1].double().log_softmax(-1) for model in models)
+        total += float((q.exp() * (q - p)).sum())
+        places += response
+    return total / places
+
+
 def test_the_student_learns_from_its_own_samples_without_a_reward(workplace: Workplace, teacher: Path):
     settings = (
         *STUDENT,
@@ -89,6 +102,7 @@ def test_the_student_learns_from_its_own_samples_without_a_reward(workplace: Wor
     run = workplace.train(CONFIGS / "distill_on_policy.yaml", "on-policy", settings)
     kl = [line["train/reverse_kl"] for line in run.metrics if "train/reverse_kl" in line]
     assert len(kl) == 6
+    assert kl[0] == pytest.approx(reverse_kl(run, teacher, next((workplace.folder / "playground").glob("0.5m*"))), rel=1e-3)
     assert fmean(kl[3:]) < 0.97 * fmean(kl[:3])  # slow: what a random student says leads to places where the teacher is as odd
     assert run.metrics[-1]["train/teacher_mass"] == pytest.approx(1.0, abs=1e-4)
     assert max(line["sync/probe_gap"] for line in run.metrics if "sync/probe_gap" in line) < 1e-4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,39 +67,58 @@ def dpo(workplace: Workplace) -> Run:
     return workplace.train(CONFIGS / "dpo.yaml", "dpo", settings)
 
 
+def assert_rewards_are_gains(run: Run, *sides: str) -> None:
+    """The reference stays as the policy began: an answer's reward is beta, 0.5, times what its log-prob has gained since."""
+    before, after = run.summary["before"], run.summary["after"]
+    gained = {side: after[f"eval/{side}_log_prob"] - before[f"eval/{side}_log_prob"] for side in sides}
+    assert max(map(abs, gained.values())) > 0.01
+    assert {side: after[f"eval/{side}_reward"] for side in sides} == pytest.approx({side: 0.5 * gained[side] for side in sides}, abs=1e-4)
+
+
 def test_it_starts_at_the_reference_and_learns(dpo: Run):
-    before, after = dpo.summary["before"], dpo.summary["after"]
-    assert before["eval/loss"] == pytest.approx(math.log(2), abs=1e-4)
-    assert before["eval/margin"] == pytest.approx(0, abs=1e-4)
-    first = dpo.metrics[1]
-    assert first["train/loss"] == pytest.approx(math.log(2), abs=1e-4)
+    before = dpo.summary["before"]
+    assert before["eval/loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert before["eval/margin"] == pytest.approx(0, abs=1e-5)
+    assert dpo.metrics[1]["train/loss"] == pytest.approx(math.log(2), abs=1e-5)
     # From random weights 400 pairs are learned by heart at best.
     last = dpo.metrics[-5:]
     assert sum(line["train/loss"] for line in last) / 5 < math.log(2)
     assert sum(line["train/accuracy"] for line in last) / 5 > 0.55
-    assert after["eval/margin"] != 0
+    assert_rewards_are_gains(dpo, "chosen", "rejected")
+    for line in dpo.metrics[1:]:
+        assert max(line["train/chosen_log_prob"], line["train/rejected_log_prob"]) < 0
+        assert line["train/margin"] == pytest.approx(line["train/chosen_reward"] - line["train/rejected_reward"], abs=1e-4)
+
+
+def plain_log_probs(path: Path, rows: Sequence[dict[str, str]]) -> list[list[float]]:
+    """Of each row's chosen and rejected answer, summed over its tokens, by plain transformers."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(path)
+
+    def log_prob(prompt: str, answer: str) -> float:
+        asked = [{"role": "user", "content": prompt}]
+        before = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+        whole = tokenizer.apply_chat_template([*asked, {"role": "assistant", "content": answer}], tokenize=False)
+        ids = torch.tensor([tokenizer(whole, add_special_tokens=False)["input_ids"]])
+        length = len(tokenizer(before, add_special_tokens=False)["input_ids"])
+        with torch.no_grad():
+            return float(model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[length - 1 :].sum())
+
+    return [[log_prob(row["prompt"], row[side]) for side in ("chosen", "rejected")] for row in rows]
+
+
+def start_of(workplace: Workplace) -> Path:
+    """The model that all runs here start from."""
+    return next((workplace.folder / "playground").glob("0.5m*"))
 
 
 def test_plain_transformers_finds_the_same_margins(dpo: Run, workplace: Workplace):
     """The exported model, adapters merged, against the one that the run started from."""
-    start = next((workplace.folder / "playground").glob("0.5m*"))
-    models = [AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval() for path in (dpo.folder.final, start)]
-    tokenizer, gaps = AutoTokenizer.from_pretrained(dpo.folder.final), []
-    for row in comparisons("test", 100):
-        ratios = []
-        for side in ("chosen", "rejected"):
-            asked = [{"role": "user", "content": row["prompt"]}]
-            prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
-            whole = tokenizer.apply_chat_template([*asked, {"role": "assistant", "content": row[side]}], tokenize=False)
-            ids = torch.tensor([tokenizer(whole, add_special_tokens=False)["input_ids"]])
-            length = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
-            with torch.no_grad():
-                sums = [model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[length - 1 :].sum() for model in models]
-            ratios.append(float(sums[0] - sums[1]))
-        gaps.append(ratios[0] - ratios[1])
-    after = dpo.summary["after"]
-    assert 0.5 * sum(gaps) / len(gaps) == pytest.approx(after["eval/margin"], rel=1e-3, abs=1e-4)
-    assert sum(gap > 0 for gap in gaps) / len(gaps) == pytest.approx(after["eval/accuracy"], abs=0.011)
+    rows = comparisons("test", 100)
+    after, before = (plain_log_probs(path, rows) for path in (dpo.folder.final, start_of(workplace)))
+    gaps = [(new[0] - old[0]) - (new[1] - old[1]) for new, old in zip(after, before, strict=True)]
+    measured = dpo.summary["after"]
+    assert 0.5 * sum(gaps) / len(gaps) == pytest.approx(measured["eval/margin"], rel=1e-3, abs=1e-4)
+    assert sum(gap > 0 for gap in gaps) / len(gaps) == pytest.approx(measured["eval/accuracy"], abs=0.011)
 
 
 def test_unusable_pairs_are_put_aside_and_counted(dpo: Run):
@@ -111,17 +131,23 @@ def test_unusable_pairs_are_put_aside_and_counted(dpo: Run):
 
 
 def test_log_probs_that_were_computed_beforehand_stand_for_the_reference(dpo: Run, workplace: Workplace):
-    """At the start the policy is the reference: with the reference's log-probs of the rows, DPO's loss is ln 2 there, and no reference runs."""
+    """They are what plain transformers finds, and a run that takes them, beside no reference, goes as the one beside a reference went."""
     settings = (TINY, "stage={name: reference_log_probs, batch_size: 150, max_tokens: 32}", "reference={ranks: 1}", *HERE)
-    known = workplace.train(CONFIGS / "dpo_reference.yaml", "known", (*settings, "data.train.path=pairs.jsonl"))
+    known = workplace.train(CONFIGS / "dpo_reference.yaml", "known", (*settings, "data.train.path=pairs.jsonl", "data.shuffle=false"))
     assert (known.summary["steps"], known.summary["counts"]) == (3, {"dataset/rows": 400})
     assert known.summary["done"] == "every row has its log-probs"
+    written = [json.loads(line)["reference_log_probs"] for line in read_lines(known.folder.dataset)]
+    for some in (slice(0, 10), slice(200, 210)):  # answers as messages, as texts
+        for found, plain in zip(written[some], plain_log_probs(start_of(workplace), comparisons("train", 400)[some]), strict=True):
+            assert found == pytest.approx(plain, abs=1e-4)
     stage = "stage={name: preference, batch_size: 64, max_tokens: 32, beta: 0.5, precomputed: true}"
     data = (f"data.train.path={known.folder.dataset}", "data.eval=null", "loop.eval_every=0")
     run = workplace.train(CONFIGS / "dpo.yaml", "precomputed", (stage, *ADAPTERS, *data))
-    losses = [line["train/loss"] for line in run.metrics if "train/loss" in line]
-    assert losses[0] == pytest.approx(math.log(2), abs=1e-4)
-    assert losses[-1] != losses[0]
+    losses, beside = ([line["train/loss"] for line in one.metrics if "train/loss" in line] for one in (run, dpo))
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-5)
+    # Later, rounding of the first gradients has grown.
+    assert losses[:3] == pytest.approx(beside[:3], abs=1e-3)
+    assert sum(losses[-5:]) / 5 < math.log(2)
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +172,13 @@ def kto(workplace: Workplace) -> Run:
 
 def test_kto_learns_labels_and_is_measured_on_pairs(kto: Run):
     before, after = kto.summary["before"], kto.summary["after"]
-    assert before["eval/loss"] == pytest.approx(0.5, abs=1e-4)
+    first = kto.metrics[1]
+    assert (before["eval/loss"], first["train/loss"]) == pytest.approx((0.5, 0.5), abs=1e-5)
+    assert (before["eval/margin"], first["train/reference_point"]) == pytest.approx((0, 0), abs=1e-5)
     assert sum(line["train/loss"] for line in kto.metrics[-5:]) / 5 < 0.5
-    assert after["eval/pair_accuracy"] != before["eval/pair_accuracy"]
-    assert all(line["train/reference_point"] >= 0 for line in kto.metrics[1:])
-    assert kto.metrics[1]["train/reference_point"] == pytest.approx(0, abs=1e-4)
+    assert_rewards_are_gains(kto, "desirable", "undesirable")
+    # Every held-out answer is one of a pair.
+    assert after["eval/margin"] == pytest.approx(after["eval/desirable_reward"] - after["eval/undesirable_reward"], abs=1e-4)
     train, _ = kto.summary["data"]
     assert (train["read"], train["kept"], train["quarantined"]) == (402, 400, len(BAD_LABELS))
 
@@ -190,11 +218,15 @@ def test_online_dpo_trains_on_the_best_and_the_worst(online: Run):
             assert len(samples) == 4
             rewards = [sample.reward for sample in samples]
             sides = {sample.advantage: sample for sample in samples if sample.advantage is not None}
+            assert [sample.used_in_step for sample in samples].count(step) == len(sides)
             if sides:
                 chosen += 1
                 assert (sides[1.0].reward, sides[-1.0].reward) == (max(rewards), min(rewards))
     assert chosen == counts["dataset/pairs"]
     assert online.summary["policy_version"] == 2
     for line in online.metrics[1:]:
-        assert math.isfinite(line["train/loss"])
+        assert max(line["train/chosen_log_prob"], line["train/rejected_log_prob"]) < 0
+        assert line["train/margin"] == pytest.approx(line["train/chosen_reward"] - line["train/rejected_reward"], abs=1e-4)
+        # Jensen: the mean of -log sigmoid(h) is no less than that of the mean margin h.
+        assert math.log1p(math.exp(-line["train/margin"])) - 1e-6 <= line["train/loss"] < math.inf
         assert line["sync/probe_gap"] < 1e-4
