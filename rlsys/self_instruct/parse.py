@@ -14,14 +14,22 @@ NEXT_TASK = re.compile(r"^[ \t*]*task(?:[ \t]+\d{1,3})?[ \t]*:", re.MULTILINE | 
 BLANK_LINE = re.compile(r"\n[ \t]*\n")
 
 
-def instructions(text: str, first: int) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """What was found in one text. `to_the_end`: nothing follows the last one, so that a text which ran into a token limit cuts it off."""
+
+    found: tuple[str, ...]
+    to_the_end: bool
+
+
+def instructions(text: str, first: int) -> Instructions:
     """Items of a numbered list that goes on after the mark `first.`, each in one line.
 
     The text begins within item `first`, or with a number of its own. Where its first number is neither at the beginning nor `first` + 1, what
     stands before it is talk. From there on items are numbered one by one: another number at the beginning of a line belongs to the item's text.
     An item ends at a blank line at the latest.
     """
-    text = text.strip("\n")
+    text = text.lstrip("\n")
     marks = list(NUMBER.finditer(text))
     pieces: list[str] = []
     if not marks or (text[: marks[0].start()].strip() and int(marks[0][1]) == first + 1):
@@ -33,7 +41,8 @@ def instructions(text: str, first: int) -> list[str]:
             pieces.append(text[begin : mark.start()])
             begin, wanted = mark.end(), wanted + 1
     pieces.append(text[begin:])
-    return [one_line(BLANK_LINE.split(piece.strip("\n"), maxsplit=1)[0]) for piece in pieces]
+    items = [BLANK_LINE.split(piece.lstrip("\n"), maxsplit=1) for piece in pieces]
+    return Instructions(tuple(one_line(item[0]) for item in items), to_the_end=len(items[-1]) == 1)
 
 
 def one_line(text: str) -> str:

@@ -157,8 +157,9 @@ class Algorithm(MakesData[Config]):
 
     def listed(self, sample: Trajectory, first: int, counts: Counter[str]) -> list[str]:
         """The items of the list. A last one that ran into the token limit is cut off, and more than were asked for are not taken."""
-        items = parse.instructions(sample.text, first)
-        if sample.finish_reason == "length":
+        read = parse.instructions(sample.text, first)
+        items = list(read.found)
+        if sample.finish_reason == "length" and read.to_the_end:
             items.pop()
             counts["instruction_cut_off"] += 1
         counts["instruction_unasked"] += max(0, len(items) - self.config.new_per_prompt)
@@ -241,12 +242,13 @@ def drawn(seeds: TaskSet, is_classification: bool, count: int, chance: Random) -
 
 
 def fitting(seeds: TaskSet, prompt_id: str, ask: Callable[[Sequence[T]], str], examples: Sequence[T]) -> tuple[Prompt | None, list[T]]:
-    """The prompt with as many of the examples, from the last one on, as there is room for; None where there is no room without any."""
-    for start in range(len(examples) + 1):
-        shown = list(examples[start:])
-        if (prompt := seeds.prompt(prompt_id, ask(shown))) is not None:
-            return prompt, shown
-    return None, []
+    """The prompt with as many of the examples as there is room for; None where there is no room without any. The longest are left out first: so the
+    fewest are, and one long task costs no others their place."""
+    shown = list(examples)
+    while (prompt := seeds.prompt(prompt_id, ask(shown))) is None and shown:
+        without_one = [[*shown[:place], *shown[place + 1 :]] for place in range(len(shown))]
+        shown = min(without_one, key=lambda some: len(ask(some)))
+    return prompt, shown
 
 
 def row(task: New, is_classification: bool, instance: Instance, sample_id: str) -> dict[str, Any]:

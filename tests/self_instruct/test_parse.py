@@ -24,7 +24,22 @@ from rlsys.self_instruct import parse
     ],
 )
 def test_a_list_that_goes_on_from_nine(text: str, wanted: list[str]):
-    assert parse.instructions(text, 9) == wanted
+    assert list(parse.instructions(text, 9).found) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "to_the_end"),
+    [
+        ("9. name a bird\n10. name a fi", True),
+        ("9. name a bird\n10. name a fish\n", True),  # a second line of it may come
+        ("9. name a bird\n10.", True),
+        ("9. name a bird\n10. name a fish\n\n", False),
+        ("9. name a bird\n\n10. name a fish\n \nI hope th", False),
+        ("9. name a bird\n\n10. name a fi", True),
+    ],
+)
+def test_a_blank_line_ends_the_last_item(text: str, to_the_end: bool):
+    assert parse.instructions(text, 9).to_the_end == to_the_end
 
 
 @pytest.mark.parametrize(

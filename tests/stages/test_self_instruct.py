@@ -25,7 +25,7 @@ from rlsys.past import Past
 from rlsys.roles import Roles, Sampling
 from rlsys.self_instruct.filters import FilterConfig, instruction_problem
 from rlsys.self_instruct.pool import Pool
-from rlsys.stages.self_instruct import Algorithm, Config
+from rlsys.stages.self_instruct import Algorithm, Config, fitting
 
 REAL = Path(__file__).parents[3] / "shared/data/self-instruct/seed_tasks.jsonl"
 SEEDS = (
@@ -173,6 +173,13 @@ def test_a_base_model_that_goes_on_with_further_tasks_loses_no_instance(tmp_path
     assert counts(experience) == {"rows": 2, "instructions": 1}
 
 
+def test_a_last_instruction_that_had_ended_is_none_that_the_token_limit_cuts_off(tmp_path: Path):
+    rollout = Told(instructions=[" Name three birds of prey.\n\nI hope that th..."], kinds=["no"], instances=[" a\nOutput 1: b"])
+    experience = collected(seeds(tmp_path), rollout)
+    assert [row["instruction"] for row in experience.rows] == ["Name three birds of prey."]
+    assert counts(experience) == {"rows": 1, "instructions": 1}
+
+
 def test_a_step_without_anything_new(tmp_path: Path):
     experience = collected(seeds(tmp_path), Told(instructions=["..."]))
     assert experience.rows == ()
@@ -217,6 +224,14 @@ def test_examples_that_find_no_room_are_left_out(tmp_path: Path):
     assert tight.asked["instructions"][0].text.endswith("\n3.")
     with pytest.raises(DataError, match=r"data\.max_prompt_tokens=100: no room for a prompt with one seed task"):
         collected(seeds(tmp_path, 100), Told())
+
+
+def test_the_longest_examples_are_the_first_to_go(tmp_path: Path):
+    """Ten tokens have room for the two short ones, wherever the long one stands."""
+    for examples in (["abcdef", "x" * 15, "yz"], ["x" * 15, "abcdef", "yz"], ["abcdef", "yz", "x" * 15]):
+        prompt, shown = fitting(seeds(tmp_path, 10), "", "\n".join, examples)
+        assert (prompt and prompt.text, shown) == ("abcdef\nyz", ["abcdef", "yz"])
+    assert fitting(seeds(tmp_path, 10), "", lambda shown: "x" * 15, ["a"]) == (None, [])
 
 
 def test_the_rows_are_demonstrations(tmp_path: Path):
