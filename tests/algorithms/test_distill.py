@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import CopySync, FunctionReward, SoftmaxPolicy, SoftmaxRollout, SoftmaxTeacher, answered, make_roles, prompt, unanswered
+from fakes import CopySync, FunctionReward, SoftmaxPolicy, SoftmaxRollout, SoftmaxTeacher, make_roles, prompt, unanswered
 
 from rlsys.algorithm import Step
 from rlsys.algorithms.distill import Algorithm, Config
-from rlsys.batch import Abstention
+from rlsys.batch import Abstention, Prompt, RewardResult, Score, Trajectory
 from rlsys.config.models import SamplingConfig
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError, RlsysError
@@ -31,6 +31,11 @@ def algorithm(temperature: float = 1.0, **config: Any) -> Algorithm:
 
 def student(learning_rate: float = 1.0, top_k: int = 4, **roles: Any) -> Roles:
     return replace(make_roles(learning_rate=learning_rate, length=3), teacher=SoftmaxTeacher(WANTED.log().float(), top_k), **roles)
+
+
+def ones(p: Prompt, t: Trajectory) -> RewardResult:
+    """How many of the response's tokens are 1."""
+    return Score(float(t.token_ids[1:].count(1)))
 
 
 def train(chosen: Algorithm, roles: Roles, steps: int) -> dict[str, float]:
@@ -65,10 +70,10 @@ def test_both_models_are_compared_at_the_sampling_temperature():
 
 def test_rewards_only_measure():
     """A run with `scored` ends in the same weights, bit for bit, whatever its rewards say; the samples that got none are learned from, too."""
-    plain, scored = student(reward=None), student()
+    plain, scored = student(reward=None), student(reward=FunctionReward(ones))
     train(algorithm(), plain, 5)
     train(algorithm(scored=True), scored, 5)
-    some = student(reward=FunctionReward(lambda p, t: unanswered(p, t) if t.sample_index == 0 else answered(p, t)))
+    some = student(reward=FunctionReward(lambda p, t: unanswered(p, t) if t.sample_index == 0 else ones(p, t)))
     doubled = student(reward=None)
     train(algorithm(scored=True, group_size=2), some, 5)
     train(algorithm(group_size=2), doubled, 5)
@@ -101,8 +106,9 @@ def test_samples_without_a_score_are_on_record_and_count_as_no_failure(tmp_path:
 
 
 def test_scores_are_shown():
-    experience = collect(algorithm(scored=True), student(reward=FunctionReward(lambda p, t: answered(p, t))))
-    assert 0 <= experience.metrics["reward/mean"] <= 1
+    experience = collect(algorithm(scored=True), student(reward=FunctionReward(ones)))
+    counts = [sample.token_ids[1:].count(1) for group in experience.groups for sample in group.trajectories]
+    assert experience.metrics["reward/mean"] == sum(counts) / 8 > 0
     assert experience.metrics["reward/abstained"] == 0
     with pytest.raises(RlsysError, match="none of 8 samples could be scored; most often \\(8\\): judge down"):
         collect(algorithm(scored=True), student(reward=FunctionReward(lambda p, t: Abstention("judge down"))))

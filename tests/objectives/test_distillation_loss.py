@@ -131,7 +131,7 @@ def test_value_and_gradient_by_brute_force(kind: DivergenceName, k: int):
     assert not gradient[~batch.loss_mask_BT].any()
     assert loss.normalizer(batch) == 4
     found = values(stats)
-    assert (found["loss"], found["forward_kl"], found["nll"]) == pytest.approx((float(expected) / 4, forward / 4, nll / 4))
+    assert (found["loss"], found["forward_kl"], found["nll"]) == pytest.approx((expected.item() / 4, forward / 4, nll / 4))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -149,14 +149,17 @@ def test_the_teacher_itself_has_no_loss_and_no_gradient(kind: DivergenceName, k:
 def test_a_teacher_that_is_sure_stays_finite(kind: DivergenceName):
     """In float32, 80 nats of logits: the tokens that are left have no probability that could be told from 0 by 1 - sum."""
     teacher = torch.tensor([[80.0, 0.0, 0.0, 0.0]])
-    for logits in ([80.0, 0.0, 0.0, 0.0], [0.0, 80.0, 0.0, 0.0], [0.0, 0.0, 0.0, 80.0]):
+    for place in (0, 1, 3):
+        logits = [80.0 if token == place else 0.0 for token in range(4)]
         for k in (1, 4):
+            # Where both are sure of different tokens, each finds the other's 80 nats unlikely, or NOTHING_LEFT among those that are not named.
+            wanted = {"forward_kl": 80.0, "reverse_kl": 80.0 if k == 4 else -NOTHING_LEFT, "jsd": math.log(2)}[kind] if place else 0.0
             choices, named = flat_top(teacher, lambda hidden: hidden, k, 4, 1.0)
             student = torch.tensor([logits], requires_grad=True)
             divergence = DistillationLoss(kind).divergence(named, outcomes(student.log_softmax(-1), choices))
             divergence.sum().backward()
             assert student.grad is not None
-            assert torch.isfinite(divergence).all()
+            assert divergence.item() == pytest.approx(wanted, abs=1e-4)
             assert torch.isfinite(student.grad).all()
     # What is left over is measured, not computed as 1 - sum: 3 tokens at -30 nats each.
     named = outcomes(torch.tensor([[30.0, 0.0, 0.0, 0.0]]).log_softmax(-1), torch.tensor([[0]]))

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from rlsys.algorithm import Measures, Step
-from rlsys.batch import Batch, DistillationBatch
+from rlsys.batch import DistillationBatch
 from rlsys.config.models import SamplingConfig
 from rlsys.data.load import Demonstration
 from rlsys.data.stream import Stream
@@ -116,12 +116,13 @@ def test_settings_that_do_not_go_together(config: dict[str, Any], message: str):
 
 
 def test_rows_of_a_taught_batch_keep_their_own_choices():
+    """And are cut to their own length."""
     tokens, mask = torch.tensor([[0, 1, 2], [0, 3, 3]]), torch.tensor([[False, True, True], [False, True, False]])
     choices = torch.arange(12).view(2, 3, 2)
-    batch = DistillationBatch(tokens, mask, torch.tensor([3, 2]), choices, torch.zeros(2, 3, 3))
-    assert batch.rows([1]).choices_BTK.tolist() == [[[6, 7], [8, 9]]]
+    row = DistillationBatch(tokens, mask, torch.tensor([3, 2]), choices, torch.arange(18.0).view(2, 3, 3)).rows([1])
+    assert row.choices_BTK.tolist() == [[[6, 7], [8, 9]]]
+    assert row.teacher_log_probs_BTO.tolist() == [[[9, 10, 11], [12, 13, 14]]]
     with pytest.raises(AssertionError, match="choices_BTK has shape"):
         DistillationBatch(tokens, mask, torch.tensor([3, 2]), choices[:, :2], torch.zeros(2, 3, 3))
     with pytest.raises(AssertionError, match="choices_BTK has shape"):
         DistillationBatch(tokens, mask, torch.tensor([3, 2]), choices[:, :, 0], torch.zeros(2, 3, 3))
-    assert len(Batch(tokens, mask, torch.tensor([3, 2]))) == 2
