@@ -64,7 +64,7 @@ def test_a_bad_config_costs_seconds_and_starts_no_ray(folder: Path):
         (
             ["train", "good.yaml", "policy.ranks=9"],
             2,
-            "override 'policy.ranks=9': policy.ranks: the run needs 11 CPUs (policy 9, rollout 1, reward 1) and there are 8: lower policy.ranks, "
+            "command line 'policy.ranks=9': policy.ranks: the run needs 11 CPUs (policy 9, rollout 1, reward 1) and there are 8: lower policy.ranks, "
             "let roles take turns (cluster.colocate=true), or let them share cores (cluster.cpus=11)\n",
         ),
         (["validate", "god.yaml"], 2, "god.yaml: no such file; did you mean good.yaml?\n"),
@@ -78,7 +78,7 @@ def test_a_bad_config_costs_seconds_and_starts_no_ray(folder: Path):
             "good.yaml: is a config of `rlsys train` (experiment); give one with name, judge and data, as configs/judge_eval.yaml\n",
         ),
         (["train", "eval.yaml"], 2, "eval.yaml: measures a judge and trains nothing; use `rlsys judge-eval eval.yaml`\n"),
-        (["judge-eval", "eval.yaml", "attack=3"], 2, "override 'attack=3': attack: unknown key; did you mean attacks?\n"),
+        (["judge-eval", "eval.yaml", "attack=3"], 2, "command line 'attack=3': attack: unknown key; did you mean attacks?\n"),
         (["explain", "policy.rank"], 2, "policy.rank: unknown key; did you mean policy.ranks? (`rlsys explain` lists the top level)\n"),
         (["resume", "nowhere"], 1, NO_RUN),
     ],

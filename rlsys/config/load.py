@@ -28,11 +28,30 @@ PACKAGES = {"algorithm": "rlsys.algorithms", "stage": "rlsys.stages"}
 """Which folder the name in a section refers to."""
 
 
-def load(path: Path | str, overrides: Sequence[str] = (), *, this_machine: bool = True) -> Experiment:
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A setting put over a file's: `text` is `key=value`, `where` what errors call it."""
+
+    text: str
+    where: str
+
+    @classmethod
+    def typed(cls, text: str, given: str | None = None) -> Override:
+        """One of the command line; `given`: all that was typed, where `text` is a part of it."""
+        return cls(text, f"command line {given or text!r}")
+
+
+def load(
+    path: Path | str,
+    overrides: Sequence[str | Override] = (),
+    *,
+    this_machine: bool = True,
+    check: Callable[[Experiment], Iterable[Problem]] = lambda _: (),
+) -> Experiment:
     """Read, override, validate. `algorithm` or `stage` of the result is the `Config` of the file that it names.
 
     Overrides are `policy.ranks=2`, `rewards.0.weight=2`, `model.lora={rank: 8}`, `stage=null`: dotted keys, values in YAML. `this_machine`
-    also checks files, CPUs and GPUs; leave it out to read a config that another machine will run, or has run.
+    also checks files, CPUs and GPUs; leave it out to read a config that another machine will run, or has run. `check` finds what else is wrong.
 
     Raises ConfigError with one line for the first problem, and how many more there are.
     """
@@ -41,7 +60,7 @@ def load(path: Path | str, overrides: Sequence[str] = (), *, this_machine: bool 
         document.override(override)
     experiment, problems = _validate(document.data)
     if experiment is not None and not problems:
-        problems = [*checks.combinations(experiment), *(machine_problems(experiment) if this_machine else [])]
+        problems = [*checks.combinations(experiment), *(machine_problems(experiment) if this_machine else []), *check(experiment)]
     if problems or experiment is None:
         raise ConfigError(document.report(problems))
     return experiment
@@ -87,9 +106,9 @@ class _Document:
         origins = {key: _Origin(line, f"{path}:{line}") for key, line in lines.items()}
         return cls(data, origins | {(): _Origin(float("inf"), str(path))})
 
-    def override(self, text: str) -> None:
-        name, equals, value = text.partition("=")
-        where = f"override {text!r}"
+    def override(self, override: str | Override) -> None:
+        override = Override.typed(override) if isinstance(override, str) else override
+        where, (name, equals, value) = override.where, override.text.partition("=")
         if not equals or not all(name.strip().split(".")):
             raise ConfigError(f"{where}: wanted key=value, as in policy.ranks=2")
         key: Key = tuple(int(part) if part.isdecimal() else part for part in name.strip().split("."))

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from rlsys.config.base import Model
-from rlsys.config.load import load, load_as
+from rlsys.config.load import Override, load, load_as
 from rlsys.config.models import Experiment
-from rlsys.config.wiring import check_sources
+from rlsys.config.wiring import source_problems
 from rlsys.config.yaml_file import read
 from rlsys.errors import ConfigError
 from rlsys.registry import did_you_mean
@@ -49,20 +50,25 @@ class Recipe(Model):
 
 def load_recipe(path: Path, overrides: Sequence[str] = (), *, this_machine: bool = True) -> tuple[Recipe, list[Experiment]]:
     """Validate a recipe and all its stages; `this_machine` as in `load`. Raises ConfigError with one line."""
-    names = {str(stage.get("name")) for stage in read(path)[0].get("stages") or [] if isinstance(stage, dict)}
+    document, lines = read(path)
+    names = {str(stage.get("name")) for stage in document.get("stages") or [] if isinstance(stage, dict)}
     of_stages = [override for override in overrides if override.split(".")[0] in names]
     _check_heads(path, [override for override in overrides if override not in of_stages], names)
     recipe = load_as(Recipe, path, [override for override in overrides if override not in of_stages])
     experiments: list[Experiment] = []
-    for stage in recipe.stages:
-        own = [override.removeprefix(f"{stage.name}.") for override in of_stages if override.startswith(f"{stage.name}.")]
-        given = [f"{key}={json.dumps(value)}" for key, value in {**stage.set, "name": stage.name, "seed": recipe.seed}.items()]
+    for number, stage in enumerate(recipe.stages):
+        set_here = [
+            Override(f"{key}={json.dumps(value)}", f"{path}:{lines.get(('stages', number, 'set', key), 1)}: stage {stage.name}")
+            for key, value in {**stage.set, "name": stage.name, "seed": recipe.seed}.items()
+        ]
+        typed = [Override.typed(text.removeprefix(f"{stage.name}."), text) for text in of_stages if text.startswith(f"{stage.name}.")]
+        given = [*set_here, *typed]
         try:
-            experiment = load(path.parent / stage.config, [*given, *own], this_machine=this_machine)
-            check_sources(experiment, experiments)
+            check = partial(source_problems, earlier=experiments)
+            experiments.append(load(path.parent / stage.config, given, this_machine=this_machine, check=check))
         except ConfigError as error:
-            raise ConfigError(f"{path}: stage {stage.name}: {error}") from error
-        experiments.append(experiment)
+            own = str(error).startswith(tuple(override.where for override in given))  # and says so
+            raise ConfigError(str(error) if own else f"{path}: stage {stage.name}: {error}") from error
     return recipe, experiments
 
 
@@ -76,5 +82,5 @@ def _check_heads(path: Path, overrides: Sequence[str], stages: set[str]) -> None
             near = did_you_mean(head, [*known, *Recipe.model_fields])
             hint = near or f"; a stage's settings begin with its name, as in {known[0]}.{key}=..."
             raise ConfigError(
-                f"{path}: override {override!r}: {head} is neither a stage nor a key of the recipe (stages: {', '.join(known)}){hint}"
+                f"{Override.typed(override).where}: {head} is neither a stage nor a key of the recipe {path} (stages: {', '.join(known)}){hint}"
             )

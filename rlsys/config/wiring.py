@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rlsys.config.checks import STAGE, needs
+from rlsys.config.messages import Problem
 from rlsys.config.models import Experiment
 from rlsys.config.paths import datasets, model_paths
-from rlsys.config.schema import Key, dotted
-from rlsys.errors import ConfigError
+from rlsys.config.schema import Key
 
 MODEL, REWARD_MODEL, DATASET = "a model", "a reward model", "a data set"
 
@@ -19,22 +19,21 @@ def makes(experiment: Experiment) -> str:
     return MODEL if "policy" in used else REWARD_MODEL if "reward_model" in used else DATASET
 
 
-def check_sources(experiment: Experiment, earlier: Sequence[Experiment]) -> None:
-    """Raises ConfigError, without the recipe's file and stage, for a source that is no earlier stage, or makes something else."""
+def source_problems(experiment: Experiment, earlier: Sequence[Experiment]) -> Iterator[Problem]:
+    """Sources that are no earlier stage, or make something else."""
     done = {f"{STAGE}{stage.name}": stage for stage in earlier}
     for key, path in sources(experiment).items():
         if not path.startswith(STAGE):
             continue
         if path not in done:
-            raise ConfigError(f"{dotted(key)}: {path!r} names no earlier stage (earlier: {', '.join(s.name for s in earlier) or 'none'})")
-        wanted = wanted_at(key)
-        if (made := makes(done[path])) not in wanted:
-            raise ConfigError(f"{dotted(key)}: wanted {' or '.join(wanted)}, and {path} makes {made}")
+            yield Problem(key, f"{path!r} names no earlier stage (earlier: {', '.join(s.name for s in earlier) or 'none'})")
+        elif (made := makes(done[path])) not in (wanted := wanted_at(key)):
+            yield Problem(key, f"wanted {' or '.join(wanted)}, and {path} makes {made}")
     for index, model in enumerate(experiment.reward_models):
         if model.normalize and model.path in done and done[model.path].data.eval is None:
-            raise ConfigError(
-                f"reward_models.{index}.normalize needs the scores that {model.path} gave to held-out data, and that stage has none; give it "
-                f"data.eval, or set normalize to false"
+            yield Problem(
+                ("reward_models", index, "normalize"),
+                f"needs the scores that {model.path} gave to held-out data, and that stage has none; give it data.eval, or set this to false",
             )
 
 

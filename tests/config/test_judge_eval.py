@@ -38,18 +38,18 @@ def test_defaults_and_overrides(config: Path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("attack=7", "override 'attack=7': attack: unknown key; did you mean attacks?"),
+        ("attack=7", "command line 'attack=7': attack: unknown key; did you mean attacks?"),
         (
             "judge={backend: rollout}",
-            "override 'judge={backend: rollout}': judge.backend: rollout judges with the policy of a run, and there is none here; choose vllm or "
+            "command line 'judge={backend: rollout}': judge.backend: rollout judges with the policy of a run, and there is none here; choose vllm or "
             "openai",
         ),
-        ("judge.reward={}", "override 'judge.reward={}': judge.reward: has no effect: nothing is trained here; leave it out"),
+        ("judge.reward={}", "command line 'judge.reward={}': judge.reward: has no effect: nothing is trained here; leave it out"),
         (
             "judge.human={path: owner/rows}",
-            "override 'judge.human={path: owner/rows}': judge.human: has no effect: the comparisons are those of data; leave it out",
+            "command line 'judge.human={path: owner/rows}': judge.human: has no effect: the comparisons are those of data; leave it out",
         ),
-        ("judge.model=null", "override 'judge.model=null': judge.model: wanted text, got null"),
+        ("judge.model=null", "command line 'judge.model=null': judge.model: wanted text, got null"),
     ],
 )
 def test_what_is_wrong_is_one_line(config: Path, override: str, message: str):

@@ -96,7 +96,7 @@ def test_an_algorithm_of_ones_own(config: Path):
     Path("pack").mkdir()
     os.rename("own_algorithm.py", "pack/own_algorithm.py")
     assert load(config, ["algorithm={name: pack.own_algorithm, boldness: 2}"]).algorithm.boldness == 2.0
-    expected = "override 'algorithm={name: pack.own_algorithm, boldnes: 2}': algorithm.boldnes: unknown key; did you mean boldness?"
+    expected = "command line 'algorithm={name: pack.own_algorithm, boldnes: 2}': algorithm.boldnes: unknown key; did you mean boldness?"
     assert message(config, "algorithm={name: pack.own_algorithm, boldnes: 2}") == expected
 
 
@@ -178,19 +178,22 @@ def test_a_mistake_is_one_line_with_file_line_key_and_remedy(config: Path, old: 
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("policy.rnks=2", "override 'policy.rnks=2': policy.rnks: unknown key; did you mean ranks?"),
-        ("policy.ranks=two", "override 'policy.ranks=two': policy.ranks: wanted a whole number above 0, got the text 'two'"),
-        ("policy.ranks=true", "override 'policy.ranks=true': policy.ranks: wanted a whole number above 0, got true"),
-        ("policy.betas=[0.9, x]", "override 'policy.betas=[0.9, x]': policy.betas.1: wanted a number, got 'x'"),
-        ("policy.ranks", "override 'policy.ranks': wanted key=value, as in policy.ranks=2"),
-        ("=2", "override '=2': wanted key=value, as in policy.ranks=2"),
-        ("policy=[", "override 'policy=[':1:2: not valid YAML: expected the node content, but found '<stream end>'"),
-        ("rewards.2.weight=1", "override 'rewards.2.weight=1': rewards is a list of 2, numbered from 0; it has no item 2"),
-        ("policy.betas.0=1", "override 'policy.betas.0=1': policy.betas is not given in the file; give the whole list: policy.betas=[...]"),
-        ("name.x=1", "override 'name.x=1': name is 'tiny', not a section; give the whole section: name={...}"),
+        ("policy.rnks=2", "command line 'policy.rnks=2': policy.rnks: unknown key; did you mean ranks?"),
+        ("policy.ranks=two", "command line 'policy.ranks=two': policy.ranks: wanted a whole number above 0, got the text 'two'"),
+        ("policy.ranks=true", "command line 'policy.ranks=true': policy.ranks: wanted a whole number above 0, got true"),
+        ("policy.betas=[0.9, x]", "command line 'policy.betas=[0.9, x]': policy.betas.1: wanted a number, got 'x'"),
+        ("policy.ranks", "command line 'policy.ranks': wanted key=value, as in policy.ranks=2"),
+        ("=2", "command line '=2': wanted key=value, as in policy.ranks=2"),
+        ("policy=[", "command line 'policy=[':1:2: not valid YAML: expected the node content, but found '<stream end>'"),
+        ("rewards.2.weight=1", "command line 'rewards.2.weight=1': rewards is a list of 2, numbered from 0; it has no item 2"),
+        (
+            "policy.betas.0=1",
+            "command line 'policy.betas.0=1': policy.betas is not given in the file; give the whole list: policy.betas=[...]",
+        ),
+        ("name.x=1", "command line 'name.x=1': name is 'tiny', not a section; give the whole section: name={...}"),
         (
             "algorithm=grpo",
-            "override 'algorithm=grpo': algorithm.name: required key is missing: the name of a file in rlsys.algorithms (",
+            "command line 'algorithm=grpo': algorithm.name: required key is missing: the name of a file in rlsys.algorithms (",
         ),
     ],
 )
@@ -201,4 +204,4 @@ def test_a_mistake_in_an_override_names_the_override(config: Path, override: str
 def test_the_first_of_several_mistakes_is_told_and_the_others_are_counted(config: Path):
     config.write_text(CONFIG.replace("steps: 3", "steps: many").replace("group_size: 4", "group_size: 0"))
     assert message(config) == "tiny.yaml:4: algorithm.group_size: wanted a whole number above 0, got 0 (and 1 more)"
-    assert message(config, "seed=x").startswith("override 'seed=x': seed: wanted a whole number, got the text 'x' (and 2 more)")
+    assert message(config, "seed=x").startswith("command line 'seed=x': seed: wanted a whole number, got the text 'x' (and 2 more)")
