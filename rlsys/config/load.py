@@ -1,4 +1,4 @@
-"""YAML and `key=value` overrides to a frozen `Experiment`. Whatever is wrong is one line: where, which key, what to do."""
+"""YAML and `key=value` overrides to a frozen `Experiment`. Each thing that is wrong is one line: where, which key, what to do."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def load(
     Overrides are `policy.ranks=2`, `rewards.0.weight=2`, `model.lora={rank: 8}`, `stage=null`: dotted keys, values in YAML. `this_machine`
     also checks files, CPUs and GPUs; leave it out to read a config that another machine will run, or has run. `check` finds what else is wrong.
 
-    Raises ConfigError with one line for the first problem, and how many more there are.
+    Raises ConfigError with one line for each problem.
     """
     document = _Document.read(Path(path))
     for override in overrides:
@@ -124,11 +124,11 @@ class _Document:
         return self.origins[key]
 
     def report(self, problems: Sequence[Problem]) -> str:
-        """One line. An unknown key comes first: it often explains the others."""
-        first, *others = sorted(problems, key=lambda problem: (not problem.unknown_key, self.origin(problem.key)))
-        more = len({problem.key for problem in others} - {first.key})
-        text = f"{self.origin(first.key).text}: {dotted(first.key)}: {first.message}" + (f" (and {more} more)" if more else "")
-        return " ".join(text.split())
+        """A line for each key. Unknown ones come first: they often explain the others."""
+        ordered = sorted(problems, key=lambda problem: (not problem.unknown_key, self.origin(problem.key)))
+        first = {problem.key: problem for problem in reversed(ordered)}
+        lines = (f"{self.origin(one.key).text}: {dotted(one.key)}: {one.message}" for one in ordered if first[one.key] is one)
+        return "\n".join(" ".join(line.split()) for line in lines)
 
 
 def _put(data: Any, key: Key, value: Any, where: str) -> None:

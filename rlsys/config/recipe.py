@@ -67,8 +67,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, this_machine: bool
             check = partial(source_problems, earlier=experiments)
             experiments.append(load(path.parent / stage.config, given, this_machine=this_machine, check=check))
         except ConfigError as error:
-            own = str(error).startswith(tuple(override.where for override in given))  # and says so
-            raise ConfigError(str(error) if own else f"{path}: stage {stage.name}: {error}") from error
+            own = tuple(override.where for override in given)  # and their lines say so
+            told = [line if line.startswith(own) else f"{path}: stage {stage.name}: {line}" for line in str(error).splitlines()]
+            raise ConfigError("\n".join(told)) from error
     return recipe, experiments
 
 

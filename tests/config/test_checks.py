@@ -55,6 +55,7 @@ def test_a_stage_that_measures_itself_has_held_out_data():
 
 HELD_OUT = "data.eval={path: 'playground:add'}"
 REJECTION = ("algorithm=null", "stage={name: rejection, %s}")
+EVALUATE = ("algorithm=null", "stage={name: evaluate}", HELD_OUT)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,10 @@ REJECTION = ("algorithm=null", "stage={name: rejection, %s}")
         (
             ["algorithm=null", "stage={name: evaluate}"],
             "data.eval: evaluate does nothing but measure, and there is nothing to measure on",
+        ),
+        (
+            [*EVALUATE, "sampling.temperature=0", "evaluation.samples=4"],
+            "sampling.temperature: 0 makes all samples of a prompt equal, so more than one says no more; set evaluation.samples=1, or set it",
         ),
         ([REJECTION[0], REJECTION[1] % "reward: exact"], "stage.reward: 'exact' is not among rewards (exact_match)"),
         (
@@ -152,13 +157,28 @@ def test_what_several_answers_to_one_prompt_need(overrides: list[str], expected:
 )  # fmt: skip
 def test_combinations_that_can_not_work(overrides: list[str], expected: str):
     where, _, text = message(*overrides).partition(": ")
-    assert where.startswith(("tiny.yaml", "override"))
+    assert where.startswith(("tiny.yaml", "command line"))
     assert expected in text
+
+
+@pytest.mark.parametrize("evaluation", ["{samples: 1, greedy: false, pass_at: [1]}", "{samples: 0}"])
+def test_whoever_only_measures_may_measure_the_greedy_answer(evaluation: str):
+    assert load("tiny.yaml", [*EVALUATE, "sampling.temperature=0", f"evaluation={evaluation}"]).sampling.temperature == 0
+
+
+def test_pairs_of_samples_need_room_for_two():
+    """Prompts of 1024 tokens and answers of as many, twice."""
+    sampled = ("algorithm={name: online_dpo}", "policy.tokens_per_micro_batch=4095", "reference.tokens_per_micro_batch=4096")
+    told = "policy.tokens_per_micro_batch: 4095 has no room for the two answers of a comparison, each of data.max_prompt_tokens + sampling.max_tokens"
+    assert told in message(*sampled)
+    assert load("tiny.yaml", [*sampled, "policy.tokens_per_micro_batch=4096"]).policy.tokens_per_micro_batch == 4096
 
 
 def test_a_finding_names_the_line_of_its_key(config: Path):
     config.write_text(CONFIG + "policy:\n  ranks: 1\n  offload_parameters: true\nweight_sync: {transport: ipc}\n")
-    assert message() == "tiny.yaml:11: policy.offload_parameters: needs policy.zero_stage=3, and it is 2 (and 1 more)"
+    first, second = message().splitlines()
+    assert first == "tiny.yaml:11: policy.offload_parameters: needs policy.zero_stage=3, and it is 2"
+    assert second.startswith("tiny.yaml:12: weight_sync.transport: ipc is for ")
 
 
 @pytest.mark.parametrize(

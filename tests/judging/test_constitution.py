@@ -138,7 +138,7 @@ def test_a_choice_that_can_not_be(choice: dict, message: str):
         (
             "name: n\nprinciples:\n- name: a\n  comparison: x\n",
             3,
-            "principles.0.name: unknown key (known: id, critique, revision, comparison, weight, tags) (and 1 more)",
+            "principles.0.name: unknown key (known: id, critique, revision, comparison, weight, tags)\n",
         ),
         (
             "name: n\nprinciples:\n- id: a\n  comparison: '  '\n",
@@ -155,9 +155,8 @@ def test_files_with_a_mistake_are_named_with_their_line(tmp_path: Path, text: st
     with pytest.raises(ConfigError) as caught:
         load_constitution(file)
     said = str(caught.value)
-    assert said.startswith(f"{file}:{line}:")
     assert message in said
-    assert "\n" not in said
+    assert all(mistake.startswith(f"{file}:{line}:") for mistake in said.splitlines())
 
 
 def test_a_name_that_is_none():

@@ -206,8 +206,9 @@ def test_templates_with_a_mistake(tmp_path: Path, change: dict, message: str):
 
 def test_a_missing_template_and_a_name_that_is_none(tmp_path: Path):
     (tmp_path / "own.yaml").write_text("system: s\n")
-    with pytest.raises(ConfigError, match=r"own.yaml: compare: required key is missing: Asks which answer is better. \(and 15 more\)$"):
+    with pytest.raises(ConfigError, match=r"own.yaml: compare: required key is missing: Asks which answer is better\.\n") as caught:
         load_templates(str(tmp_path / "own.yaml"))
+    assert len(str(caught.value).splitlines()) == 16
     with pytest.raises(ConfigError, match=r"^templates 'defalt': no such name; did you mean default\?"):
         load_templates("defalt")
 
