@@ -17,6 +17,7 @@ from rlsys.errors import ConfigError
 from rlsys.playground.shapes import SIZES
 from rlsys.playground.splits import SPLITS
 from rlsys.playground.tasks import TASKS
+from rlsys.preferences import PreferenceSettings
 from rlsys.registry import did_you_mean
 from rlsys.rewards import composite
 
@@ -46,13 +47,13 @@ def combinations(experiment: Experiment) -> Iterator[Problem]:
 
 def _algorithm(experiment: Experiment) -> Iterator[Problem]:
     algorithm = build_algorithm(experiment, pad_id=0)
+    trains = "policy" in algorithm.needs
+    samples = algorithm.samples_per_prompt if isinstance(algorithm, TakesSamples) else experiment.evaluation.samples
     # Whoever trains nothing may take the one answer that there then is.
-    alone = isinstance(algorithm, TakesSamples) and algorithm.samples_per_prompt == 1 and "policy" not in algorithm.needs
-    if "rollout" in algorithm.needs and experiment.sampling.temperature == 0 and not alone:
-        yield Problem(
-            ("sampling", "temperature"),
-            "0 makes all samples of a prompt equal, so there is nothing to learn from; set it above 0, as in 1.0",
-        )
+    if "rollout" in algorithm.needs and experiment.sampling.temperature == 0 and (trains or samples > 1):
+        learned = trains or isinstance(algorithm, TakesSamples)
+        nothing = "there is nothing to learn from; " if learned else "more than one says no more; set evaluation.samples=1, or "
+        yield Problem(("sampling", "temperature"), f"0 makes all samples of a prompt equal, so {nothing}set it above 0, as in 1.0")
     if "teacher" in algorithm.needs and experiment.teacher is None:
         yield Problem(("teacher",), f"{_name(experiment)} needs one, as in teacher: {{path: MODEL}}")
 
@@ -160,7 +161,8 @@ def _budgets(experiment: Experiment) -> Iterator[Problem]:
         return
     longest = experiment.data.max_prompt_tokens + experiment.sampling.max_tokens if samples else experiment.stage.max_tokens
     of = "data.max_prompt_tokens + sampling.max_tokens" if samples else "stage.max_tokens"
-    together = 2 if algorithm.rows in ("comparisons", "answered") else 1
+    pairs = algorithm.rows in ("comparisons", "answered") or isinstance(experiment.algorithm, PreferenceSettings)
+    together = 2 if pairs else 1
     what = "the two answers of a comparison, each" if together == 2 else "one sequence"
     for role in algorithm.needs & (ACTORS.keys() - {"rollout"}):
         section, _ = ACTORS[role]

@@ -1,4 +1,7 @@
-"""Measures a model on held-out prompts and does nothing else: rewards, accuracy, pass@k, maj@k. `loop.steps: 1` is enough."""
+"""Measures a model on held-out prompts and does nothing else: rewards, accuracy, pass@k, maj@k. `loop.steps: 1` is enough.
+
+At `sampling.temperature: 0`, with one sample of a prompt (`evaluation.samples: 1`), pass@1 is that of the greedy answer.
+"""
 
 from __future__ import annotations
 

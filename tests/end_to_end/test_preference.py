@@ -196,7 +196,7 @@ def online(workplace: Workplace) -> Run:
     settings = (
         TINY,
         "algorithm={name: online_dpo, prompts_per_step: 16, group_size: 4, mini_batches: 2, epochs: 2}",
-        "policy={ranks: 2, learning_rate: 1.0e-3, tokens_per_micro_batch: 2048}",
+        "policy={ranks: 2, learning_rate: 1.0e-3, tokens_per_micro_batch: 4096}",
         "data.eval=null",
         "loop={steps: 2}",
         "cluster.cpus=2",
