@@ -43,7 +43,7 @@ LOSSES = {
     "robust": "beta: 0.5, label_smoothing: 0.1",
     "hinge": "beta: 1.0",
     "ipo": "beta: 0.2",
-    "orpo": "beta: 1.0",
+    "orpo": "beta: 4.0",
     "simpo": "beta: 2.0, gamma: 0.3, sft_weight: 0.5",
 }
 """Of the stage `preference`, by kind. SimPO has nothing that holds it to the start, so it imitates the chosen answers, too."""
