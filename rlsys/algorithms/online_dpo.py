@@ -42,8 +42,8 @@ class Config(PreferenceSettings):
     epochs: PositiveInt = 1
     """Passes over each step's pairs."""
     mini_batches: PositiveInt = 1
-    """Optimizer steps per pass. A step with fewer pairs takes fewer, and one without any none, while policy.schedule is laid out over all that there may
-    be: where pairs are few, the learning rate ends above the schedule's last one."""
+    """Optimizer steps per pass. A step with fewer pairs takes fewer, and one without any none, while policy.schedule is laid out over all that there
+    may be: where pairs are few, the learning rate ends above the schedule's last one."""
 
 
 @dataclass(frozen=True, slots=True)
