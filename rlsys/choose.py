@@ -14,7 +14,7 @@ from rlsys.errors import ConfigError
 from rlsys.registry import did_you_mean
 
 Data = Literal["answers", "reward_model", "pairs", "labels", "demonstrations", "judge", "texts", "none"]
-Compute = Literal["train", "one", "many"]
+Compute = Literal["laptop", "train", "one", "many"]
 Need = Literal["correctness", "style", "safety", "smaller", "data", "knowledge"]
 MEANING: dict[str, dict[str, str]] = {
     "data": {
@@ -28,6 +28,7 @@ MEANING: dict[str, dict[str, str]] = {
         "none": "prompts, or a few seed tasks, and nothing else",
     },
     "compute": {
+        "laptop": "two cores or more and no GPU: a demo of the method, with a tiny model",
         "train": "GPUs to train on; no room or time to sample",
         "one": "a GPU or two that train and sample in turn",
         "many": "separate GPUs for training, sampling and further models",
@@ -46,7 +47,8 @@ MEANING: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`compute` is the least that will do. `best_when`: what speaks for this method among those that fit as well."""
+    """`compute` is the least that will do. `best_when`: what speaks for this method among those that fit as well. `demo`: the make target that shows
+    it on a laptop, if any does."""
 
     data: Data
     needs: tuple[Need, ...]
@@ -55,16 +57,17 @@ class Row:
     config: str
     why: str
     best_when: str
+    demo: str | None = None
 
 
 LIKED: tuple[Need, ...] = ("style", "safety")
 TABLE: tuple[Row, ...] = (
     Row("answers", ("correctness",), "one", "GRPO", "grpo_gsm8k.yaml",
         "what is checked can be practised for long, beyond anything that was demonstrated; no critic to train",
-        "the model is right now and then: of eight samples often one, seldom all"),
+        "the model is right now and then: of eight samples often one, seldom all", "quickstart"),
     Row("answers", ("correctness",), "one", "RFT", "rft_gsm8k.yaml",
         "one round of sampling, then plain imitation of different right answers; hard to get wrong",
-        "sampling is dear, or worked solutions are few and the model finds others"),
+        "sampling is dear, or worked solutions are few and the model finds others", "demo-rft"),
     Row("answers", ("correctness",), "one", "ReST-EM", "rest_em_gsm8k.yaml",
         "RFT in several rounds, each sampled from the newest model and trained from the base model",
         "a first round of RFT gained, and there are many questions"),
@@ -73,19 +76,19 @@ TABLE: tuple[Row, ...] = (
         "you start from a base model that is seldom right"),
     Row("answers", ("correctness",), "many", "online DPO", "online_dpo.yaml",
         "a right sample against a wrong one of the same question, by a loss on pairs",
-        "few samples of a question are affordable, or a judge or reward model ranks them"),
+        "few samples of a question are affordable, or a judge or reward model ranks them", "demo-preference"),
     Row("answers", ("correctness",), "many", "iterative DPO", "iterative_dpo_gsm8k.yaml",
         "the same in rounds, each on the pairs of the newest model, which is then the reference",
         "sampling and training are to take turns, a round at a time"),
     Row("reward_model", LIKED, "many", "PPO", "rlhf_hh_ppo.yaml",
         "the reward model (reward_models.0.path) judges what the policy writes now, with a KL term against exploiting it",
-        "there is room for a critic and a reference beside the policy"),
+        "there is room for a critic and a reference beside the policy", "demo-rlhf"),
     Row("reward_model", LIKED, "one", "RAFT", "raft_hh_reject.yaml",
         "keeps the best of several samples (by reward_models.0.path) for stage sft to imitate: no critic, no KL to tune",
         "PPO is too dear, or its runs are unstable"),
     Row("pairs", LIKED, "train", "DPO", "dpo.yaml",
         "learns from pairs directly, without reward model or sampling: the usual first choice",
-        "the model follows instructions already, and the pairs are close to what it writes"),
+        "the model follows instructions already, and the pairs are close to what it writes", "demo-preference"),
     Row("pairs", LIKED, "train", "DPO, precomputed", "dpo_precomputed.yaml",
         "the reference's log-probs are written once beside the pairs, so that training holds one model",
         "the reference does not fit beside the policy, or several runs share it"),
@@ -94,7 +97,7 @@ TABLE: tuple[Row, ...] = (
         "you start from a base model"),
     Row("pairs", LIKED, "many", "reward model, PPO", "rlhf_hh.yaml",
         "a reward model goes on judging where the pairs are no longer what the model writes",
-        "there are many pairs, and the last points count more than the effort"),
+        "there are many pairs, and the last points count more than the effort", "demo-rlhf"),
     Row("pairs", LIKED, "many", "pre-training, SFT, reward model, PPO", "chain_pretrain_rlhf.yaml",
         "the whole chain, from raw text to reinforcement",
         "the base model does not know the field, and there is text of it"),
@@ -106,22 +109,22 @@ TABLE: tuple[Row, ...] = (
         "several models are to be trained or measured by the same preferences"),
     Row("labels", ("style", "safety", "correctness"), "train", "KTO", "kto.yaml",
         "needs no pairs: a thumb up or down on each answer is enough, also when one kind is much rarer",
-        "labels come from use, one answer at a time"),
+        "labels come from use, one answer at a time", "demo-preference"),
     Row("demonstrations", ("correctness", "style", "safety"), "train", "SFT", "sft_instructions.yaml",
         "imitation is the strongest first step; a thousand good demonstrations beat many mediocre ones",
-        "rows are an instruction and an answer"),
+        "rows are an instruction and an answer", "quickstart"),
     Row("demonstrations", ("correctness", "style", "safety"), "train", "SFT on conversations", "sft_chat.yaml",
         "every assistant turn is trained, nothing else",
         "rows are conversations of several turns"),
     Row("demonstrations", ("correctness", "style"), "many", "SPIN", "spin.yaml",
         "the model learns to tell the demonstrations from its own answers, until it can't: more out of the same rows",
-        "imitation has stopped gaining, and there is nothing but the demonstrations"),
+        "imitation has stopped gaining, and there is nothing but the demonstrations", "demo-spin"),
     Row("judge", ("safety",), "many", "Constitutional AI", "cai_hh.yaml",
         "critiques and revisions by written principles, then AI preferences: no harmful examples to label",
-        "what is harmful can be written down as principles"),
+        "what is harmful can be written down as principles", "demo-cai"),
     Row("judge", LIKED, "many", "RLAIF", "demo_rlaif.yaml",
         "a judge labels pairs for a reward model, or scores samples itself; both ways, at a demo's size",
-        "people's labels are too slow or dear, and the judge agrees with them (rlsys judge-eval)"),
+        "people's labels are too slow or dear, and the judge agrees with them (rlsys judge-eval)", "demo-rlaif"),
     Row("judge", LIKED, "many", "self-rewarding", "self_rewarding.yaml",
         "the policy judges its own samples, and learns the best against the worst",
         "no other model may be asked, and the policy is a good judge (rlsys judge-eval)"),
@@ -133,7 +136,7 @@ TABLE: tuple[Row, ...] = (
         "there are good rows, and both models share a tokenizer"),
     Row("none", ("smaller",), "many", "on-policy distillation", "distill_on_policy.yaml",
         "the small model is corrected where it goes itself, so that its own mistakes do not add up",
-        "answers are long, and both models share a tokenizer"),
+        "answers are long, and both models share a tokenizer", "demo-distill"),
     Row("none", ("data",), "one", "Self-Instruct", "self_instruct.yaml",
         "the model writes new tasks and their answers from a few seeds; what is alike or unusable is left out",
         "there are some ten to two hundred seed tasks and a capable base model"),
@@ -146,6 +149,10 @@ FEWER = (
     "Each config's first lines say how many GPUs it is written for, often 4 or 8; for fewer add policy.ranks=1 rollout.engines=1 "
     "cluster.colocate=true where it has them (in a recipe with the stage's name before: STAGE.policy.ranks=1)"
 )
+LAPTOP = (
+    "A demo trains a tiny model on a task of its own, in minutes. For your data take the config in brackets, a small MODEL, short lengths, and "
+    "model.path=MODEL model.dtype=float32 policy.ranks=1 cluster.cpus=8 (processes then share cores; in a recipe STAGE.model.path=MODEL and so on)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,20 +161,24 @@ class Choice:
 
     rows: tuple[Row, ...]
     missing: str | None = None
+    laptop: bool = False
+    """Whether the rows' demos are meant."""
 
 
 def choose(data: frozenset[Data], compute: Compute, need: Need) -> Choice:
     """Whoever has anything has the prompts that `none` stands for."""
     wanted = [row for row in TABLE if need in row.needs]
-    affordable = [row for row in wanted if ORDER.index(row.compute) <= ORDER.index(compute)]
+    affordable = [row for row in wanted if (row.demo if compute == "laptop" else ORDER.index(row.compute) <= ORDER.index(compute))]
     if rows := tuple(row for row in affordable if row.data in data | {"none"}):
-        return Choice(rows)
+        return Choice(rows, laptop=compute == "laptop")
     own = [row for row in wanted if row.data in data | {"none"}]
     cheapest = min(own, key=lambda row: ORDER.index(row.compute), default=None)
     ways = [f"--compute {cheapest.compute} for {cheapest.method}"] if cheapest else []
     kinds = dict.fromkeys(row.data for row in affordable)
     ways += [f"--data {' or '.join(kinds)}"] if kinds else []
-    assert ways, f"no row of the table is for {need} at all"
+    if not ways:
+        cheapest = min(wanted, key=lambda row: ORDER.index(row.compute))
+        ways = [f"--compute {cheapest.compute} --data {cheapest.data} for {cheapest.method}"]
     return Choice((), f"nothing fits: {need} needs {', or '.join(ways)}")
 
 
@@ -196,21 +207,19 @@ def told(choice: Choice) -> Iterator[str]:
     if choice.missing is not None:
         yield choice.missing
         return
-    best, *others = choice.rows
-    yield f"{best.method}: rlsys train configs/{best.config}"
-    yield f"  why: {best.why}"
-    yield f"  best when {best.best_when}"
-    for row in others:
-        yield f"or {row.method}: configs/{row.config}"
+    for row in choice.rows:
+        best = row is choice.rows[0]
+        command = f"make {row.demo} (with GPUs: configs/{row.config})" if choice.laptop else f"{'rlsys train ' * best}configs/{row.config}"
+        yield f"{'or ' * (not best)}{row.method}: {command}"
         yield f"  why: {row.why}"
         yield f"  best when {row.best_when}"
-    yield FEWER
+    yield LAPTOP if choice.laptop else FEWER
 
 
 def table() -> Iterator[str]:
     """All rows, in Markdown."""
-    yield "| data | need | compute, at least | method | config | why | best when |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| data | need | compute, at least | method | config | why | best when | on a laptop |"
+    yield "|---|---|---|---|---|---|---|---|"
     for row in TABLE:
-        config = f"[{row.config}](../configs/{row.config})"
-        yield f"| {row.data} | {', '.join(row.needs)} | {row.compute} | {row.method} | {config} | {row.why} | {row.best_when} |"
+        config, demo = f"[{row.config}](../configs/{row.config})", f"`make {row.demo}`" if row.demo else ""
+        yield f"| {row.data} | {', '.join(row.needs)} | {row.compute} | {row.method} | {config} | {row.why} | {row.best_when} | {demo} |"

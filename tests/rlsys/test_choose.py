@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from rlsys.choose import FEWER, MEANING, TABLE, Choice, Compute, Data, Need, answered, ask, choose, table, told
+from rlsys.choose import FEWER, LAPTOP, MEANING, TABLE, Choice, Compute, Data, Need, Row, answered, ask, choose, table, told
 from rlsys.config.kinds import kind_of
 from rlsys.config.load import load
 from rlsys.config.recipe import load_recipe
@@ -48,8 +48,8 @@ def test_each_combination_gives_a_method_or_says_what_would(data: Data, compute:
     for row in found.rows:
         assert need in row.needs
         assert row.data in (data, "none")
-        assert order.index(row.compute) <= order.index(compute)
-    if found.missing:
+        assert row.demo if compute == "laptop" else order.index(row.compute) <= order.index(compute)
+    if found.missing and compute != "laptop":
         fitting = [row for row in TABLE if need in row.needs and order.index(row.compute) <= order.index(compute)]
         named = {row.data for row in fitting}
         assert all(name in found.missing for name in named), "each kind of data that would do with this compute"
@@ -101,6 +101,36 @@ def test_a_config_fits_one_gpu_as_is_told():
     own = [word for word in FEWER.split() if "=" in word and "STAGE" not in word]
     config = load(CONFIGS / row.config, own, this_machine=False)
     assert (config.policy.ranks, config.rollout.engines, config.cluster.colocate) == (1, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("data", "need", "first"),
+    [
+        ("answers", "correctness", ["GRPO: make quickstart (with GPUs: configs/grpo_gsm8k.yaml)"]),
+        ("pairs", "style", ["DPO: make demo-preference (with GPUs: configs/dpo.yaml)"]),
+        ("judge", "safety", ["Constitutional AI: make demo-cai (with GPUs: configs/cai_hh.yaml)"]),
+        ("none", "knowledge", ["nothing fits: knowledge needs --compute train --data texts for continued pre-training"]),
+        ("none", "data", ["nothing fits: data needs --compute one for Self-Instruct"]),
+    ],
+)
+def test_a_laptop_gets_a_demo(data: Data, need: Need, first: list[str]):
+    lines = list(told(choose(frozenset({data}), "laptop", need)))
+    assert lines[:1] == first
+    assert (lines[-1] == LAPTOP) == (len(lines) > 1)
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if row.demo], ids=lambda row: row.method)
+def test_a_demo_can_be_made_and_its_config_fits_a_laptop_as_is_told(row: Row, monkeypatch: pytest.MonkeyPatch):
+    assert f"\n{row.demo}: setup" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    path = CONFIGS / row.config
+    if kind_of(path) == "recipe":
+        return
+    monkeypatch.setattr("rlsys.config.machine.address_to_join", lambda _: None)
+    own = [word.replace("MODEL", "playground:0.5m") for word in LAPTOP.split() if "=" in word and "STAGE" not in word]
+    models = {"reward_models": "reward_models.0.path=playground:0.5m", "teacher": "teacher.path=playground:0.5m"}
+    own += [override for section, override in models.items() if section in read(path)[0]]
+    config = load(path, [*own, "cluster.gpus=0"])
+    assert (config.policy.ranks, config.cluster.cpus) == (1, 8)
 
 
 def test_answers_are_checked():
