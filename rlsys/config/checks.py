@@ -64,10 +64,14 @@ def _judge(experiment: Experiment) -> Iterator[Problem]:
 
 def _rewards(experiment: Experiment) -> Iterator[Problem]:
     judged = experiment.judge.reward if experiment.judge else None
+    algorithm = build_algorithm(experiment, pad_id=0)
+    scores_texts = isinstance(algorithm, ScoresTexts) and algorithm.scores_texts
     everything = (*experiment.rewards, *experiment.reward_models, *([judged] if judged else []))
-    if "reward" in needs(experiment) and not everything:
+    if "reward" in algorithm.needs and not everything:
         without = ", or algorithm.scored=false" if vars(experiment.algorithm or experiment.stage).get("scored") else ""
-        yield Problem(("rewards",), f"{_name(experiment)} needs at least one, as in rewards: [{{name: exact_match}}]{without}")
+        # Texts that are only measured answer what has no known answer.
+        how = "to measure its texts by, as in rewards: [{name: evasive}]" if scores_texts else "as in rewards: [{name: exact_match}]"
+        yield Problem(("rewards",), f"{_name(experiment)} needs at least one, {how}{without}")
     for index, spec in enumerate(experiment.rewards):
         try:
             composite.check(spec)
@@ -87,8 +91,7 @@ def _rewards(experiment: Experiment) -> Iterator[Problem]:
     for key in ("demonstration", "difficulty"):
         if own.get(key) is not None and own[key] not in experiment.data.train.fields:
             yield Problem(("stage", key), f"data.train.fields has no {own[key]!r}; map it there, as in fields: {{{own[key]}: COLUMN}}")
-    algorithm = build_algorithm(experiment, pad_id=0)
-    if experiment.reward_models and isinstance(algorithm, ScoresTexts) and algorithm.scores_texts:
+    if experiment.reward_models and scores_texts:
         yield Problem(
             ("reward_models",), f"score tokens, and {_name(experiment)} has texts scored that have none; give rewards, or the judge's"
         )

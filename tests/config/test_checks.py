@@ -90,6 +90,10 @@ def test_what_several_answers_to_one_prompt_need(overrides: list[str], expected:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
+        (
+            ["rewards=[]", "algorithm=null", "stage={name: revise}", "judge={model: x/y}"],
+            "rewards: revise needs at least one, to measure its texts by, as in rewards: [{name: evasive}]",
+        ),
         (["rewards=[]"], "rewards: grpo needs at least one, as in rewards: [{name: exact_match}]"),
         (["rewards.0.weight=0"], "rewards: every weight is 0, so every sample scores 0; give one a weight"),
         (["evaluation.reward=exact_mtch"], "evaluation.reward: 'exact_mtch' is not among rewards (exact_match); did you mean exact_match?"),
