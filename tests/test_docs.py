@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from rlsys.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
+ON_POLICY = (
+    "stage=null",
+    "algorithm={name: distill, scored: false, prompts_per_step: 32}",
+    "data.eval=null",
+    "loop.eval_every=0",
+    "sampling={max_tokens: 512}",
+)
+"""What docs/distillation.md says beside its config."""
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -62,6 +74,33 @@ def test_the_shown_algorithm_learns_on_fakes(user_folder: Path, monkeypatch: pyt
         step = Step(number, number, 0)
         algorithm.learn(roles, algorithm.collect(roles, stream, step), step)
     assert torch.softmax(roles.policy.logits, 0)[3] > 0.9
+
+
+ANSWERED, PAIR = {"prompt": "1+1", "answer": "2"}, {"prompt": "hi", "chosen": "Hello!", "rejected": "What?"}
+
+
+@pytest.mark.parametrize(
+    ("page", "run", "data", "read"),
+    [
+        ("docs/preference.md", ["own_dpo.yaml"], {"pairs": PAIR, "held_out": PAIR}, "data.train 1 of 1, data.eval 1 of 1"),
+        ("docs/rft.md", ["own_rft.yaml"], {"questions": ANSWERED}, "data.train 1 of 1"),
+        ("docs/distillation.md", ["own_distill.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}, "data.train 1 of 1, data.eval 1 of 1"),
+        ("docs/distillation.md", ["own_distill.yaml", *ON_POLICY], {"rows": ANSWERED}, "data.train 1 of 1"),
+    ],
+)
+def test_a_page_shows_a_config_for_ones_own_data(
+    page: str, run: list[str], data: dict[str, dict[str, str]], read: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Files that it shows, and data as it says, are all that `rlsys validate` asks for."""
+    monkeypatch.chdir(tmp_path)
+    for _, name, text in blocks(page):
+        if name:
+            Path(name).write_text(text, encoding="utf-8")
+    for name, row in data.items():
+        Path(f"{name}.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    done = CliRunner().invoke(app, ["validate", *run], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert f"first rows that can be used: {read}; by bytes" in done.stdout
 
 
 @pytest.mark.parametrize("page", ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))])
