@@ -12,6 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from rlsys.cli import app
+from rlsys.config.recipe import load_recipe
+from rlsys.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 ON_POLICY = (
@@ -101,6 +103,21 @@ def test_a_page_shows_a_config_for_ones_own_data(
     done = CliRunner().invoke(app, ["validate", *run], catch_exceptions=False)
     assert done.exit_code == 0
     assert f"first rows that can be used: {read}; by bytes" in done.stdout
+
+
+def test_the_shown_constitution_can_take_the_place_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """By the command beside it, in which nothing can be left out."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/judge.md").read_text(encoding="utf-8")
+    (ours,) = [text for _, _, text in blocks("docs/judge.md") if text.startswith("name: ours")]
+    Path("ours.yaml").write_text(ours, encoding="utf-8")
+    (command,) = re.findall(r"rlsys train configs/cai_hh.yaml (.*ours.yaml.*)", page)
+    recipe, overrides = ROOT / "configs/cai_hh.yaml", command.split()
+    stages = {stage.name: stage for stage in load_recipe(recipe, overrides, this_machine=False)[1]}
+    assert {name for name, stage in stages.items() if stage.judge} == {"revise", "pairs"}
+    assert all(stage.judge.constitution == "ours.yaml" for stage in stages.values() if stage.judge)
+    with pytest.raises(ConfigError, match=r"judge\.examples: 2, and the constitution 'ours' has 0"):
+        load_recipe(recipe, [override for override in overrides if "examples" not in override], this_machine=False)
 
 
 @pytest.mark.parametrize("page", ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))])
