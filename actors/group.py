@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from actors.wait import fetch
 from rlsys.batch import Batch, DistillationBatch
 from rlsys.errors import ActorError
 from rlsys.micro_batches import Plan, plan
+from rlsys.models.version import version_of
 from rlsys.objectives.stats import Stats, merge
 from rlsys.roles import BatchT, LikelihoodLoss, Loss
 
@@ -122,7 +124,15 @@ class FrozenGroup(RankGroup):
 
 
 class ReferenceGroup(FrozenGroup):
-    """`roles.Reference` over `FrozenActor`s."""
+    """`roles.Reference` over `FrozenActor`s of the model that `local_path` gave."""
+
+    def __init__(self, actors: Sequence[Any], token_budget: int, timeout: float, model: Path) -> None:
+        super().__init__("reference", actors, token_budget, timeout)
+        self.model = model
+
+    @cached_property
+    def identity(self) -> str:
+        return version_of(self.model)
 
     def log_probs(self, batch: Batch, temperature: float) -> Tensor:
         return self.gather("log_probs", batch, temperature)

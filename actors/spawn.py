@@ -167,9 +167,9 @@ class Crew:
 
     def reference(self) -> ReferenceGroup:
         experiment, config = self.experiment, self.experiment.reference
-        own = (experiment.model, config.threads, self.path(config.path), False)
+        own = (experiment.model, config.threads, path := self.path(config.path), False)
         actors = self.seat("reference", FrozenActor, threads(config.threads), [own] * config.ranks)
-        group = ReferenceGroup("reference", actors, config.tokens_per_micro_batch, self.timeout)
+        group = ReferenceGroup(actors, config.tokens_per_micro_batch, self.timeout, path)
         group.start(self.start_timeout)
         return group
 

@@ -21,8 +21,8 @@ from rlsys.config.models import ClusterConfig
 from rlsys.judging.backend import Backend, judge_identity
 from rlsys.judging.build import build_judge
 from rlsys.judging.judge import ModelJudge
-from rlsys.judging.separation import version_of
 from rlsys.models.load import load_config, load_tokenizer, local_path
+from rlsys.models.version import version_of
 
 LONGEST = 8192
 """Tokens of a question with its answer, where neither the settings nor the model allow fewer."""

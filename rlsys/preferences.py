@@ -50,7 +50,7 @@ def summed_log_probs(model: Policy | Reference, batch: Batch, temperature: float
     return torch.cat([model.log_probs(batch.rows(rows), temperature).sum(1) for rows in pieces])
 
 
-def with_reference(batch: ComparisonBatch, loss: PreferenceLoss, reference: Reference | None) -> PreferenceBatch:
+def with_reference(batch: ComparisonBatch, loss: PreferenceLoss, reference: Policy | Reference | None) -> PreferenceBatch:
     """The batch with what the reference says of it, where the loss asks for that."""
     asked = summed_log_probs(reference, batch, loss.temperature) if loss.needs_reference and reference is not None else None
     return PreferenceBatch(**vars(batch), reference_log_probs_B=asked)

@@ -133,6 +133,11 @@ class Rollout(Protocol):
 class Reference(Protocol):
     """A frozen model."""
 
+    @property
+    def identity(self) -> str:
+        """Model and version."""
+        ...
+
     def log_probs(self, batch: Batch, temperature: float) -> Tensor: ...
 
 

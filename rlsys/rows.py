@@ -16,6 +16,8 @@ from rlsys.data.mixture import build_source
 from rlsys.data.stream import Source, Stream
 from rlsys.data.tasks import load_tasks
 from rlsys.errors import DataError
+from rlsys.models.load import local_path
+from rlsys.models.version import version_of
 from rlsys.run_dir import RunDir
 
 LOADERS: dict[RowKind, Callable[..., Loaded[Any]]] = {
@@ -40,6 +42,7 @@ class Rows:
 
     def __post_init__(self) -> None:
         self.reports: list[Report] = []
+        self.reference: str | None = None
 
     def training(self) -> Source[Any]:
         """The stream of the training set, or of the mixture of them; with pre-training rows where the config names some."""
@@ -79,6 +82,8 @@ class Rows:
         self.reports.append(loaded.report)
         if kind == "comparisons" and self.algorithm.needs & {"policy", "reward_model"}:
             self.check_units(config, loaded.rows)
+        if kind == "comparisons" and vars(self.experiment.stage).get("precomputed"):  # a key of some stages
+            self.check_reference(config, loaded.rows)
         return loaded
 
     def check_units(self, config: DatasetConfig, rows: Sequence[Comparison]) -> None:
@@ -90,6 +95,26 @@ class Rows:
                 f"{config.path}: the {len(largest.answers)} answers of row {largest.row_id} take {padded_tokens(largest)} tokens together, and "
                 f"policy.tokens_per_micro_batch is {budget}; raise it, or lower stage.max_tokens"
             )
+
+    def check_reference(self, config: DatasetConfig, rows: Sequence[Comparison]) -> None:
+        """The rows must have a reference's log-probs, and all rows those of one: of `reference.path`, where that is given. Raises DataError."""
+        path = self.experiment.reference.path
+        if path is not None and self.reference is None:
+            self.reference = version_of(local_path(path, self.experiment.output / "playground"))
+        for row in rows:
+            if row.reference_model is None:
+                raise DataError(
+                    f"{config.path}: row {row.row_id} has no reference_log_probs, and stage.precomputed takes them from there; make them by stage "
+                    f"reference_log_probs (for held-out rows, too), or set stage.precomputed=false"
+                )
+            self.reference = self.reference or row.reference_model
+            # Behind the @ stands what is in it; before, what its folder was called.
+            if row.reference_model.rpartition("@")[2] != self.reference.rpartition("@")[2]:
+                other = "reference.path is" if path else "other rows have those of"
+                raise DataError(
+                    f"{config.path}: row {row.row_id} has the log-probs of {row.reference_model}, and {other} {self.reference}; make them anew by "
+                    f"stage reference_log_probs, all with one reference"
+                )
 
     @property
     def longest(self) -> int:

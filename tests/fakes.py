@@ -151,6 +151,7 @@ class FrozenSoftmax:
     """A reference of fixed logits."""
 
     logits: Tensor
+    identity: str = "frozen@1"
 
     def log_probs(self, batch: Batch, temperature: float) -> Tensor:
         log_probs = torch.log_softmax(self.logits / temperature, 0)

@@ -28,6 +28,8 @@ def unused(experiment: Experiment) -> Iterator[Problem]:
 
     def problems(key: tuple[str, ...], why: str) -> Iterator[Problem]:
         for found in changed(experiment, key):
+            if found == ("reference", "path") and vars(chosen).get("precomputed"):
+                continue  # it is not started, but the rows must be of it
             yield Problem(found, f"has no effect: {chosen.name} {why}; leave it out")
 
     for roles, why, keys in NEEDED_BY:

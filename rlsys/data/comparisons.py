@@ -13,7 +13,10 @@ from rlsys.data.columns import checked, kind, prompt_of, turns_of
 from rlsys.data.sources import BadRow, RawRow
 from rlsys.errors import ConfigError
 
-OWN = ("prompt", "messages", "chosen", "rejected", "margin", "preference", "answers", "grades", "reference_log_probs", "reference_tokens")
+OWN = (
+    *("prompt", "messages", "chosen", "rejected", "margin", "preference", "answers", "grades"),
+    *("reference_log_probs", "reference_tokens", "reference_model"),
+)
 LARGEST = 3.4e38
 """What float32 can hold."""
 
@@ -30,6 +33,8 @@ class Ranking:
     reference_log_probs: tuple[float, ...] | None = None
     """What a reference made of each answer, and of how many tokens."""
     reference_tokens: tuple[float, ...] | None = None
+    reference_model: str | None = None
+    """Which reference that is: its name and version."""
     from_dialogues: bool = False
     """It was read from dialogues in one text, so it can go back to plain text."""
 
@@ -68,7 +73,8 @@ def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
       that the chosen one is the better one; without one it is 1, and below 1/2 the rejected one gets the higher grade.
     - `prompt` and `answers`, a list of texts, best first; or in any order with their `grades`, a list of numbers.
 
-    Either may have `reference_log_probs`, a number for each answer (chosen, rejected; or in the order of `answers`), and then `reference_tokens`.
+    Either may have `reference_log_probs`, a number for each answer (chosen, rejected; or in the order of `answers`), and then `reference_tokens` and
+    `reference_model`, a text.
 
     Raises BadRow, and ConfigError for settings that can't be meant.
     """
@@ -85,7 +91,7 @@ def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
     if columns["reference_log_probs"] not in value:
         return ranking
     asked = {own: _numbers(value.get(columns[own]), own, len(ranking.answers)) for own in ("reference_log_probs", "reference_tokens")}
-    return replace(ranking, **asked)
+    return replace(ranking, **asked, reference_model=_text(value.get(columns["reference_model"]), "reference_model"))
 
 
 def _list(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig) -> Ranking:

@@ -46,6 +46,8 @@ class Comparison:
     """Probability, from 1/2 to 1, that of two answers the one with the higher grade is better; 1 for rankings of more."""
     reference_log_probs: tuple[float, ...] | None = None
     """A reference's log-prob of each answer, summed over its trained tokens, where the row has them."""
+    reference_model: str | None = None
+    """Which reference that is: its name and version."""
     columns: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The row as the data set has it, for data sets made from it."""
 
@@ -136,7 +138,8 @@ def load_comparisons(
         ranking = comparisons.parse(raw, config)
         answers = tuple(Demonstration(row_id, tuple(ids), tuple(mask)) for ids, mask in ranking.rendered(renderer))
         ranking.check_tokens([sum(answer.loss_mask) for answer in answers])
-        return Comparison(row_id, answers, ranking.grades, ranking.preference, ranking.reference_log_probs, raw.value)
+        reference = {"reference_log_probs": ranking.reference_log_probs, "reference_model": ranking.reference_model}
+        return Comparison(row_id, answers, ranking.grades, ranking.preference, **reference, columns=raw.value)
 
     return load_rows(config, make, lambda row: max(len(answer.token_ids) for answer in row.answers), max_tokens, strict, quarantine)
 

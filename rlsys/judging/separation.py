@@ -1,44 +1,11 @@
-"""Which model judges, by its content, and whether it is the one that it judges."""
+"""Whether the judge is the model that it judges."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
-
 from rlsys.config.judge import JudgeConfig
-from rlsys.errors import ConfigError
-
-WEIGHTS = ("*.safetensors", "*.bin")
-WORDS = ("*.json", "*.jinja", "*.model", "*.txt")
-"""What else decides what a model says: configuration, tokenizer, chat template."""
-
-
-def fingerprint(folder: Path, patterns: tuple[str, ...] = (*WEIGHTS, *WORDS)) -> str:
-    """The first 12 hex characters of the SHA-256 of a model folder's files: of all that decides what it says, or of those named. Raises ConfigError
-    where there is none."""
-    found = sorted({path for pattern in patterns for path in folder.glob(pattern)})
-    if not found:
-        raise ConfigError(f"{folder}: no model: none of {', '.join(patterns)} is there")
-    digest = hashlib.sha256()
-    for path in found:
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:12]
-
-
-def version_of(model: Path, hub_cache: Path | None = None) -> str:
-    """A model and its version: of a local folder its name and `fingerprint`, of a hub id the commit that was loaded into the hub's cache (None: where
-    the library keeps it). Raises ConfigError for a hub id that was not."""
-    if model.is_dir():
-        return f"{model.name}@{fingerprint(model)}"
-    cached = try_to_load_from_cache(str(model), "config.json", cache_dir=hub_cache)
-    if not isinstance(cached, str):
-        raise ConfigError(
-            f"judge.model {model}: which version of it is this? It is not in the hub's cache; download it and give the folder"
-        )
-    return f"{model}@{Path(cached).parent.name[:12]}"
+from rlsys.models.version import WEIGHTS, fingerprint
 
 
 def shared_weights(config: JudgeConfig, judge: Path | None, policy: Path) -> str | None:

@@ -15,7 +15,7 @@ from rlsys.config.models import SamplingConfig
 from rlsys.data.collate import collate_comparisons
 from rlsys.data.load import Comparison
 from rlsys.data.stream import Source
-from rlsys.errors import ConfigError, DataError
+from rlsys.errors import ConfigError
 from rlsys.objectives.preference_loss import PreferenceLoss
 from rlsys.objectives.stats import merge, values
 from rlsys.preferences import PreferenceSettings, preference_loss, with_reference
@@ -31,7 +31,8 @@ class Config(PreferenceSettings):
     max_tokens: PositiveInt = 2048
     """Comparisons of which an answer with its prompt is longer are left out, and counted."""
     precomputed: bool = False
-    """Take the reference's log-probs from the rows, where stage `reference_log_probs` wrote them, and start no reference."""
+    """Take the reference's log-probs from the rows, where stage `reference_log_probs` wrote them, and start no reference. All must be of one model:
+    of reference.path, where that is given."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,9 @@ class Algorithm:
 
 
 def with_known(batch: ComparisonBatch, rows: Sequence[Comparison]) -> PreferenceBatch:
-    """What the rows say of the reference. Raises DataError for a row that says nothing."""
+    """What the rows say of the reference: `Rows.check_reference` has seen that they do."""
     known: list[float] = []
     for row in rows:
-        if row.reference_log_probs is None:
-            raise DataError(
-                f"row {row.row_id} has no reference_log_probs, and stage.precomputed takes them from there; make them by stage reference_log_probs "
-                f"(for held-out rows, too), or set stage.precomputed=false"
-            )
+        assert row.reference_log_probs is not None
         known += row.reference_log_probs
     return PreferenceBatch(**vars(batch), reference_log_probs_B=torch.tensor(known))

@@ -1,7 +1,8 @@
 """Writes comparisons with a reference's log-probs of each answer, for stage `preference` with `precomputed`. Trains nothing.
 
 Each row of the data set (`dataset.jsonl` in the run's folder) is a row that was read, with `reference_log_probs`, a number for each answer, summed
-over its trained tokens (nats), and `reference_tokens`, how many those are. So a policy trains beside no reference, and many runs share the work.
+over its trained tokens (nats), `reference_tokens`, how many those are, and `reference_model`, the reference's name and version. So a policy trains
+beside no reference, and many runs share the work.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Algorithm:
                 **row.columns,
                 "reference_log_probs": [next(log_probs) for _ in row.answers],
                 "reference_tokens": [sum(answer.loss_mask) for answer in row.answers],
+                "reference_model": roles.reference.identity,
             }
             for row in taken
         )

@@ -83,7 +83,7 @@ def test_policy_and_reference_from_start_to_a_dead_rank(ray_session: None, tmp_p
     """One story, because every start of actors takes seconds."""
     model = build("0.5m", tmp_path / "0.5m")
     policy = start_policy(model)
-    reference = ReferenceGroup("reference", [remote(FrozenActor).remote(MODEL, 1, model, False) for _ in range(2)], 70, TIMEOUT)
+    reference = ReferenceGroup([remote(FrozenActor).remote(MODEL, 1, model, False) for _ in range(2)], 70, TIMEOUT, model)
     reference.start(TIMEOUT)
 
     # Rows come back in the batch's order and width, also when there are fewer rows than ranks.

@@ -79,6 +79,10 @@ def test_a_setting_that_nothing_reads_is_refused(name: str, override: str, messa
 
 
 def test_it_is_read_as_soon_as_something_uses_its_role():
+    known = ("algorithm=null", "rewards=[]", "stage={name: preference, precomputed: true}", "reference.path=x/y")
+    assert load("grpo.yaml", known).reference.path == "x/y"
+    with pytest.raises(ConfigError, match=r"reference\.ranks: has no effect: preference uses no reference"):
+        load("grpo.yaml", [*known, "reference.ranks=2"])
     assert load("grpo.yaml", ["algorithm.kl_coef=0.1", "reference.ranks=2"]).reference.ranks == 2
     assert load("judge_pairs.yaml", ["stage.measure=true", "rewards=[{name: evasive}]"]).rewards
     mixed = load("grpo.yaml", ["algorithm.ptx_coef=0.1", "data.pretrain={path: x/y}"])

@@ -9,7 +9,8 @@ import pytest
 
 from rlsys.config.judge import JudgeConfig
 from rlsys.errors import ConfigError
-from rlsys.judging.separation import fingerprint, shared_weights, version_of
+from rlsys.judging.separation import shared_weights
+from rlsys.models.version import fingerprint, version_of
 from rlsys.playground.models import build
 
 

@@ -9,15 +9,18 @@ import pytest
 import torch
 from fakes import FrozenSoftmax, SoftmaxPolicy
 
-from rlsys.algorithm import Step
+from rlsys.algorithm import Step, build_algorithm
 from rlsys.config.dataset import DatasetConfig
-from rlsys.config.models import DataConfig, SamplingConfig
+from rlsys.config.models import DataConfig, Experiment, SamplingConfig
 from rlsys.data.load import Comparison, Loaded, load_comparisons
 from rlsys.data.mixture import build_source
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError, DataError
-from rlsys.playground.models import byte_tokenizer
+from rlsys.models.version import version_of
+from rlsys.playground.models import build, byte_tokenizer
 from rlsys.roles import Roles
+from rlsys.rows import Rows
+from rlsys.run_dir import RunDir
 from rlsys.stages import preference
 from rlsys.stages.reference_log_probs import Algorithm, Config
 
@@ -63,6 +66,7 @@ def test_every_row_is_written_once_with_its_log_probs(tmp_path: Path, batch_size
     rows = sorted(written(tmp_path / "rows.jsonl", batch_size), key=lambda row: "qpr".index(row["prompt"]))
     assert [{name: row[name] for name in given} for row, given in zip(rows, ROWS, strict=True)] == ROWS
     assert [row["reference_tokens"] for row in rows] == [[5, 4], [2, 3, 2], [2, 3]]
+    assert [row["reference_model"] for row in rows] == ["frozen@1"] * 3
     answers = [["good", "bad"], ["a", "bc", "d"], ["x", "yz"]]
     for row, texts in zip(rows, answers, strict=True):
         assert row["reference_log_probs"] == pytest.approx([log_prob(text) for text in texts], rel=1e-5)
@@ -84,11 +88,45 @@ def test_training_on_them_is_training_beside_the_reference(tmp_path: Path):
     assert found["margin"] != 0
 
 
+def reading(tmp_path: Path, *rows: dict[str, Any], **more: Any) -> Rows:
+    """Of a run that trains on the rows."""
+    (tmp_path / "known.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"train": {"path": str(tmp_path / "known.jsonl")}}
+    own = {"name": "test", "model": {"path": "none"}, "data": data, "loop": {"steps": 1}, "output": tmp_path, **more}
+    experiment = Experiment.model_validate(own).model_copy(update={"stage": preference.Config(precomputed=True, batch_size=1)})
+    return Rows(experiment, build_algorithm(experiment, 0), byte_tokenizer(), RunDir(tmp_path))
+
+
+def known(model: str) -> dict[str, Any]:
+    return {**ROWS[0], "reference_log_probs": [-1.0, -2.0], "reference_tokens": [5, 4], "reference_model": model}
+
+
 def test_rows_without_them_are_refused_by_name(tmp_path: Path):
-    rows = load(tmp_path / "rows.jsonl", ROWS).rows
-    algorithm = preference.Algorithm(preference.Config(precomputed=True), SamplingConfig(), 0)
-    with pytest.raises(DataError, match=r"row train:1 has no reference_log_probs.*make them by stage reference_log_probs"):
-        algorithm.measure(Roles(policy=SoftmaxPolicy()), rows)
+    with pytest.raises(DataError, match=r"row train:2 has no reference_log_probs.*make them by stage reference_log_probs"):
+        reading(tmp_path, known("one@1"), ROWS[1]).training()
+
+
+def test_rows_of_several_references_are_refused(tmp_path: Path):
+    """A reference goes by what is in it, whatever its folder was called."""
+    reading(tmp_path, known("one@1"), known("copy/of/one@1")).training()
+    with pytest.raises(
+        DataError, match=r"row train:2 has the log-probs of one@2, and other rows have those of one@1; make them anew by stage"
+    ):
+        reading(tmp_path, known("one@1"), known("one@2")).training()
+    rows = reading(
+        tmp_path, known("one@1"), data={"train": {"path": str(tmp_path / "known.jsonl")}, "eval": {"path": str(tmp_path / "e.jsonl")}}
+    )
+    rows.training()
+    (tmp_path / "e.jsonl").write_text(json.dumps(known("one@2")))
+    with pytest.raises(DataError, match=r"e.jsonl: row train:1 has the log-probs of one@2, and other rows have those of one@1"):
+        rows.held_out()
+
+
+def test_rows_of_another_reference_than_the_one_that_is_named_are_refused(tmp_path: Path):
+    one, other = (build("0.5m", tmp_path / name, seed=seed) for seed, name in enumerate(("one", "other")))
+    reading(tmp_path, known(version_of(one)), reference={"path": str(one)}).training()
+    with pytest.raises(DataError, match=r"row train:1 has the log-probs of other@\w{12}, and reference.path is one@\w{12}; make them anew"):
+        reading(tmp_path, known(version_of(other)), reference={"path": str(one)}).training()
 
 
 def test_a_kind_without_a_reference_has_no_use_for_them():
@@ -105,8 +143,9 @@ def test_a_kind_without_a_reference_has_no_use_for_them():
         ),
         ({"reference_log_probs": [-1.0, None], "reference_tokens": [5, 4]}, "reference_log_probs: 2 is null, not a number"),
         ({"reference_log_probs": [-1.0, -2.0]}, "reference_tokens is not a list of 2 numbers, one for each answer"),
+        ({"reference_log_probs": [-1.0, -2.0], "reference_tokens": [5, 4]}, "reference_model is null, not text"),
         (
-            {"reference_log_probs": [-1.0, -2.0], "reference_tokens": [5, 3]},
+            {"reference_log_probs": [-1.0, -2.0], "reference_tokens": [5, 3], "reference_model": "frozen@1"},
             "the reference's log-probs are of 5 and 3 tokens, and the answers have 5 and 4 here: they were measured with another tokenizer or "
             "template",
         ),
