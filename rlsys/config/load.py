@@ -22,8 +22,6 @@ from rlsys.errors import ConfigError
 
 ModelT = TypeVar("ModelT", bound=Model)
 
-ModelT = TypeVar("ModelT", bound=Model)
-
 PACKAGES = {"algorithm": "rlsys.algorithms", "stage": "rlsys.stages"}
 """Which folder the name in a section refers to."""
 
