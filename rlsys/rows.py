@@ -16,8 +16,6 @@ from rlsys.data.mixture import build_source
 from rlsys.data.stream import Source, Stream
 from rlsys.data.tasks import load_tasks
 from rlsys.errors import DataError
-from rlsys.models.load import local_path
-from rlsys.models.version import version_of
 from rlsys.run_dir import RunDir
 
 LOADERS: dict[RowKind, Callable[..., Loaded[Any]]] = {
@@ -98,6 +96,9 @@ class Rows:
 
     def check_reference(self, config: DatasetConfig, rows: Sequence[Comparison]) -> None:
         """The rows must have a reference's log-probs, and all rows those of one: of `reference.path`, where that is given. Raises DataError."""
+        from rlsys.models.load import local_path  # brings transformers, and a configuration check needs none of it
+        from rlsys.models.version import version_of
+
         path = self.experiment.reference.path
         if path is not None and self.reference is None:
             self.reference = version_of(local_path(path, self.experiment.output / "playground"))
