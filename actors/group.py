@@ -15,7 +15,7 @@ from actors.wait import fetch
 from rlsys.batch import Batch, DistillationBatch
 from rlsys.errors import ActorError
 from rlsys.micro_batches import Plan, plan
-from rlsys.models.version import version_of
+from rlsys.models.version import OF_TOKENS, version_of
 from rlsys.objectives.stats import Stats, merge
 from rlsys.roles import BatchT, LikelihoodLoss, Loss
 
@@ -132,7 +132,7 @@ class ReferenceGroup(FrozenGroup):
 
     @cached_property
     def identity(self) -> str:
-        return version_of(self.model)
+        return version_of(self.model, OF_TOKENS)
 
     def log_probs(self, batch: Batch, temperature: float) -> Tensor:
         return self.gather("log_probs", batch, temperature)

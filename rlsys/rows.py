@@ -95,26 +95,26 @@ class Rows:
             )
 
     def check_reference(self, config: DatasetConfig, rows: Sequence[Comparison]) -> None:
-        """The rows must have a reference's log-probs, and all rows those of one: of `reference.path`, where that is given. Raises DataError."""
+        """The rows must have the log-probs of the reference: of `reference.path`, or of the model that the run starts from. Raises DataError."""
         from rlsys.models.load import local_path  # brings transformers, and a configuration check needs none of it
-        from rlsys.models.version import version_of
+        from rlsys.models.version import OF_TOKENS, version_of
 
-        path = self.experiment.reference.path
-        if path is not None and self.reference is None:
-            self.reference = version_of(local_path(path, self.experiment.output / "playground"))
+        experiment, key = self.experiment, "reference.path" if self.experiment.reference.path else "model.path"
+        if self.reference is None:
+            path = experiment.reference.path or experiment.model.path
+            self.reference = version_of(local_path(path, experiment.output / "playground"), OF_TOKENS)
         for row in rows:
             if row.reference_model is None:
+                lacks = "reference_model: of which model they are" if row.reference_log_probs else "reference_log_probs"
                 raise DataError(
-                    f"{config.path}: row {row.row_id} has no reference_log_probs, and stage.precomputed takes them from there; make them by stage "
+                    f"{config.path}: row {row.row_id} has no {lacks}, and stage.precomputed takes them from there; make them by stage "
                     f"reference_log_probs (for held-out rows, too), or set stage.precomputed=false"
                 )
-            self.reference = self.reference or row.reference_model
             # Behind the @ stands what is in it; before, what its folder was called.
             if row.reference_model.rpartition("@")[2] != self.reference.rpartition("@")[2]:
-                other = "reference.path is" if path else "other rows have those of"
                 raise DataError(
-                    f"{config.path}: row {row.row_id} has the log-probs of {row.reference_model}, and {other} {self.reference}; make them anew by "
-                    f"stage reference_log_probs, all with one reference"
+                    f"{config.path}: row {row.row_id} has the log-probs of {row.reference_model}, and {key} is {self.reference}; set "
+                    f"reference.path to that model, named as it was then (a folder or a hub id), or make them anew by stage reference_log_probs"
                 )
 
     @property

@@ -2,8 +2,8 @@
 
 The task is the playground's `letters`. The supervised model samples two answers to each prompt, and the task's gold reward says which is better;
 online DPO samples its own, and takes the gold reward. The actors are started once: each run loads the state that they had at the start (weights,
-optimizer, schedule, random states), so it is the run that it would be by itself. The settings of each loss are ours and not tuned against each
-other: the table shows that each works, not which is best.
+optimizer, schedule, random states), so it is the run that it would be by itself. The losses' settings are not tuned against each other: the
+table shows that each works, not which is best.
 """
 
 from __future__ import annotations

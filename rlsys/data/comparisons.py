@@ -91,7 +91,8 @@ def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
     if columns["reference_log_probs"] not in value:
         return ranking
     asked = {own: _numbers(value.get(columns[own]), own, len(ranking.answers)) for own in ("reference_log_probs", "reference_tokens")}
-    return replace(ranking, **asked, reference_model=_text(value.get(columns["reference_model"]), "reference_model"))
+    model = value.get(columns["reference_model"])
+    return replace(ranking, **asked, reference_model=None if model is None else _text(model, "reference_model"))
 
 
 def _list(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig) -> Ranking:

@@ -12,6 +12,8 @@ from rlsys.errors import ConfigError
 WEIGHTS = ("*.safetensors", "*.bin")
 WORDS = ("*.json", "*.jinja", "*.model", "*.txt")
 """What else decides what a model says: configuration, tokenizer, chat template."""
+OF_TOKENS = (*WEIGHTS, "config.json")
+"""What decides the log-probs of given tokens."""
 
 
 def fingerprint(folder: Path, patterns: tuple[str, ...] = (*WEIGHTS, *WORDS)) -> str:
@@ -27,11 +29,11 @@ def fingerprint(folder: Path, patterns: tuple[str, ...] = (*WEIGHTS, *WORDS)) ->
     return digest.hexdigest()[:12]
 
 
-def version_of(model: Path, hub_cache: Path | None = None) -> str:
+def version_of(model: Path, patterns: tuple[str, ...] = (*WEIGHTS, *WORDS), hub_cache: Path | None = None) -> str:
     """A model and its version: of a local folder its name and `fingerprint`, of a hub id the commit that was loaded into the hub's cache (None: where
     the library keeps it). Raises ConfigError for a hub id that was not."""
     if model.is_dir():
-        return f"{model.name}@{fingerprint(model)}"
+        return f"{model.name}@{fingerprint(model, patterns)}"
     cached = try_to_load_from_cache(str(model), "config.json", cache_dir=hub_cache)
     if not isinstance(cached, str):
         raise ConfigError(f"{model}: which version of this model is it? It is not in the hub's cache; download it and give the folder")

@@ -31,8 +31,8 @@ class Config(PreferenceSettings):
     max_tokens: PositiveInt = 2048
     """Comparisons of which an answer with its prompt is longer are left out, and counted."""
     precomputed: bool = False
-    """Take the reference's log-probs from the rows, where stage `reference_log_probs` wrote them, and start no reference. All must be of one model:
-    of reference.path, where that is given."""
+    """Take the reference's log-probs from the rows, where stage `reference_log_probs` wrote them, and start no reference. They must be of
+    reference.path, or of model.path without one."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from running import CONFIGS, Run, Workplace
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlsys.files import read_lines
-from rlsys.models.version import version_of
+from rlsys.models.version import OF_TOKENS, version_of
 from rlsys.playground.letters import comparisons
 
 pytestmark = pytest.mark.engine
@@ -137,8 +137,9 @@ def test_log_probs_that_were_computed_beforehand_stand_for_the_reference(dpo: Ru
     known = workplace.train(CONFIGS / "dpo_reference.yaml", "known", (*settings, "data.train.path=pairs.jsonl", "data.shuffle=false"))
     assert (known.summary["steps"], known.summary["counts"]) == (3, {"dataset/rows": 400})
     assert known.summary["done"] == "every row has its log-probs"
-    start = next((workplace.folder / "playground").glob("0.5m*"))
-    assert {json.loads(line)["reference_model"] for line in read_lines(known.folder.dataset)} == {version_of(start)}
+    assert {json.loads(line)["reference_model"] for line in read_lines(known.folder.dataset)} == {
+        version_of(start_of(workplace), OF_TOKENS)
+    }
     written = [json.loads(line)["reference_log_probs"] for line in read_lines(known.folder.dataset)]
     for some in (slice(0, 10), slice(200, 210)):  # answers as messages, as texts
         for found, plain in zip(written[some], plain_log_probs(start_of(workplace), comparisons("train", 400)[some]), strict=True):

@@ -53,10 +53,10 @@ def test_hub_ids_are_told_apart_by_name_and_commit(policy: Path, tmp_path: Path)
         (repository / "snapshots" / commit / "config.json").write_text("{}")
         (repository / "refs").mkdir()
         (repository / "refs" / "main").write_text(commit)
-    assert version_of(Path("org/model"), tmp_path) == "org/model@0123456789ab"
-    assert version_of(Path("other/model"), tmp_path) == "other/model@ffffffffffff"
+    assert version_of(Path("org/model"), hub_cache=tmp_path) == "org/model@0123456789ab"
+    assert version_of(Path("other/model"), hub_cache=tmp_path) == "other/model@ffffffffffff"
     with pytest.raises(ConfigError, match="which version"):
-        version_of(Path("org/absent"), tmp_path)
+        version_of(Path("org/absent"), hub_cache=tmp_path)
     assert version_of(policy) == f"policy@{fingerprint(policy)}"
     assert "the same weights" in (shared_weights(JudgeConfig(model="org/model"), Path("org/model"), Path("org/model")) or "")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from rlsys.data.load import Comparison, Loaded, load_comparisons
 from rlsys.data.mixture import build_source
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError, DataError
-from rlsys.models.version import version_of
+from rlsys.models.version import OF_TOKENS, version_of
 from rlsys.playground.models import build, byte_tokenizer
 from rlsys.roles import Roles
 from rlsys.rows import Rows
@@ -88,45 +89,65 @@ def test_training_on_them_is_training_beside_the_reference(tmp_path: Path):
     assert found["margin"] != 0
 
 
-def reading(tmp_path: Path, *rows: dict[str, Any], **more: Any) -> Rows:
-    """Of a run that trains on the rows."""
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two with other weights."""
+    one, other = (build("0.5m", tmp_path_factory.mktemp("models") / name, seed=seed) for seed, name in enumerate(("one", "other")))
+    return one, other
+
+
+def reading(tmp_path: Path, start: Path, *rows: dict[str, Any], **more: Any) -> Rows:
+    """Of a run that trains `start` on the rows."""
     (tmp_path / "known.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = {"train": {"path": str(tmp_path / "known.jsonl")}}
-    own = {"name": "test", "model": {"path": "none"}, "data": data, "loop": {"steps": 1}, "output": tmp_path, **more}
+    own = {"name": "test", "model": {"path": str(start)}, "data": data, "loop": {"steps": 1}, "output": tmp_path, **more}
     experiment = Experiment.model_validate(own).model_copy(update={"stage": preference.Config(precomputed=True, batch_size=1)})
     return Rows(experiment, build_algorithm(experiment, 0), byte_tokenizer(), RunDir(tmp_path))
 
 
-def known(model: str) -> dict[str, Any]:
-    return {**ROWS[0], "reference_log_probs": [-1.0, -2.0], "reference_tokens": [5, 4], "reference_model": model}
+def nameless() -> dict[str, Any]:
+    return {**ROWS[0], "reference_log_probs": [-1.0, -2.0], "reference_tokens": [5, 4]}
 
 
-def test_rows_without_them_are_refused_by_name(tmp_path: Path):
+def known(model: Path) -> dict[str, Any]:
+    return {**nameless(), "reference_model": version_of(model, OF_TOKENS)}
+
+
+def test_rows_without_them_are_refused_by_name(tmp_path: Path, models: tuple[Path, Path]):
     with pytest.raises(DataError, match=r"row train:2 has no reference_log_probs.*make them by stage reference_log_probs"):
-        reading(tmp_path, known("one@1"), ROWS[1]).training()
+        reading(tmp_path, models[0], known(models[0]), ROWS[1]).training()
+    with pytest.raises(DataError, match=r"row train:2 has no reference_model: of which model they are"):
+        reading(tmp_path, models[0], known(models[0]), nameless()).training()
 
 
-def test_rows_of_several_references_are_refused(tmp_path: Path):
-    """A reference goes by what is in it, whatever its folder was called."""
-    reading(tmp_path, known("one@1"), known("copy/of/one@1")).training()
+def test_rows_of_another_reference_are_refused(tmp_path: Path, models: tuple[Path, Path]):
+    """The reference is the model that the run starts from, or the one that is named."""
+    one, other = models
+    reading(tmp_path, one, known(one)).training()
     with pytest.raises(
-        DataError, match=r"row train:2 has the log-probs of one@2, and other rows have those of one@1; make them anew by stage"
+        DataError, match=r"row train:2 has the log-probs of other@\w{12}, and model.path is one@\w{12}; set reference.path to"
     ):
-        reading(tmp_path, known("one@1"), known("one@2")).training()
-    rows = reading(
-        tmp_path, known("one@1"), data={"train": {"path": str(tmp_path / "known.jsonl")}, "eval": {"path": str(tmp_path / "e.jsonl")}}
-    )
+        reading(tmp_path, one, known(one), known(other)).training()
+    reading(tmp_path, one, known(other), reference={"path": str(other)}).training()
+    with pytest.raises(DataError, match=r"row train:1 has the log-probs of one@\w{12}, and reference.path is other@\w{12}"):
+        reading(tmp_path, one, known(one), reference={"path": str(other)}).training()
+
+
+def test_held_out_rows_must_be_of_the_same_reference(tmp_path: Path, models: tuple[Path, Path]):
+    one, other = models
+    data = {"train": {"path": str(tmp_path / "known.jsonl")}, "eval": {"path": str(tmp_path / "e.jsonl")}}
+    rows = reading(tmp_path, one, known(one), data=data)
     rows.training()
-    (tmp_path / "e.jsonl").write_text(json.dumps(known("one@2")))
-    with pytest.raises(DataError, match=r"e.jsonl: row train:1 has the log-probs of one@2, and other rows have those of one@1"):
+    (tmp_path / "e.jsonl").write_text(json.dumps(known(other)))
+    with pytest.raises(DataError, match=r"e.jsonl: row train:1 has the log-probs of other@"):
         rows.held_out()
 
 
-def test_rows_of_another_reference_than_the_one_that_is_named_are_refused(tmp_path: Path):
-    one, other = (build("0.5m", tmp_path / name, seed=seed) for seed, name in enumerate(("one", "other")))
-    reading(tmp_path, known(version_of(one)), reference={"path": str(one)}).training()
-    with pytest.raises(DataError, match=r"row train:1 has the log-probs of other@\w{12}, and reference.path is one@\w{12}; make them anew"):
-        reading(tmp_path, known(version_of(other)), reference={"path": str(one)}).training()
+def test_a_reference_goes_by_its_weights(tmp_path: Path, models: tuple[Path, Path]):
+    """Not by what its folder is called, nor by files that change no log-prob."""
+    copy = Path(shutil.copytree(models[0], tmp_path / "copy"))
+    (copy / "notes.txt").write_text("mine")
+    reading(tmp_path, models[0], known(copy)).training()
 
 
 def test_a_kind_without_a_reference_has_no_use_for_them():
@@ -143,7 +164,7 @@ def test_a_kind_without_a_reference_has_no_use_for_them():
         ),
         ({"reference_log_probs": [-1.0, None], "reference_tokens": [5, 4]}, "reference_log_probs: 2 is null, not a number"),
         ({"reference_log_probs": [-1.0, -2.0]}, "reference_tokens is not a list of 2 numbers, one for each answer"),
-        ({"reference_log_probs": [-1.0, -2.0], "reference_tokens": [5, 4]}, "reference_model is null, not text"),
+        ({"reference_log_probs": [-1.0, -2.0], "reference_tokens": [5, 4], "reference_model": 7}, "reference_model is a number, not text"),
         (
             {"reference_log_probs": [-1.0, -2.0], "reference_tokens": [5, 3], "reference_model": "frozen@1"},
             "the reference's log-probs are of 5 and 3 tokens, and the answers have 5 and 4 here: they were measured with another tokenizer or "
