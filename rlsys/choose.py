@@ -151,7 +151,9 @@ FEWER = (
 )
 LAPTOP = (
     "A demo trains a tiny model on a task of its own, in minutes. For your data take the config in brackets, a small MODEL, short lengths, and "
-    "model.path=MODEL model.dtype=float32 policy.ranks=1 cluster.cpus=8 (processes then share cores; in a recipe STAGE.model.path=MODEL and so on)"
+    "model.path=MODEL model.dtype=float32 policy.ranks=1 cluster.cpus=8 (processes then share cores); where the config has them also "
+    "teacher.path=TEACHER reward_models.0.path=REWARD_MODEL judge.model=JUDGE, as small. In a recipe these are settings of each stage "
+    "(STAGE.policy.ranks=1), but a model that is another stage's (stage:NAME) stays as it is"
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import get_args
@@ -11,7 +12,10 @@ import pytest
 from rlsys.choose import FEWER, LAPTOP, MEANING, TABLE, Choice, Compute, Data, Need, Row, answered, ask, choose, table, told
 from rlsys.config.kinds import kind_of
 from rlsys.config.load import load
+from rlsys.config.models import Experiment
+from rlsys.config.paths import model_paths
 from rlsys.config.recipe import load_recipe
+from rlsys.config.schema import dotted
 from rlsys.config.yaml_file import read
 from rlsys.errors import ConfigError
 
@@ -20,10 +24,16 @@ CONFIGS = ROOT / "configs"
 COMBINATIONS = list(product(get_args(Data), get_args(Compute), get_args(Need)))
 
 
+def experiments(path: Path, overrides: Sequence[str] = (), *, this_machine: bool = True) -> list[Experiment]:
+    """The one of an experiment's file, or those of a recipe's stages."""
+    if kind_of(path) == "recipe":
+        return load_recipe(path, overrides, this_machine=this_machine)[1]
+    return [load(path, overrides, this_machine=this_machine)]
+
+
 @pytest.mark.parametrize("config", sorted({row.config for row in TABLE}))
 def test_every_named_config_is_valid(config: str):
-    path = CONFIGS / config
-    assert load_recipe(path, this_machine=False)[1] if kind_of(path) == "recipe" else load(path, this_machine=False)
+    assert experiments(CONFIGS / config, this_machine=False)
 
 
 def test_every_shipped_method_is_in_the_table():
@@ -123,14 +133,19 @@ def test_a_laptop_gets_a_demo(data: Data, need: Need, first: list[str]):
 def test_a_demo_can_be_made_and_its_config_fits_a_laptop_as_is_told(row: Row, monkeypatch: pytest.MonkeyPatch):
     assert f"\n{row.demo}: setup" in (ROOT / "Makefile").read_text(encoding="utf-8")
     path = CONFIGS / row.config
-    if kind_of(path) == "recipe":
-        return
     monkeypatch.setattr("rlsys.config.machine.address_to_join", lambda _: None)
-    own = [word.replace("MODEL", "playground:0.5m") for word in LAPTOP.split() if "=" in word and "STAGE" not in word]
-    models = {"reward_models": "reward_models.0.path=playground:0.5m", "teacher": "teacher.path=playground:0.5m"}
-    own += [override for section, override in models.items() if section in read(path)[0]]
-    config = load(path, [*own, "cluster.gpus=0"])
-    assert (config.policy.ranks, config.cluster.cpus) == (1, 8)
+    settings = dict(word.strip(",;.()").split("=") for word in LAPTOP.split() if "=" in word and "STAGE" not in word)
+    models = {key for key, value in settings.items() if value.isupper()}
+    shipped = experiments(path, this_machine=False)
+    own: list[str] = []
+    for stage in shipped:
+        changed = {dotted(key) for key, name in model_paths(stage).items() if not name.startswith("stage:")}
+        given = {key: "playground:0.5m" if key in models else value for key, value in settings.items() if key not in models - changed}
+        own += [f"{f'{stage.name}.' * (kind_of(path) == 'recipe')}{key}={value}" for key, value in {**given, "cluster.gpus": 0}.items()]
+    for before, after in zip(shipped, experiments(path, own), strict=True):
+        assert (after.policy.ranks, after.cluster.cpus, after.model.dtype) == (1, 8, "float32")
+        links = {key: name for key, name in model_paths(before).items() if name.startswith("stage:")}
+        assert model_paths(after) == dict.fromkeys(model_paths(before), "playground:0.5m") | links
 
 
 def test_answers_are_checked():
