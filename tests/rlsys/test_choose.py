@@ -134,7 +134,8 @@ def test_a_demo_can_be_made_and_its_config_fits_a_laptop_as_is_told(row: Row, mo
     assert f"\n{row.demo}: setup" in (ROOT / "Makefile").read_text(encoding="utf-8")
     path = CONFIGS / row.config
     monkeypatch.setattr("rlsys.config.machine.address_to_join", lambda _: None)
-    settings = dict(word.strip(",;.()").split("=") for word in LAPTOP.split() if "=" in word and "STAGE" not in word)
+    words = [word.strip(",").partition("=") for word in LAPTOP.split() if "=" in word and "STAGE" not in word]
+    settings = {key: value for key, _, value in words}
     models = {key for key, value in settings.items() if value.isupper()}
     shipped = experiments(path, this_machine=False)
     own: list[str] = []
