@@ -1,11 +1,13 @@
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from rlsys.errors import ConfigError
-from rlsys.registry import ELSEWHERE, names, nearest, resolve
+from rlsys.objectives.preference_loss import PreferenceKind
+from rlsys.registry import ELSEWHERE, PREFERENCES, names, nearest, resolve
 
 
 @pytest.fixture
@@ -94,6 +96,10 @@ def test_a_method_that_stands_elsewhere_is_named(package: str, name: str, hint: 
     with pytest.raises(ConfigError) as error:
         resolve(package, name, "Algorithm")
     assert hint in str(error.value)
+
+
+def test_every_preference_loss_is_named():
+    assert get_args(PreferenceKind) == PREFERENCES
 
 
 @pytest.mark.parametrize("settings", ELSEWHERE.values())
