@@ -81,7 +81,7 @@ def run(output: Path, name: str, config: str, seed: int, overrides: list[str]) -
     if not folder.summary.exists():
         shutil.rmtree(folder.path, ignore_errors=True)
         given = [f"name={name}", f"output={output}", f"seed={seed}", *overrides]
-        train(load(REPOSITORY / "configs" / config, given), spawn)
+        train(load(REPOSITORY / "configs" / config, given, by="benchmarks.estimators"), spawn)
     return json.loads(folder.summary.read_text(encoding="utf-8"))
 
 

@@ -69,7 +69,8 @@ class Settings:
 
 
 def experiment(settings: Settings, *overrides: str) -> Experiment:
-    return load(EXPERIMENT, [f"model.path=playground:{settings.size}", f"output={settings.folder}", *overrides])
+    own = [f"model.path=playground:{settings.size}", f"output={settings.folder}", *overrides]
+    return load(EXPERIMENT, own, by="benchmarks.workload")
 
 
 @contextmanager

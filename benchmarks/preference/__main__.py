@@ -51,6 +51,7 @@ ONLINE = "online_dpo"
 PAIRS = {"train": 24, "test": 3}
 """Steps of sampling, of 256 prompts each, by split."""
 SFT_STEPS, SAMPLES, BATCH = 150, 4, 128
+CONFIGS, BY = REPOSITORY / "configs", "benchmarks.preference"
 
 
 def main(
@@ -67,7 +68,7 @@ def main(
         if unknown := [name for name in names if name not in (*LOSSES, "kto", ONLINE)]:
             raise ConfigError(f"--only {unknown[0]}: no such loss; there are {', '.join((*LOSSES, 'kto', ONLINE))}")
         folder = RunDir.create(output.absolute(), f"demo-preference-{seed}").path
-        sft = load(REPOSITORY / "configs" / "demo_rlhf_sft.yaml", given(folder, "sft", seed, SFT_STEPS))
+        sft = load(CONFIGS / "demo_rlhf_sft.yaml", given(folder, "sft", seed, SFT_STEPS), by=BY)
         model = Path(train(sft, spawn)["model"])
         widest = online(folder, model, seed, steps)
         pad_id = load_tokenizer(model).pad_token_id
@@ -93,13 +94,13 @@ def given(folder: Path, name: str, seed: int, steps: int) -> list[str]:
 def online(folder: Path, model: Path, seed: int, steps: int) -> Experiment:
     """It needs every role that any of the runs needs."""
     own = [*given(folder, ONLINE, seed, steps), f"model.path={model}", "data.eval=null"]
-    return load(REPOSITORY / "configs" / "demo_preference_online.yaml", own)
+    return load(CONFIGS / "demo_preference_online.yaml", own, by=BY)
 
 
 def sampling(folder: Path, model: Path, seed: int, split: str, steps: int) -> Experiment:
     """Makes the pairs of a split."""
     own = [*given(folder, pairs_of(split), seed, steps), f"model.path={model}", f"data.train.split={split}"]
-    return load(REPOSITORY / "configs" / "demo_rlhf_prefer.yaml", own)
+    return load(CONFIGS / "demo_rlhf_prefer.yaml", own, by=BY)
 
 
 def pairs_of(split: str) -> str:
@@ -113,7 +114,7 @@ def offline(folder: Path, model: Path, seed: int, steps: int) -> dict[str, Exper
     train_on, eval_on = (RunDir(folder / pairs_of(split)).dataset for split in PAIRS)
     common = [f"model.path={model}", f"data.train.path={train_on}", f"data.eval.path={eval_on}"]
     return {
-        name: load(REPOSITORY / "configs" / "demo_preference.yaml", [*given(folder, name, seed, steps), *common, stage])
+        name: load(CONFIGS / "demo_preference.yaml", [*given(folder, name, seed, steps), *common, stage], by=BY)
         for name, stage in stages.items()
     }
 

@@ -34,28 +34,28 @@ class Override:
     where: str
 
     @classmethod
-    def typed(cls, text: str, given: str | None = None) -> Override:
-        """One of the command line; `given`: all that was typed, where `text` is a part of it."""
-        return cls(text, f"command line {given or text!r}")
+    def typed(cls, text: str, given: str | None = None, by: str = "command line") -> Override:
+        """One of the command line, or of whoever else it is `by`; `given`: all that was typed, where `text` is a part of it."""
+        return cls(text, f"{by} {given or text!r}")
 
 
 def load(
     path: Path | str,
     overrides: Sequence[str | Override] = (),
     *,
+    by: str = "command line",
     this_machine: bool = True,
     check: Callable[[Experiment], Iterable[Problem]] = lambda _: (),
 ) -> Experiment:
     """Read, override, validate. `algorithm` or `stage` of the result is the `Config` of the file that it names.
 
-    Overrides are `policy.ranks=2`, `rewards.0.weight=2`, `model.lora={rank: 8}`, `stage=null`: dotted keys, values in YAML. `this_machine`
-    also checks files, CPUs and GPUs; leave it out to read a config that another machine will run, or has run. `check` finds what else is wrong.
+    Overrides are `policy.ranks=2`, `rewards.0.weight=2`, `model.lora={rank: 8}`, `stage=null`: dotted keys, values in YAML; errors in them are said
+    to be `by` this. `this_machine` also checks files, CPUs and GPUs; leave it out to read a config that another machine will run, or has run.
+    `check` finds what else is wrong.
 
     Raises ConfigError with one line for each problem.
     """
-    document = _Document.read(Path(path))
-    for override in overrides:
-        document.override(override)
+    document = Document.read(Path(path), overrides, by)
     experiment, problems = _validate(document.data)
     if experiment is not None and not problems:
         problems = [*checks.combinations(experiment), *(machine_problems(experiment) if this_machine else []), *check(experiment)]
@@ -69,15 +69,7 @@ def load_as(
 ) -> ModelT:
     """Read, override and validate any other config model; `check` finds what is wrong with one whose types are right. Raises ConfigError as `load`
     does."""
-    document = _Document.read(Path(path))
-    for override in overrides:
-        document.override(override)
-    config, problems = _check(model, document.data, ())
-    if config is not None and check is not None:
-        problems = [*check(config)]
-    if config is None or problems:
-        raise ConfigError(document.report(problems))
-    return config
+    return Document.read(Path(path), overrides).validated(model, check)
 
 
 def save(config: Model, path: Path) -> None:
@@ -94,18 +86,22 @@ class _Origin:
 
 
 @dataclass
-class _Document:
+class Document:
+    """What a file and its overrides say, and where."""
+
     data: dict[str, Any]
     origins: dict[Key, _Origin]
 
     @classmethod
-    def read(cls, path: Path) -> _Document:
+    def read(cls, path: Path, overrides: Sequence[str | Override] = (), by: str = "command line") -> Document:
         data, lines = yaml_file.read(path)
         origins = {key: _Origin(line, f"{path}:{line}") for key, line in lines.items()}
-        return cls(data, origins | {(): _Origin(float("inf"), str(path))})
+        document = cls(data, origins | {(): _Origin(float("inf"), str(path))})
+        for override in overrides:
+            document.override(Override.typed(override, by=by) if isinstance(override, str) else override)
+        return document
 
-    def override(self, override: str | Override) -> None:
-        override = Override.typed(override) if isinstance(override, str) else override
+    def override(self, override: Override) -> None:
         where, (name, equals, value) = override.where, override.text.partition("=")
         if not equals or not all(name.strip().split(".")):
             raise ConfigError(f"{where}: wanted key=value, as in policy.ranks=2")
@@ -114,6 +110,19 @@ class _Document:
         for old in [old for old in self.origins if old[: len(key)] == key]:
             del self.origins[old]
         self.origins[key] = _Origin(-1, where)
+
+    def validated(self, model: type[ModelT], check: Callable[[ModelT], Iterable[Problem]] | None = None) -> ModelT:
+        """As `load_as`."""
+        config, problems = _check(model, self.data, ())
+        if config is not None and check is not None:
+            problems = [*check(config)]
+        if config is None or problems:
+            raise ConfigError(self.report(problems))
+        return config
+
+    def where(self, key: Key) -> str:
+        """Of a section: what was typed in it, if anything was; else its line, or that of the nearest section around it."""
+        return min((origin for inner, origin in self.origins.items() if inner[: len(key)] == key), default=self.origin(key)).text
 
     def origin(self, key: Key) -> _Origin:
         """Of the key itself, or of the nearest section around it."""

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import Field
 
 from rlsys.config.base import Model
-from rlsys.config.load import Override, load, load_as
+from rlsys.config.load import Document, Override, load
 from rlsys.config.models import Experiment
 from rlsys.config.wiring import source_problems
 from rlsys.config.yaml_file import read
@@ -49,16 +49,17 @@ class Recipe(Model):
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = (), *, this_machine: bool = True) -> tuple[Recipe, list[Experiment]]:
-    """Validate a recipe and all its stages; `this_machine` as in `load`. Raises ConfigError with one line."""
-    document, lines = read(path)
-    names = {str(stage.get("name")) for stage in document.get("stages") or [] if isinstance(stage, dict)}
+    """Validate a recipe and all its stages; `this_machine` as in `load`. Raises ConfigError with one line for each problem."""
+    names = {str(stage.get("name")) for stage in read(path)[0].get("stages") or [] if isinstance(stage, dict)}
     of_stages = [override for override in overrides if override.split(".")[0] in names]
-    _check_heads(path, [override for override in overrides if override not in of_stages], names)
-    recipe = load_as(Recipe, path, [override for override in overrides if override not in of_stages])
+    of_recipe = [override for override in overrides if override not in of_stages]
+    _check_heads(path, of_recipe, names)
+    document = Document.read(path, of_recipe)
+    recipe = document.validated(Recipe)
     experiments: list[Experiment] = []
     for number, stage in enumerate(recipe.stages):
         set_here = [
-            Override(f"{key}={json.dumps(value)}", f"{path}:{lines.get(('stages', number, 'set', key), 1)}: stage {stage.name}")
+            Override(f"{key}={json.dumps(value)}", f"{document.where(('stages', number, 'set', key))}: stage {stage.name}")
             for key, value in {**stage.set, "name": stage.name, "seed": recipe.seed}.items()
         ]
         typed = [Override.typed(text.removeprefix(f"{stage.name}."), text) for text in of_stages if text.startswith(f"{stage.name}.")]

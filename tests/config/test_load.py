@@ -201,6 +201,12 @@ def test_a_mistake_in_an_override_names_the_override(config: Path, override: str
     assert message(config, override).startswith(expected)
 
 
+def test_a_mistake_in_a_programs_override_names_the_program(config: Path):
+    with pytest.raises(ConfigError) as error:
+        load(config, ["policy.rnks=2"], by="benchmarks.one")
+    assert str(error.value) == "benchmarks.one 'policy.rnks=2': policy.rnks: unknown key; did you mean ranks?"
+
+
 def test_each_of_several_mistakes_is_a_line(config: Path):
     """Unknown keys first, then what was just typed, then by line; and a key is named once."""
     config.write_text(CONFIG.replace("steps: 3", "steps: many").replace("group_size: 4", "group_size: 0"))

@@ -51,6 +51,10 @@ def test_what_is_wrong_with_a_stage_is_said_of_where_it_was_written(tmp_path: Pa
     with pytest.raises(ConfigError) as error:
         load_recipe(recipe)
     assert str(error.value) == f"{recipe}:6: stage one: loop.stepz: unknown key; did you mean steps?"
+    for typed in ("stages.0.set={loop.stepz: 3}", "stages.0.set.loop.stepz=3"):
+        with pytest.raises(ConfigError) as error:
+            load_recipe(recipe, ["stages.0.set={}", typed])
+        assert str(error.value).splitlines()[0] == f"command line '{typed}': stage one: loop.stepz: unknown key; did you mean steps?"
     recipe.write_text("name: two\nstages:\n  - {name: one, config: own.yaml}\n")
     own.write_text("nam: own\n" + own.read_text())
     with pytest.raises(ConfigError) as error:
