@@ -1,4 +1,5 @@
-"""The command line. It imports what a command needs when the command runs: `--help` and `validate` start neither torch's users nor Ray."""
+"""The command line. It imports what a command needs when the command runs: `--help` brings no torch, a mistake in a config no transformers,
+`validate` no Ray."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ Overrides = Annotated[
 
 
 def main() -> None:
-    """Entry point. Errors meant for users are one line on stderr: exit code 2 for configuration, 1 for everything else; 130 for ctrl-C."""
+    """Entry point. Each mistake is one line on stderr, for users: exit code 2 for configuration, 1 for everything else; 130 for ctrl-C."""
     try:
         app()
     except RlsysError as error:

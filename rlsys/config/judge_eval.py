@@ -40,7 +40,7 @@ class JudgeEval(Model):
 
 
 def load_judge_eval(path: Path | str, overrides: Sequence[str] = (), *, this_machine: bool = True) -> JudgeEval:
-    """Read, override, validate; `this_machine` also looks for its files. Raises ConfigError with one line."""
+    """Read, override, validate; `this_machine` also looks for its files. Raises ConfigError with one line for each problem."""
     return load_as(JudgeEval, path, overrides, lambda config: _problems(config, this_machine))
 
 
