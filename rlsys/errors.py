@@ -1,4 +1,4 @@
-"""Errors that a user sees as one line: what, where, what to do."""
+"""Errors that a user sees as one line for each mistake: what, where, what to do."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ class ConfigError(RlsysError):
 
 class DataError(RlsysError):
     """Input data that can't be used."""
+
+
+class NoUsableRow(DataError):
+    """Not one of the rows that were read can be used; `reason` is the first one's."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ActorError(RlsysError):

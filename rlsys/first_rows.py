@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -16,7 +18,7 @@ from rlsys.config.paths import datasets
 from rlsys.config.schema import Key, dotted
 from rlsys.data.load import Report
 from rlsys.data.sources import PLAYGROUND, read_rows
-from rlsys.errors import ConfigError, DataError
+from rlsys.errors import ConfigError, DataError, NoUsableRow
 from rlsys.judging.labelled import load_labelled
 from rlsys.models.load import load_tokenizer
 from rlsys.playground.models import byte_tokenizer
@@ -29,7 +31,8 @@ FIRST = 20
 def first_rows(experiment: Experiment, earlier: Sequence[Experiment] = ()) -> Iterator[str]:
     """Lines that say what was read and what was not; `earlier`: the stages of a recipe before this one.
 
-    Raises what the run's loader would: DataError if none of a data set's first rows can be used, ConfigError for settings that don't fit them.
+    Raises what the run's loader would: DataError for a data set that can't be read or has no usable row, ConfigError for settings that don't fit it.
+    That none of the first rows can be used, where more follow, is a line: the run would go on to those.
     """
     model, models = experiment.model.path, {f"{STAGE}{stage.name}": stage.model.path for stage in earlier}
     while model in models:
@@ -47,7 +50,7 @@ def first_rows(experiment: Experiment, earlier: Sequence[Experiment] = ()) -> It
         further = {"max_answer_tokens": sys.maxsize} if kind == "answered" else {}
         return LOADERS[kind](config, tokenizer, sys.maxsize, experiment.data.strict, None, **further).report
 
-    stand_in = f"; by bytes: the tokenizer of {model} is not here" if own is None else ""
+    stand_in = f"; by bytes: {model} is no local folder" if own is None else ""
     return _told(datasets(experiment), load, experiment.name, stand_in)
 
 
@@ -62,10 +65,12 @@ def _told(
     read, unread = [], []
     for key, config in found.items():
         try:
-            got = _elsewhere(config) or load(key, config.model_copy(update={"limit": min(FIRST, config.limit or FIRST)}))
+            got = _elsewhere(config) or _tried(config, partial(load, key))
         except (ConfigError, DataError) as error:
             raise type(error)(f"{name}: {dotted(key)}: {error}") from error
-        if isinstance(got, str):
+        if isinstance(got, NoUsableRow):
+            yield f"    warning: {dotted(key)} {config.path}: none of the first {FIRST} rows can be used: {got.reason}"
+        elif isinstance(got, str):
             unread.append(f"{dotted(key)} {config.path} ({got})")
         else:
             read.append(f"{dotted(key)} {got.kept} of {got.read}")
@@ -73,6 +78,17 @@ def _told(
         yield f"    first rows that can be used: {', '.join(read)}{stand_in}"
     if unread:
         yield f"    not read: {', '.join(unread)}"
+
+
+def _tried(config: DatasetConfig, load: Callable[[DatasetConfig], Report | str]) -> Report | NoUsableRow | str:
+    """What came of the first rows; raises NoUsableRow where the run would read no others."""
+    try:
+        return load(config.model_copy(update={"limit": min(FIRST, config.limit or FIRST)}))
+    except NoUsableRow as error:
+        allowed = config.limit is None or config.limit > FIRST
+        if allowed and next(islice(read_rows(config), FIRST, None), None) is not None:
+            return error
+        raise
 
 
 def _elsewhere(config: DatasetConfig) -> str | None:
@@ -84,7 +100,7 @@ def _elsewhere(config: DatasetConfig) -> str | None:
 
 
 def _tokenizer(model: str) -> PreTrainedTokenizerBase | None:
-    """None where it is not on this machine."""
+    """None where the model is no local folder: one in the hub's cache is not looked for."""
     if model.startswith(PLAYGROUND):
         return byte_tokenizer()
     folder = Path(model).expanduser()

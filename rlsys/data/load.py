@@ -14,7 +14,7 @@ from rlsys.data import comparisons, texts
 from rlsys.data.chat import Renderer
 from rlsys.data.columns import parse
 from rlsys.data.sources import BadRow, RawRow, read_rows
-from rlsys.errors import DataError
+from rlsys.errors import DataError, NoUsableRow
 from rlsys.files import read_lines, write_whole
 
 if TYPE_CHECKING:  # importing transformers takes seconds, and a configuration check needs none of it
@@ -199,7 +199,8 @@ def load_rows(
     if not kept:
         first = f"; first bad row, {bad[0]['row']}: {bad[0]['reason']}" if bad else ""
         long = f"{report.too_long} longer than {most} tokens, " if report.too_long else ""
-        raise DataError(f"{config.path}: no usable row among {report.read} ({long}{len(bad)} bad{first})")
+        reason = bad[0]["reason"] if bad else ""
+        raise NoUsableRow(f"{config.path}: no usable row among {report.read} ({long}{len(bad)} bad{first})", reason)
     return Loaded(kept, report)
 
 

@@ -23,7 +23,7 @@ data: {train: {path: rows.jsonl}}
 loop: {steps: 3}
 cluster: {cpus: 8, gpus: 0}
 """
-BY_BYTES = "; by bytes: the tokenizer of owner/model is not here"
+BY_BYTES = "; by bytes: owner/model is no local folder"
 
 
 @pytest.fixture(autouse=True)
@@ -44,16 +44,39 @@ def test_only_the_first_rows_count_and_unusable_ones_among_them_are_counted():
     good, bad = {"prompt": "q", "answer": "a" * 9000}, {"prompt": "q"}
     jsonl("rows.jsonl", bad, *[good] * 30)
     jsonl("few.jsonl", good, bad, good)
-    jsonl("late.jsonl", *[bad] * 20, good)
     told = [*first_rows(own("data.also=[{path: few.jsonl}]", "data.eval={path: owner/held-out}"))]
     assert told == [
         f"    first rows that can be used: data.train 19 of 20, data.also.0 2 of 3{BY_BYTES}",
         "    not read: data.eval owner/held-out (no such file, so a hub id)",
     ]
     assert [*first_rows(own("data.train.limit=4"))] == [f"    first rows that can be used: data.train 3 of 4{BY_BYTES}"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "overrides", "problem"),
+    [
+        (20, [], "own: data.train: late.jsonl: no usable row among 20 (20 bad; first bad row, 1: no answer to learn from)"),
+        (
+            21,
+            ["data.train.limit=20"],
+            "own: data.train: late.jsonl: no usable row among 20 (20 bad; first bad row, 1: no answer to learn from)",
+        ),
+        (21, ["data.strict=true"], "own: data.train: late.jsonl:1: no answer to learn from (data.strict stops at the first bad row)"),
+        (21, [], None),
+        (21, ["data.train.limit=21"], None),
+    ],
+)
+def test_unusable_first_rows_are_a_mistake_only_where_the_run_reads_no_others(rows: int, overrides: list[str], problem: str | None):
+    jsonl("late.jsonl", *[{"prompt": "q"}] * 20, *[{"prompt": "q", "answer": "a"}] * (rows - 20))
+    config = own("data.train.path=late.jsonl", *overrides)
+    if problem is None:
+        assert [*first_rows(config)] == [
+            "    warning: data.train late.jsonl: none of the first 20 rows can be used: no answer to learn from"
+        ]
+        return
     with pytest.raises(DataError) as error:
-        list(first_rows(own("data.train.path=late.jsonl")))
-    assert str(error.value) == "own: data.train: late.jsonl: no usable row among 20 (20 bad; first bad row, 1: no answer to learn from)"
+        list(first_rows(config))
+    assert str(error.value) == problem
 
 
 @pytest.mark.parametrize(
@@ -117,3 +140,7 @@ def test_comparisons_to_measure_a_judge_by_are_read():
     with pytest.raises(DataError) as error:
         list(first_labelled(data, "judge"))
     assert str(error.value) == "judge: data: rows.jsonl: no usable comparison among 1 rows; first bad row, 1: chosen and rejected are equal"
+    jsonl("rows.jsonl", *[{"prompt": "q", "chosen": "a", "rejected": "a"}] * 21)
+    assert [*first_labelled(data, "judge")] == [
+        "    warning: data rows.jsonl: none of the first 20 rows can be used: chosen and rejected are equal"
+    ]
