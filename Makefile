@@ -16,7 +16,7 @@ quickstart: setup  ## Train a tiny model: warm-up, then GRPO; about 4 minutes on
 demo-rlhf: setup  ## RLHF whole: warm-up, reward model, PPO; about 4 minutes on 2 cores (SEED=1 for another seed)
 	@$(BIN)/rlsys train configs/demo_rlhf.yaml seed=$(SEED)
 
-demo-rlaif: setup  ## RLAIF: a judge labels pairs for a reward model and PPO, or is itself the reward; about 11 minutes on 2 cores (SEED=1)
+demo-rlaif: setup  ## RLAIF: a judge labels pairs for a reward model and PPO, or is itself the reward; about 9 minutes on 2 cores (SEED=1)
 	@$(BIN)/rlsys train configs/demo_rlaif.yaml seed=$(SEED)
 
 demo-cai: setup  ## Constitutional AI whole: critiques and revisions, AI comparisons, PPO; about 10 minutes on 2 cores (SEED=1)
