@@ -106,6 +106,19 @@ def test_pass_at_k_is_that_of_the_samples_in_the_ledger(recipe: Run, printed: st
     assert 0 <= after["eval/maj@4_sampled"] <= 1
 
 
+def test_a_model_is_measured_by_its_greedy_answers_alone(recipe: Run, workplace: Workplace):
+    measured = "evaluation={prompts: 16, samples: 1, pass_at: [1]}"
+    verifier = r"rewards=[{name: format, args: {regex: '\d\+\d=\d'}}]"
+    settings = (f"model.path={recipe.path / 'sft' / 'final'}", "sampling.temperature=0", measured, verifier)
+    run = workplace.train(CONFIGS / "demo_rft_evaluate.yaml", "greedy", settings)
+    said: dict[bool, dict[str, str]] = {True: {}, False: {}}
+    for sample in run.samples(1, "eval"):
+        said["greedy" in sample.sample_id][sample.prompt_id] = sample.response
+    assert len(said[True]) == 16
+    assert said[True] == said[False]
+    assert run.summary["after"]["eval/pass@1_sampled"] == run.summary["after"]["eval/accuracy_greedy"]
+
+
 def test_a_run_without_any_row_says_so(workplace: Workplace):
     settings = ("stage.samples=2", "stage.prompts_per_step=4", "data.eval=null", "evaluation={}")
     done = workplace.run("rlsys", "train", CONFIGS / "demo_rft_reject.yaml", "name=none", f"output={workplace.folder}", *settings)
