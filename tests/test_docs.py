@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -78,20 +79,25 @@ def test_the_shown_algorithm_learns_on_fakes(user_folder: Path, monkeypatch: pyt
     assert torch.softmax(roles.policy.logits, 0)[3] > 0.9
 
 
+KTO = "stage={name: kto, beta: 0.1, batch_size: 16, max_tokens: 1024}"
+"""What docs/preference.md says beside its config."""
 ANSWERED, PAIR = {"prompt": "1+1", "answer": "2"}, {"prompt": "hi", "chosen": "Hello!", "rejected": "What?"}
+LABELLED = {"prompt": "hi", "completion": "Hello!", "label": True}
 
 
 @pytest.mark.parametrize(
     ("page", "run", "data", "read"),
     [
         ("docs/preference.md", ["own_dpo.yaml"], {"pairs": PAIR, "held_out": PAIR}, "data.train 1 of 1, data.eval 1 of 1"),
+        ("docs/preference.md", ["own_dpo.yaml", KTO], {"pairs": LABELLED, "held_out": LABELLED}, "data.train 1 of 1, data.eval 1 of 1"),
+        ("docs/spin.md", ["own_spin.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}, "data.train 1 of 1, data.eval 1 of 1"),
         ("docs/rft.md", ["own_rft.yaml"], {"questions": ANSWERED}, "data.train 1 of 1"),
         ("docs/distillation.md", ["own_distill.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}, "data.train 1 of 1, data.eval 1 of 1"),
         ("docs/distillation.md", ["own_distill.yaml", *ON_POLICY], {"rows": ANSWERED}, "data.train 1 of 1"),
     ],
 )
 def test_a_page_shows_a_config_for_ones_own_data(
-    page: str, run: list[str], data: dict[str, dict[str, str]], read: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str, run: list[str], data: dict[str, dict[str, Any]], read: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Files that it shows, and data as it says, are all that `rlsys validate` asks for."""
     monkeypatch.chdir(tmp_path)
