@@ -12,13 +12,13 @@ from rlsys.config.paths import datasets, model_paths
 from rlsys.config.schema import Key
 from rlsys.config.unused import unused
 from rlsys.data.columns import format_columns
-from rlsys.data.sources import PLAYGROUND
+from rlsys.data.sources import PLAYGROUND, looks_local
 from rlsys.errors import ConfigError
 from rlsys.playground.shapes import SIZES
 from rlsys.playground.splits import SPLITS
 from rlsys.playground.tasks import TASKS
 from rlsys.preferences import PreferenceSettings
-from rlsys.registry import did_you_mean
+from rlsys.registry import did_you_mean, nearest
 from rlsys.rewards import composite
 
 STAGE = "stage:"
@@ -223,6 +223,8 @@ def _datasets(experiment: Experiment) -> Iterator[Problem]:
             format_columns(dataset)
         except ConfigError as error:
             yield Problem((*key, "prompt_format"), str(error))
+        if wrong := misspelt(dataset.path):
+            yield Problem((*key, "path"), wrong)
         task = dataset.path.removeprefix(PLAYGROUND)
         if task == dataset.path:
             if dataset.wrong_fraction:
@@ -234,9 +236,21 @@ def _datasets(experiment: Experiment) -> Iterator[Problem]:
         elif dataset.wrong_fraction and TASKS[task].spoilt is None:
             yield Problem((*key, "wrong_fraction"), f"has no meaning for {dataset.path}: no answer is right or wrong; leave it out")
     for key, path in named_models(experiment):
+        if wrong := misspelt(path):
+            yield Problem(key, wrong)
         size = path.removeprefix(PLAYGROUND)
         if size != path and size not in SIZES:
             yield Problem(key, f"{path!r}: no such size (known: {', '.join(SIZES)}){did_you_mean(size, SIZES)}")
+
+
+def misspelt(path: str) -> str | None:
+    """What is wrong with a path that begins like `playground:` or `stage:` and would be taken for a hub id."""
+    word, colon, rest = path.partition(":")
+    if not colon or path.startswith((PLAYGROUND, STAGE)) or looks_local(path):
+        return None
+    close = nearest(word, [kind.rstrip(":") for kind in (PLAYGROUND, STAGE)])
+    hint = f"; did you mean {close}:{rest}?" if close else ""
+    return f"{path!r}: a hub id has no colon, and a file or folder of this name is ./{path}{hint}"
 
 
 def named_models(experiment: Experiment) -> Iterator[tuple[Key, str]]:

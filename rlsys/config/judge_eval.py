@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field, NonNegativeInt, PositiveFloat
 
 from rlsys.config.base import Model
+from rlsys.config.checks import misspelt
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.judge import JudgeConfig
 from rlsys.config.judge_alone import judge_alone, key_problems
@@ -57,10 +58,13 @@ def _problems(config: JudgeEval, this_machine: bool) -> Iterator[Problem]:
         format_columns(data)
     except ConfigError as error:
         yield Problem(("data", "prompt_format"), str(error))
+    found = {("data", "path"): data.path, **({("judge", "model"): judge.model} if judge.backend == "vllm" else {})}
+    for key, text in found.items():
+        if wrong := misspelt(text):
+            yield Problem(key, wrong)
     if this_machine:
         if address_to_join(config.cluster) is None:
             yield from key_problems(judge)
-        found = {("data", "path"): data.path, **({("judge", "model"): judge.model} if judge.backend == "vllm" else {})}
         for key, text in found.items():
             if looks_local(text) and not Path(text).expanduser().exists():
                 yield Problem(key, f"no such file or folder: {text} (looked in {Path.cwd()})")

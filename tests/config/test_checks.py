@@ -158,6 +158,14 @@ def test_what_several_answers_to_one_prompt_need(overrides: list[str], expected:
         (["algorithm.ptx_coef=0.5"], "algorithm.ptx_coef: needs data.pretrain, the text to go on imitating"),
         (["algorithm.gae_lambda=0.5"], "algorithm: gae_lambda has no effect: it goes with baseline of gae, and baseline is group_mean"),
         (["algorithm.kl_in=reward"], "algorithm: kl_in has no effect: kl_coef is not set"),
+        (
+            ["model.path=playgroud:0.5m"],
+            "model.path: 'playgroud:0.5m': a hub id has no colon, and a file or folder of this name is ./playgroud:0.5m; "
+            "did you mean playground:0.5m?",
+        ),
+        (["data.also=[{path: 'stge:made'}]"], "data.also.0.path: 'stge:made': a hub id has no colon, and a file or folder of this name is "
+         "./stge:made; did you mean stage:made?"),
+        (["data.train.path=owner/rows:1"], "data.train.path: 'owner/rows:1': a hub id has no colon, and a file or folder of this name is "),
         (["model.path=playground:5m"], "model.path: 'playground:5m': no such size (known: 0.5m, 25m); did you mean 25m?"),
     ],
 )  # fmt: skip

@@ -38,6 +38,11 @@ def test_defaults_and_overrides(config: Path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        (
+            "data.path=playgroud:letters",
+            "command line 'data.path=playgroud:letters': data.path: 'playgroud:letters': a hub id has no colon, and a file or folder of this name is "
+            "./playgroud:letters; did you mean playground:letters?",
+        ),
         ("attack=7", "command line 'attack=7': attack: unknown key; did you mean attacks?"),
         (
             "judge={backend: rollout}",
