@@ -125,7 +125,9 @@ class Document:
         return min((origin for inner, origin in self.origins.items() if inner[: len(key)] == key), default=self.origin(key)).text
 
     def origin(self, key: Key) -> _Origin:
-        """Of the key itself, or of the nearest section around it."""
+        """Of the key itself; of a section that overrides made, theirs; else of the nearest section around it."""
+        if key not in self.origins and (typed := [origin for inner, origin in self.origins.items() if inner[: len(key)] == key]):
+            return min(typed)
         while key not in self.origins:
             key = key[:-1]
         return self.origins[key]
@@ -190,8 +192,10 @@ def _check(model: type[ModelT], data: Any, key: Key) -> tuple[ModelT | None, lis
 
 def _resolve(package: str, attribute: str, data: Any, key: Key) -> tuple[Model | None, list[Problem]]:
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
-        known = ", ".join(registry.names(package, attribute))
-        return None, [Problem((*key, "name"), f"required key is missing: the name of a file in {package} ({known}) or a dotted path")]
+        known, near = ", ".join(registry.names(package, attribute)), registry.nearest("name", data if isinstance(data, dict) else ())
+        typo = [Problem((*key, near), "unknown key; did you mean name?", unknown_key=True)] if near not in (None, "name") else []
+        missing = f"required key is missing: the name of a file in {package} ({known}) or a dotted path"
+        return None, [*typo, Problem((*key, "name"), missing)]
     try:
         registry.resolve(package, data["name"], attribute)
         model = registry.resolve(package, data["name"], "Config")

@@ -161,6 +161,11 @@ def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
             "tiny.yaml:2: stage: wanted exactly one of algorithm and stage: both are given; keep one",
         ),
         (
+            "  name: grpo\n",
+            "  nmae: grpo\n",
+            "tiny.yaml:3: algorithm.nmae: unknown key; did you mean name?\ntiny.yaml:2: algorithm.name: required key is missing: the name of",
+        ),
+        (
             "algorithm:\n  name: grpo\n  group_size: 4\n",
             "",
             "tiny.yaml: algorithm: wanted exactly one of algorithm and stage: neither is given",
@@ -179,6 +184,7 @@ def test_a_mistake_is_one_line_with_file_line_key_and_remedy(config: Path, old: 
     ("override", "expected"),
     [
         ("policy.rnks=2", "command line 'policy.rnks=2': policy.rnks: unknown key; did you mean ranks?"),
+        ("polcy.ranks=2", "command line 'polcy.ranks=2': polcy: unknown key; did you mean policy?"),
         ("policy.ranks=two", "command line 'policy.ranks=two': policy.ranks: wanted a whole number above 0, got the text 'two'"),
         ("policy.ranks=true", "command line 'policy.ranks=true': policy.ranks: wanted a whole number above 0, got true"),
         ("policy.betas=[0.9, x]", "command line 'policy.betas=[0.9, x]': policy.betas.1: wanted a number, got 'x'"),
