@@ -68,9 +68,7 @@ def parse(raw: RawRow, config: DatasetConfig) -> Row:
     answer = _answer(value[name["answer"]], required="answer" in columns) if name["answer"] in value else None
     turns = prompt_of(value, config)
     if turns is None:
-        raise BadRow(
-            f"no column 'prompt' or 'messages' (there are: {', '.join(map(repr, value))}); data.*.fields says which column is what"
-        )
+        raise no_column(value, "prompt", "messages")
     return Row(turns, answer, fields)
 
 
@@ -80,10 +78,20 @@ def checked(raw: RawRow, config: DatasetConfig) -> dict[str, Any]:
         raise BadRow(raw.problem)
     if not isinstance(raw.value, dict):
         raise BadRow(f"a row is an object with columns, this is {kind(raw.value)}")
-    absent = [column for column in (*config.fields.values(), *format_columns(config)) if column not in raw.value]
-    if absent:
-        raise BadRow(f"no column {absent[0]!r} (there are: {', '.join(map(repr, raw.value))})")
+    asked = dict.fromkeys(format_columns(config), "prompt_format") | dict.fromkeys(config.fields.values(), "fields")
+    for column, key in asked.items():
+        if column not in raw.value:
+            raise BadRow(f"no column {column!r} (there are: {_listed(raw.value)}), and data.*.{key} asks for it")
     return raw.value
+
+
+def no_column(value: dict[str, Any], *wanted: str) -> BadRow:
+    """For a row that has none of the `wanted` columns, of which no setting says what else they are called."""
+    return BadRow(f"no column {' or '.join(map(repr, wanted))} (there are: {_listed(value)}); data.*.fields says which column is what")
+
+
+def _listed(value: dict[str, Any]) -> str:
+    return ", ".join(map(repr, value))
 
 
 def prompt_of(value: dict[str, Any], config: DatasetConfig) -> str | list[Message] | None:

@@ -9,7 +9,7 @@ from typing import Any
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data import dialogue
 from rlsys.data.chat import Message, Renderer
-from rlsys.data.columns import checked, kind, prompt_of, turns_of
+from rlsys.data.columns import checked, kind, no_column, prompt_of, turns_of
 from rlsys.data.sources import BadRow, RawRow
 from rlsys.errors import ConfigError
 
@@ -113,7 +113,7 @@ def _pair(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig)
     found = []
     for name in ("chosen", "rejected"):
         if columns[name] not in value:
-            raise BadRow(f"no column {columns[name]!r} or {columns['answers']!r} (there are: {', '.join(map(repr, value))})")
+            raise no_column(value, columns[name], columns["answers"])
         found.append((name, value[columns[name]]))
     margin, preference = _margin(value, columns, config), _preference(value, columns, config)
     grades = (margin, 0.0) if preference >= 0.5 else (0.0, margin)

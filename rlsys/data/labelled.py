@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data import comparisons
 from rlsys.data.chat import Message, Renderer
-from rlsys.data.columns import checked, kind, prompt_of
+from rlsys.data.columns import checked, kind, no_column, prompt_of
 from rlsys.data.load import Demonstration, Loaded, load_rows
 from rlsys.data.sources import BadRow, RawRow
 from rlsys.errors import ConfigError, DataError
@@ -80,13 +80,13 @@ def parse(raw: RawRow, config: DatasetConfig) -> tuple[comparisons.Ranking, bool
     value = checked(raw, config)
     columns = {own: config.fields.get(own, own) for own in OWN}
     if columns["label"] not in value:
-        raise BadRow(f"no column {columns['label']!r} (there are: {', '.join(map(repr, value))})")
+        raise no_column(value, columns["label"])
     label = value[columns["label"]]
     if not isinstance(label, bool):
         raise BadRow(f"the label is {kind(label)}, not true or false")
     prompt = prompt_of(value, config)
     if prompt is None:
-        raise BadRow(f"no column {columns['prompt']!r} or {columns['messages']!r} (there are: {', '.join(map(repr, value))})")
+        raise no_column(value, columns["prompt"], columns["messages"])
     if columns["completion"] in value:
         return ranking_of(prompt, comparisons.answer_to(prompt, value[columns["completion"]], "the completion")), label
     if isinstance(prompt, str) or prompt[-1]["role"] != "assistant" or len(prompt) < 2:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rlsys.batch import Prompt
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.chat import Renderer
-from rlsys.data.columns import checked, kind
+from rlsys.data.columns import checked, kind, no_column
 from rlsys.data.load import Loaded, load_rows
 from rlsys.data.sources import BadRow, RawRow
 from rlsys.errors import ConfigError
@@ -78,7 +78,7 @@ def parse(raw: RawRow, config: DatasetConfig, row_id: str) -> Task:
     name = {own: config.fields.get(own, own) for own in ("instruction", "instances", "is_classification", "id")}
     for own in ("instruction", "instances", "is_classification"):
         if name[own] not in value:
-            raise BadRow(f"no column {name[own]!r} (there are: {', '.join(map(repr, value))})")
+            raise no_column(value, name[own])
     instruction = _text(value[name["instruction"]], "the instruction")
     if not instruction:
         raise BadRow("the instruction is empty")

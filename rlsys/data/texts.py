@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from rlsys.config.dataset import DatasetConfig
-from rlsys.data.columns import checked, kind
+from rlsys.data.columns import checked, kind, no_column
 from rlsys.data.sources import BadRow, RawRow
 from rlsys.errors import ConfigError
 
@@ -44,7 +44,7 @@ class Cutter:
         """The row's text as tokens, EOS last."""
         value, column = checked(raw, self.config), self.config.fields.get("text", "text")
         if column not in value:
-            raise BadRow(f"no column 'text' (there are: {', '.join(map(repr, value))}); data.*.fields says which column is what")
+            raise no_column(value, "text")
         text = value[column]
         if not isinstance(text, str):
             raise BadRow(f"the text is {kind(text)}, not text")

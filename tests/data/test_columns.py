@@ -26,7 +26,7 @@ def test_prompts_made_from_columns(tmp_path: Path):
     assert [(row.text, row.answer) for row in found] == [("Add.\n\n1 {2}", "3"), ("Say hi.", "hi"), ('7\n\n["a"]', "x")]
     assert [json.loads(line)["reason"] for line in read_lines(aside)] == [
         "column 'input' is null, and prompt_format needs it",
-        "no column 'input' (there are: 'instruction', 'output')",
+        "no column 'input' (there are: 'instruction', 'output'), and data.*.prompt_format asks for it",
         "the prompt is empty",
     ]
     spaced = config.model_copy(update={"prompt_format": "{{{instruction}}} {input}: "})

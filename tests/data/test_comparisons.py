@@ -144,7 +144,10 @@ def test_soft_labels_under_another_name_must_be_there(tmp_path: Path):
     loaded = load(tmp_path, {**PAIR, "p": 0.75}, PAIR, {**PAIR, "p": None}, strict=False, fields=fields)
     assert [row.preference for row in loaded.rows] == [0.75]
     aside = [json.loads(line)["reason"] for line in read_lines(tmp_path / "aside.jsonl")]
-    assert aside == ["no column 'p' (there are: 'prompt', 'chosen', 'rejected')", "the preference is null, not a number"]
+    assert aside == [
+        "no column 'p' (there are: 'prompt', 'chosen', 'rejected'), and data.*.fields asks for it",
+        "the preference is null, not a number",
+    ]
 
 
 BAD = (
@@ -187,7 +190,7 @@ BAD = (
     ({"prompt": "q", "answers": ["a", "b"], "grades": [2]}, "grades is not a list of 2 numbers, one for each answer"),
     ({"prompt": "q", "answers": ["a"]}, "answers is a list of fewer than two, not a list of two or more texts"),
     ({"answers": ["a", "b"]}, "answers without a prompt"),
-    ({"prompt": "q"}, "no column 'chosen' or 'answers' (there are: 'prompt')"),
+    ({"prompt": "q"}, "no column 'chosen' or 'answers' (there are: 'prompt'); data.*.fields says which column is what"),
 )
 
 

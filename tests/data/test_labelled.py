@@ -73,8 +73,11 @@ BAD = [
     ({"prompt": "q", "completion": None, "label": True}, "the completion is null, not text"),
     ({"prompt": "q", "completion": "a", "label": 1}, "the label is a number, not true or false"),
     ({"prompt": "q", "completion": "a", "label": None}, "the label is null, not true or false"),
-    ({"prompt": "q", "completion": "a"}, "no column 'label' (there are: 'prompt', 'completion')"),
-    ({"completion": "a", "label": True}, "no column 'prompt' or 'messages' (there are: 'completion', 'label')"),
+    ({"prompt": "q", "completion": "a"}, "no column 'label' (there are: 'prompt', 'completion'); data.*.fields says which column is what"),
+    (
+        {"completion": "a", "label": True},
+        "no column 'prompt' or 'messages' (there are: 'completion', 'label'); data.*.fields says which column is what",
+    ),
     ({"prompt": "q", "label": True}, "no column 'completion', and no messages that end in an answer (there are: 'prompt', 'label')"),
     ({"prompt": "q", "chosen": "a", "rejected": "a"}, "chosen and rejected are equal"),
     ({"prompt": "q", "chosen": "a", "rejected": "b", "preference": 0.8}, "a soft label (preference) calls neither answer good"),

@@ -49,7 +49,7 @@ def test_ids_may_be_numbers_and_0_is_one(tmp_path: Path):
 BROKEN = {
     '{"instruction": "x", ': "broken JSON",
     "[1]": "a row is an object with columns, this is a list",
-    json.dumps({"instruction": "x"}): "no column 'instances'",
+    json.dumps({"instruction": "x"}): "no column 'instances' (there are: 'instruction'); data.*.fields says which column is what",
     json.dumps({**GOOD, "instruction": " "}): "the instruction is empty",
     json.dumps({**GOOD, "instruction": 3}): "the instruction is a number, not text",
     json.dumps({**GOOD, "instances": []}): "instances is an empty list",
