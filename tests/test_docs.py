@@ -83,6 +83,7 @@ KTO = "stage={name: kto, beta: 0.1, batch_size: 16, max_tokens: 1024}"
 """What docs/preference.md says beside its config."""
 ANSWERED, PAIR = {"prompt": "1+1", "answer": "2"}, {"prompt": "hi", "chosen": "Hello!", "rejected": "What?"}
 SOLVED = {"prompt": "1+1", "answer": "1+1=2 #### 2"}
+SEED = {"instruction": "Give the plural.", "instances": [{"input": "mouse", "output": "mice"}], "is_classification": False}
 LABELLED = {"prompt": "hi", "completion": "Hello!", "label": True}
 
 
@@ -93,6 +94,7 @@ LABELLED = {"prompt": "hi", "completion": "Hello!", "label": True}
         ("docs/preference.md", ["own_dpo.yaml", KTO], {"pairs": LABELLED, "held_out": LABELLED}, "data.train 1 of 1, data.eval 1 of 1"),
         ("docs/spin.md", ["own_spin.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}, "data.train 1 of 1, data.eval 1 of 1"),
         ("docs/rft.md", ["own_rft.yaml"], {"exercises": SOLVED, "held_out": SOLVED}, "data.train 1 of 1, data.eval 1 of 1"),
+        ("docs/self_instruct.md", ["own_self_instruct.yaml"], {"seed_tasks": SEED}, "data.train 1 of 1"),
         ("docs/distillation.md", ["own_distill.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}, "data.train 1 of 1, data.eval 1 of 1"),
         ("docs/distillation.md", ["own_distill.yaml", *ON_POLICY], {"rows": ANSWERED}, "data.train 1 of 1"),
     ],
