@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,8 @@ ON_POLICY = (
     "loop.eval_every=0",
     "sampling={max_tokens: 512}",
 )
-"""What docs/distillation.md says beside its config."""
+ON_TEXTS = ("stage={name: sft, batch_size: 16, max_tokens: 1024}", "teacher=null")
+"""What docs/distillation.md says beside its config: at the student's own samples, and on texts."""
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -85,33 +87,43 @@ ANSWERED, PAIR = {"prompt": "1+1", "answer": "2"}, {"prompt": "hi", "chosen": "H
 SOLVED = {"prompt": "1+1", "answer": "1+1=2 #### 2"}
 SEED = {"instruction": "Give the plural.", "instances": [{"input": "mouse", "output": "mice"}], "is_classification": False}
 LABELLED = {"prompt": "hi", "completion": "Hello!", "label": True}
+(SHOWN,) = re.findall(
+    r"^\$ rlsys train (configs/distill_texts.*\\\n.*)", (ROOT / "docs/distillation.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+TEXTS = shlex.split(SHOWN.replace("\\\n", " "), comments=True)
+"""The command that docs/distillation.md shows for questions of one's own."""
 
 
 @pytest.mark.parametrize(
-    ("page", "run", "data", "read"),
+    ("page", "run", "data"),
     [
-        ("docs/preference.md", ["own_dpo.yaml"], {"pairs": PAIR, "held_out": PAIR}, "data.train 1 of 1, data.eval 1 of 1"),
-        ("docs/preference.md", ["own_dpo.yaml", KTO], {"pairs": LABELLED, "held_out": LABELLED}, "data.train 1 of 1, data.eval 1 of 1"),
-        ("docs/spin.md", ["own_spin.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}, "data.train 1 of 1, data.eval 1 of 1"),
-        ("docs/rft.md", ["own_rft.yaml"], {"exercises": SOLVED, "held_out": SOLVED}, "data.train 1 of 1, data.eval 1 of 1"),
-        ("docs/self_instruct.md", ["own_self_instruct.yaml"], {"seed_tasks": SEED}, "data.train 1 of 1"),
-        ("docs/distillation.md", ["own_distill.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}, "data.train 1 of 1, data.eval 1 of 1"),
-        ("docs/distillation.md", ["own_distill.yaml", *ON_POLICY], {"rows": ANSWERED}, "data.train 1 of 1"),
+        ("docs/preference.md", ["own_dpo.yaml"], {"pairs": PAIR, "held_out": PAIR}),
+        ("docs/preference.md", ["own_dpo.yaml", KTO], {"pairs": LABELLED, "held_out": LABELLED}),
+        ("docs/spin.md", ["own_spin.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}),
+        ("docs/rft.md", ["own_rft.yaml"], {"exercises": SOLVED, "held_out": SOLVED}),
+        ("docs/self_instruct.md", ["own_self_instruct.yaml"], {"seed_tasks": SEED}),
+        ("docs/distillation.md", ["own_distill.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}),
+        ("docs/distillation.md", ["own_distill.yaml", *ON_POLICY], {"rows": ANSWERED}),
+        ("docs/distillation.md", ["own_distill.yaml", *ON_TEXTS], {"rows": ANSWERED, "held_out": ANSWERED}),
+        ("docs/distillation.md", [str(ROOT / TEXTS[0]), *TEXTS[1:]], {"questions": ANSWERED}),
     ],
 )
 def test_a_page_shows_a_config_for_ones_own_data(
-    page: str, run: list[str], data: dict[str, dict[str, Any]], read: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str, run: list[str], data: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Files that it shows, and data as it says, are all that `rlsys validate` asks for."""
+    from rlsys.first_rows import FIRST  # brings transformers
+
     monkeypatch.chdir(tmp_path)
     for _, name, text in blocks(page):
         if name:
             Path(name).write_text(text, encoding="utf-8")
     for name, row in data.items():
-        Path(f"{name}.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+        Path(f"{name}.jsonl").write_text((json.dumps(row) + "\n") * (FIRST + 1), encoding="utf-8")
     done = CliRunner().invoke(app, ["validate", *run], catch_exceptions=False)
-    assert done.exit_code == 0
-    assert f"first rows that can be used: {read}; by bytes" in done.stdout
+    assert done.exit_code == 0, done.output
+    read = dict.fromkeys(re.findall(rf"(data\.\w+) {FIRST} of", done.stdout))
+    assert list(read) == ["data.train", "data.eval"][: len(data)]
 
 
 def test_the_shown_constitution_can_take_the_place_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
