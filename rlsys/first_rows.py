@@ -1,4 +1,5 @@
-"""What `rlsys validate` reads: the first rows of each data set on this machine, by the run's loaders. It downloads nothing, and judges no length."""
+"""What `rlsys validate` reads: the first rows of each data set on this machine, by the run's loaders. It downloads nothing, and judges lengths only
+where the model's tokenizer is here, too."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -16,13 +18,13 @@ from rlsys.config.dataset import DatasetConfig
 from rlsys.config.models import Experiment
 from rlsys.config.paths import datasets
 from rlsys.config.schema import Key, dotted
-from rlsys.data.load import Report
+from rlsys.data.load import Loaded, Report
 from rlsys.data.sources import PLAYGROUND, read_rows
 from rlsys.errors import ConfigError, DataError, NoUsableRow
 from rlsys.judging.labelled import load_labelled
 from rlsys.models.load import load_tokenizer
 from rlsys.playground.models import byte_tokenizer
-from rlsys.rows import LOADERS, row_kind
+from rlsys.rows import Rows, row_kind
 
 FIRST = 20
 """Rows of each data set that are tried."""
@@ -32,7 +34,8 @@ def first_rows(experiment: Experiment, earlier: Sequence[Experiment] = ()) -> It
     """Lines that say what was read and what was not; `earlier`: the stages of a recipe before this one.
 
     Raises what the run's loader would: DataError for a data set that can't be read or has no usable row, ConfigError for settings that don't fit it.
-    That none of the first rows can be used, where more follow, is a line: the run would go on to those.
+    That none of the first rows can be used, where more follow, is a line: the run would go on to those. Where the run would read no others, they are
+    also judged as a whole: DataError for too few of them, or labels of one kind.
     """
     model, models = experiment.model.path, {f"{STAGE}{stage.name}": stage.model.path for stage in earlier}
     while model in models:
@@ -40,6 +43,8 @@ def first_rows(experiment: Experiment, earlier: Sequence[Experiment] = ()) -> It
     algorithm, own = build_algorithm(experiment, pad_id=0), _tokenizer(model)
     tokenizer = byte_tokenizer() if own is None else own  # bytes can express any text, so columns can be told apart by them
     tokenizer.model_max_length = sys.maxsize
+    rows, found = Rows(experiment, algorithm, tokenizer, any_length=own is None), datasets(experiment)
+    whole: dict[Key, Loaded[Any]] = {}
 
     def load(key: Key, config: DatasetConfig) -> Report | str:
         if key[0] == "judge":
@@ -47,11 +52,21 @@ def first_rows(experiment: Experiment, earlier: Sequence[Experiment] = ()) -> It
         kind = row_kind(algorithm, str(key[1]))
         if own is None and kind == "comparisons" and _has_reference_tokens(config):
             return f"its log-probs are of the tokens of {model}"
-        further = {"max_answer_tokens": sys.maxsize} if kind == "answered" else {}
-        return LOADERS[kind](config, tokenizer, sys.maxsize, experiment.data.strict, None, **further).report
+        loaded = rows.read(config, kind)
+        if _reads_no_more(found[key]) and not (own is None and kind == "texts"):  # into how many blocks they are cut goes by tokens
+            whole[key] = loaded
+        return loaded.report
 
-    stand_in = f"; by bytes: {model} is no local folder" if own is None else ""
-    return _told(datasets(experiment), load, experiment.name, stand_in)
+    stand_in = f"; no length is judged: {model} is no local folder" if own is None else ""
+    yield from _told(found, load, experiment.name, stand_in)
+    training = [key for key in found if key[:2] in (("data", "train"), ("data", "also"))]
+    try:
+        if all(key in whole for key in training):
+            rows.check_training([whole[key] for key in training])
+        if (key := ("data", "pretrain")) in whole:
+            rows.check_pretraining(whole[key])
+    except DataError as error:
+        raise DataError(f"{experiment.name}: {error}") from error
 
 
 def first_labelled(config: DatasetConfig, name: str) -> Iterator[str]:
@@ -73,9 +88,10 @@ def _told(
         elif isinstance(got, str):
             unread.append(f"{dotted(key)} {config.path} ({got})")
         else:
-            read.append(f"{dotted(key)} {got.kept} of {got.read}")
+            why = f" (first left out: {got.reason})" if got.reason else ""
+            read.append(f"{dotted(key)} {got.kept} of {'all' if _reads_no_more(config) else 'the first'} {got.read}{why}")
     if read:
-        yield f"    first rows that can be used: {', '.join(read)}{stand_in}"
+        yield f"    rows that can be used: {', '.join(read)}{stand_in}"
     if unread:
         yield f"    not read: {', '.join(unread)}"
 
@@ -85,10 +101,15 @@ def _tried(config: DatasetConfig, load: Callable[[DatasetConfig], Report | str])
     try:
         return load(config.model_copy(update={"limit": min(FIRST, config.limit or FIRST)}))
     except NoUsableRow as error:
-        allowed = config.limit is None or config.limit > FIRST
-        if allowed and next(islice(read_rows(config), FIRST, None), None) is not None:
-            return error
-        raise
+        if _reads_no_more(config):
+            raise
+        return error
+
+
+def _reads_no_more(config: DatasetConfig) -> bool:
+    """Whether the run has no more rows than are tried."""
+    limited = config.limit is not None and config.limit <= FIRST
+    return limited or next(islice(read_rows(config), FIRST, None), None) is None
 
 
 def _elsewhere(config: DatasetConfig) -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rlsys.algorithm import Algorithm, Measures, RowKind, TakesRows
@@ -16,7 +18,6 @@ from rlsys.data.mixture import build_source
 from rlsys.data.stream import Source, Stream
 from rlsys.data.tasks import load_tasks
 from rlsys.errors import DataError
-from rlsys.run_dir import RunDir
 
 LOADERS: dict[RowKind, Callable[..., Loaded[Any]]] = {
     "prompts": load_prompts,
@@ -36,7 +37,10 @@ class Rows:
     experiment: Experiment
     algorithm: Algorithm
     tokenizer: Any
-    run_dir: RunDir
+    quarantine: Path | None = None
+    """The file that bad rows go to; None: they are only counted."""
+    any_length: bool = False
+    """Judge no length: `tokenizer` stands in for the model's own."""
 
     def __post_init__(self) -> None:
         self.reports: list[Report] = []
@@ -46,24 +50,13 @@ class Rows:
         """The stream of the training set, or of the mixture of them; with pre-training rows where the config names some."""
         data, seed = self.experiment.data, self.experiment.seed
         loaded = [self.load(config, self.algorithm.rows) for config in (data.train, *data.also)]
-        if self.algorithm.rows == "labelled":
-            check_labels(data.train.path, [row for one in loaded for row in one.rows])
+        self.check_training(loaded)
         main = build_source(loaded, data, seed)
-        # In a mixture a small set comes round several times a step, as asked for; alone it would only repeat itself.
-        if isinstance(main, Stream) and isinstance(self.algorithm, TakesRows) and main.rows < (wanted := self.algorithm.rows_per_step):
-            raise DataError(
-                f"{data.train.path}: has {main.rows} usable rows, and a step takes {wanted}; take fewer a step or use more data"
-            )
         if data.pretrain is None:
             return main
-        pretraining = Stream(self.load(data.pretrain, row_kind(self.algorithm, "pretrain")).rows, seed, data.shuffle)
-        wanted = vars(self.experiment.algorithm)["ptx_batch"] * self.algorithm.updates_per_step
-        if pretraining.rows < wanted:
-            raise DataError(
-                f"{data.pretrain.path}: makes {pretraining.rows} rows of up to {self.longest} tokens, and a step takes {wanted}; lower "
-                f"algorithm.ptx_batch or use more text"
-            )
-        return WithPretraining(main, pretraining)
+        texts = self.load(data.pretrain, row_kind(self.algorithm, "pretrain"))
+        self.check_pretraining(texts)
+        return WithPretraining(main, Stream(texts.rows, seed, data.shuffle))
 
     def held_out(self) -> list[Any] | None:
         """Rows of the kind that the algorithm measures itself on; prompts where it is measured by answers."""
@@ -73,16 +66,43 @@ class Rows:
         return self.load(config, row_kind(self.algorithm, "eval")).rows
 
     def load(self, config: DatasetConfig, kind: RowKind) -> Loaded[Any]:
-        data = self.experiment.data
-        longest = data.max_prompt_tokens if kind in ("prompts", "tasks", "answered") else self.longest
-        limits = {"max_answer_tokens": self.experiment.sampling.max_tokens} if kind == "answered" else {}
-        loaded = LOADERS[kind](config, self.tokenizer, longest, data.strict, self.run_dir.quarantine, **limits)
+        loaded = self.read(config, kind)
         self.reports.append(loaded.report)
-        if kind == "comparisons" and self.algorithm.needs & {"policy", "reward_model"}:
-            self.check_units(config, loaded.rows)
         if kind == "comparisons" and vars(self.experiment.stage).get("precomputed"):  # a key of some stages
             self.check_reference(config, loaded.rows)
         return loaded
+
+    def read(self, config: DatasetConfig, kind: RowKind) -> Loaded[Any]:
+        """The usable rows, of which nothing is remembered; `load` also looks at the reference's model."""
+        data = self.experiment.data
+        longest = data.max_prompt_tokens if kind in ("prompts", "tasks", "answered") else self.longest
+        limits = {"max_answer_tokens": self.experiment.sampling.max_tokens} if kind == "answered" else {}
+        if self.any_length:
+            longest, limits = sys.maxsize, dict.fromkeys(limits, sys.maxsize)
+        loaded = LOADERS[kind](config, self.tokenizer, longest, data.strict, self.quarantine, **limits)
+        if kind == "comparisons" and self.algorithm.needs & {"policy", "reward_model"} and not self.any_length:
+            self.check_units(config, loaded.rows)
+        return loaded
+
+    def check_training(self, loaded: Sequence[Loaded[Any]]) -> None:
+        """All rows of the training sets, in the order of the config: enough for a step, and of labels both kinds. Raises DataError."""
+        data, rows = self.experiment.data, [row for one in loaded for row in one.rows]
+        if self.algorithm.rows == "labelled":
+            check_labels(data.train.path, rows)
+        # In a mixture a small set comes round several times a step, as asked for; alone it would only repeat itself.
+        if not data.also and isinstance(self.algorithm, TakesRows) and len(rows) < (wanted := self.algorithm.rows_per_step):
+            raise DataError(
+                f"{data.train.path}: has {len(rows)} usable rows, and a step takes {wanted}; take fewer a step or use more data"
+            )
+
+    def check_pretraining(self, loaded: Loaded[Any]) -> None:
+        """All rows of `data.pretrain`: enough for a step. Raises DataError."""
+        wanted = vars(self.experiment.algorithm)["ptx_batch"] * self.algorithm.updates_per_step
+        if len(loaded.rows) < wanted:
+            raise DataError(
+                f"{loaded.report.source}: makes {len(loaded.rows)} rows of up to {self.longest} tokens, and a step takes {wanted}; lower "
+                f"algorithm.ptx_batch or use more text"
+            )
 
     def check_units(self, config: DatasetConfig, rows: Sequence[Comparison]) -> None:
         """The answers to one prompt go through the model together, so they must fit into a micro-batch. Raises DataError."""

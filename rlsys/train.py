@@ -78,7 +78,7 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
     check_tokenizers(experiment, tokenizer)
     assert isinstance(tokenizer.pad_token_id, int), "load_tokenizer sees to it that there is a pad token"
     algorithm = build_algorithm(experiment, tokenizer.pad_token_id)
-    rows = Rows(experiment, algorithm, tokenizer, run_dir)
+    rows = Rows(experiment, algorithm, tokenizer, run_dir.quarantine)
     check_windows(experiment, rows.longest)
     check_reward_models(experiment)
     source = rows.training()

@@ -91,7 +91,7 @@ def test_validate_says_what_will_be_needed(folder: Path):
     assert rlsys(folder, "validate", "good.yaml", "policy.ranks=2") == (
         0,
         "OK  tiny: grpo on playground:0.5m, 3 steps; actors: 2 policy, 1 rollout, 1 reward; 4 CPUs and 0 GPUs of this machine\n"
-        "    first rows that can be used: data.train 20 of 20\n",
+        "    rows that can be used: data.train 20 of the first 20\n",
         "",
     )
 

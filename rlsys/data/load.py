@@ -64,9 +64,11 @@ class Report:
     """Left out for their length in tokens."""
     quarantined: int = 0
     """Left out as unreadable; each is in the run's `quarantine.jsonl`."""
+    reason: str = ""
+    """Why the first row that was left out was."""
 
     def counts(self) -> dict[str, int | str]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "reason"}
 
 
 @dataclass
@@ -183,6 +185,7 @@ def load_rows(
         try:
             made = make(raw, f"{config.split}:{raw.number}")
         except BadRow as error:
+            report.reason = report.reason or str(error)
             if strict:
                 raise DataError(f"{config.path}:{raw.number}: {error} (data.strict stops at the first bad row)") from error
             bad.append(
@@ -191,6 +194,7 @@ def load_rows(
             continue
         if most is not None and size(made) > most:
             report.too_long += 1
+            report.reason = report.reason or f"longer than {most} tokens"
         else:
             kept.append(made)
     report.kept, report.quarantined = len(kept), len(bad)
@@ -199,8 +203,7 @@ def load_rows(
     if not kept:
         first = f"; first bad row, {bad[0]['row']}: {bad[0]['reason']}" if bad else ""
         long = f"{report.too_long} longer than {most} tokens, " if report.too_long else ""
-        reason = bad[0]["reason"] if bad else ""
-        raise NoUsableRow(f"{config.path}: no usable row among {report.read} ({long}{len(bad)} bad{first})", reason)
+        raise NoUsableRow(f"{config.path}: no usable row among {report.read} ({long}{len(bad)} bad{first})", report.reason)
     return Loaded(kept, report)
 
 

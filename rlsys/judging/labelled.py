@@ -27,7 +27,7 @@ def load_labelled(config: DatasetConfig, limit: int | None = None) -> tuple[list
     """The rows of a data set of comparisons (see `comparisons.parse` for its columns), the first `limit` usable ones; of a ranking, its best and its
     worst answer. Rows that can't be used, even preferences among them, are counted as quarantined. Raises DataError if none is left, or as
     `read_rows` does."""
-    report, found, first_bad, reason = Report(config.path, config.split), [], "", ""
+    report, found, first_bad = Report(config.path, config.split), [], ""
     for raw in read_rows(config):
         if report.read == config.limit or len(found) == limit:
             break
@@ -38,7 +38,7 @@ def load_labelled(config: DatasetConfig, limit: int | None = None) -> tuple[list
                 raise BadRow("the preference is 0.5: neither answer is better")
         except BadRow as error:
             report.quarantined += 1
-            reason = reason or str(error)
+            report.reason = report.reason or str(error)
             first_bad = first_bad or f"; first bad row, {raw.number}: {error}"
             continue
         grades = ranking.grades
@@ -47,5 +47,5 @@ def load_labelled(config: DatasetConfig, limit: int | None = None) -> tuple[list
         found.append(Labelled(f"{config.split}:{raw.number}", turns, best, worst))
     report.kept = len(found)
     if not found:
-        raise NoUsableRow(f"{config.path}: no usable comparison among {report.read} rows{first_bad}", reason)
+        raise NoUsableRow(f"{config.path}: no usable comparison among {report.read} rows{first_bad}", report.reason)
     return found, report

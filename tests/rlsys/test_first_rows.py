@@ -17,13 +17,13 @@ from rlsys.playground.models import build
 
 CONFIG = """\
 name: own
-stage: {name: sft}
+stage: {name: sft, batch_size: 1}
 model: {path: owner/model}
 data: {train: {path: rows.jsonl}}
 loop: {steps: 3}
 cluster: {cpus: 8, gpus: 0}
 """
-BY_BYTES = "; by bytes: owner/model is no local folder"
+ANY_LENGTH = "; no length is judged: owner/model is no local folder"
 
 
 @pytest.fixture(autouse=True)
@@ -46,10 +46,11 @@ def test_only_the_first_rows_count_and_unusable_ones_among_them_are_counted():
     jsonl("few.jsonl", good, bad, good)
     told = [*first_rows(own("data.also=[{path: few.jsonl}]", "data.eval={path: owner/held-out}"))]
     assert told == [
-        f"    first rows that can be used: data.train 19 of 20, data.also.0 2 of 3{BY_BYTES}",
+        "    rows that can be used: data.train 19 of the first 20 (first left out: no answer to learn from), data.also.0 2 of all 3 "
+        f"(first left out: no answer to learn from){ANY_LENGTH}",
         "    not read: data.eval owner/held-out (no such file, so a hub id)",
     ]
-    assert [*first_rows(own("data.train.limit=4"))] == [f"    first rows that can be used: data.train 3 of 4{BY_BYTES}"]
+    assert [*first_rows(own("data.train={path: few.jsonl, limit: 1}"))] == [f"    rows that can be used: data.train 1 of all 1{ANY_LENGTH}"]
 
 
 @pytest.mark.parametrize(
@@ -82,27 +83,90 @@ def test_unusable_first_rows_are_a_mistake_only_where_the_run_reads_no_others(ro
 @pytest.mark.parametrize(
     ("method", "usable", "unusable"),
     [
-        (["stage={name: preference}"], {"prompt": "q", "chosen": "a", "rejected": "b"}, "chosen"),
-        (["stage={name: kto}"], {"prompt": "q", "completion": "a", "label": True}, "label"),
-        (["stage={name: sft, tokens: all}"], {"text": "words"}, "text"),
-        (["stage=null", "algorithm={name: spin, scored: false}"], {"prompt": "q", "answer": "a"}, "prompt"),
-        (["stage=null", "algorithm={name: grpo}", "rewards=[{name: exact_match}]"], {"prompt": "q"}, "prompt"),
+        (["stage={name: preference, batch_size: 1}"], {"prompt": "q", "chosen": "a", "rejected": "b"}, "chosen"),
+        (["stage={name: kto, batch_size: 2}"], {"prompt": "q", "chosen": "a", "rejected": "b"}, "rejected"),
+        (["stage={name: sft, tokens: all, batch_size: 1}"], {"text": "words"}, "text"),
+        (["stage=null", "algorithm={name: spin, scored: false, prompts_per_step: 1}"], {"prompt": "q", "answer": "a"}, "prompt"),
+        (["stage=null", "algorithm={name: grpo, prompts_per_step: 1}", "rewards=[{name: exact_match}]"], {"prompt": "q"}, "prompt"),
     ],
 )
 def test_each_method_reads_its_own_columns(method: list[str], usable: dict[str, Any], unusable: str):
     jsonl("rows.jsonl", usable)
-    assert [*first_rows(own(*method))] == [f"    first rows that can be used: data.train 1 of 1{BY_BYTES}"]
+    assert [*first_rows(own(*method))] == [f"    rows that can be used: data.train 1 of all 1{ANY_LENGTH}"]
     jsonl("rows.jsonl", {f"my_{column}" if column == unusable else column: value for column, value in usable.items()})
     with pytest.raises(DataError, match=f"^own: data.train: rows.jsonl: no usable row among 1 .*no column '{unusable}'"):
         list(first_rows(own(*method)))
+
+
+SPIN = ["stage=null", "algorithm={name: spin, scored: false, prompts_per_step: 4}"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "row", "problem"),
+    [
+        (
+            ["stage={name: sft, batch_size: 4}"],
+            {"prompt": "q", "answer": "a"},
+            "has 3 usable rows, and a step takes 4; take fewer a step or ",
+        ),
+        (SPIN, {"prompt": "q", "answer": "a"}, "has 3 usable rows, and a step takes 4; "),
+        (
+            ["stage={name: kto, batch_size: 2}"],
+            {"prompt": "q", "completion": "a", "label": True},
+            "all 3 answers are labelled desirable; add ",
+        ),
+    ],
+)
+def test_what_must_fail_is_said_of_a_set_that_was_read_whole(settings: list[str], row: dict[str, Any], problem: str):
+    jsonl("rows.jsonl", row, row, row, {})
+    with pytest.raises(DataError) as error:
+        list(first_rows(own(*settings)))
+    assert str(error.value).startswith(f"own: rows.jsonl: {problem}")
+    jsonl("rows.jsonl", row, row, row, *[{}] * 18)
+    assert list(first_rows(own(*settings))), "more rows may follow"
+    mixed = own(*settings, "data.also=[{path: owner/more}]")
+    jsonl("rows.jsonl", row, row, row)
+    assert list(first_rows(mixed)), "so may those of another set"
+
+
+def test_lengths_count_where_the_tokenizer_is_the_models_own():
+    """`q` and five bytes, with BOS, two roles and EOS, are ten tokens."""
+    jsonl("rows.jsonl", {"prompt": "q", "answer": "a"}, {"prompt": "q", "answer": "a" * 5})
+    told = [*first_rows(own("model.path=playground:0.5m", "stage.max_tokens=9"))]
+    assert told == ["    rows that can be used: data.train 1 of all 2 (first left out: longer than 9 tokens)"]
+    told = [*first_rows(own("model.path=playground:0.5m", "stage.max_tokens=10"))]
+    assert told == ["    rows that can be used: data.train 2 of all 2"]
+    with pytest.raises(DataError, match=r"no usable row among 2 \(2 longer than 4 tokens, 0 bad\)$"):
+        list(first_rows(own("model.path=playground:0.5m", "stage.max_tokens=4")))
+
+
+@pytest.mark.parametrize(("model", "enough"), [("playground:0.5m", False), ("owner/model", True)])
+def test_blocks_of_text_are_counted_only_in_the_models_own_tokens(model: str, enough: bool):
+    """BOS and three tokens a block: `abcde` and EOS are two blocks."""
+    jsonl("rows.jsonl", {"text": "abcde"})
+    config = own(f"model.path={model}", "stage={name: sft, tokens: all, batch_size: 3, max_tokens: 4}")
+    if enough:
+        assert list(first_rows(config))
+        return
+    with pytest.raises(DataError, match="has 2 usable rows, and a step takes 3"):
+        list(first_rows(config))
+
+
+def test_too_little_text_to_go_on_imitating_is_said():
+    jsonl("text.jsonl", {"text": "abc"})
+    grpo = ["stage=null", "algorithm={name: grpo, ptx_coef: 1, ptx_batch: 2, prompts_per_step: 1}", "rewards=[{name: exact_match}]"]
+    config = own(*grpo, "model.path=playground:0.5m", "data={train: {path: 'playground:letters'}, pretrain: {path: text.jsonl}}")
+    with pytest.raises(DataError, match=r"^own: text.jsonl: makes 1 rows of up to 2048 tokens, and a step takes 2; lower "):
+        list(first_rows(config))
 
 
 def test_held_out_prompts_need_no_answer():
     """A method that samples is measured by samples, whatever it learns from."""
     jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
     jsonl("asked.jsonl", {"prompt": "q"})
-    told = [*first_rows(own("stage=null", "algorithm={name: grpo}", "rewards=[{name: exact_match}]", "data.eval={path: asked.jsonl}"))]
-    assert told == [f"    first rows that can be used: data.train 1 of 1, data.eval 1 of 1{BY_BYTES}"]
+    grpo = ["stage=null", "algorithm={name: grpo, prompts_per_step: 1}", "rewards=[{name: exact_match}]"]
+    told = [*first_rows(own(*grpo, "data.eval={path: asked.jsonl}"))]
+    assert told == [f"    rows that can be used: data.train 1 of all 1, data.eval 1 of all 1{ANY_LENGTH}"]
 
 
 def test_a_tokenizer_that_is_here_is_used():
@@ -111,7 +175,7 @@ def test_a_tokenizer_that_is_here_is_used():
     Path("model/tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": None}))
     Path("model/chat_template.jinja").unlink(missing_ok=True)
     jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
-    assert [*first_rows(own("model.path=./model"))] == ["    first rows that can be used: data.train 1 of 1"]
+    assert [*first_rows(own("model.path=./model"))] == ["    rows that can be used: data.train 1 of all 1"]
     with pytest.raises(
         ConfigError, match=r"^own: data.train: rows.jsonl: chat_template is always, but the tokenizer '.*model' has no chat"
     ):
@@ -131,7 +195,7 @@ def test_a_stage_of_a_recipe_has_the_tokenizer_of_the_model_before_it():
     )
     jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
     _, (one, made) = load_recipe(Path("two.yaml"), ["one.model.path=playground:0.5m"])
-    assert [*first_rows(made, [one])] == ["    first rows that can be used: data.train 1 of 1, data.eval 20 of 20"]
+    assert [*first_rows(made, [one])] == ["    rows that can be used: data.train 1 of all 1, data.eval 20 of the first 20"]
 
 
 def test_comparisons_to_measure_a_judge_by_are_read():

@@ -21,7 +21,6 @@ from rlsys.models.version import OF_TOKENS, version_of
 from rlsys.playground.models import build, byte_tokenizer
 from rlsys.roles import Roles
 from rlsys.rows import Rows
-from rlsys.run_dir import RunDir
 from rlsys.stages import preference
 from rlsys.stages.reference_log_probs import Algorithm, Config
 
@@ -102,7 +101,7 @@ def reading(tmp_path: Path, start: Path, *rows: dict[str, Any], **more: Any) -> 
     data = {"train": {"path": str(tmp_path / "known.jsonl")}}
     own = {"name": "test", "model": {"path": str(start)}, "data": data, "loop": {"steps": 1}, "output": tmp_path, **more}
     experiment = Experiment.model_validate(own).model_copy(update={"stage": preference.Config(precomputed=True, batch_size=1)})
-    return Rows(experiment, build_algorithm(experiment, 0), byte_tokenizer(), RunDir(tmp_path))
+    return Rows(experiment, build_algorithm(experiment, 0), byte_tokenizer())
 
 
 def nameless() -> dict[str, Any]:
