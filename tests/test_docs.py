@@ -146,7 +146,10 @@ def test_pages_name_only_what_exists(page: str):
     text = (ROOT / page).read_text(encoding="utf-8")
     for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
         assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file} has no {name}"
-    for link in re.findall(r"\]\(([^)#]+)\)", text):
-        assert link.startswith("http") or ((ROOT / page).parent / link).exists(), f"{page} links to {link}, which is not there"
+    for link, section in re.findall(r"\]\((?!http)([^)#]+)#?([^)]*)\)", text):
+        target = (ROOT / page).parent / link
+        assert target.exists(), f"{page} links to {link}, which is not there"
+        headings = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.MULTILINE) if section else []
+        assert not section or section in {heading.lower().replace(" ", "-") for heading in headings}, f"{link} has no section {section}"
     for command in re.findall(r"make ([a-z][\w-]*)", text):
         assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), f"no `make {command}`"
