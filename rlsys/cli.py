@@ -138,7 +138,7 @@ def choose(
     need: Annotated[str | None, typer.Option(help="What is wanted.", show_default=False)] = None,
     everything: Annotated[bool, typer.Option("--all", help="Print the whole table.")] = False,
 ) -> None:
-    """Name a method and its config for your data, compute and need. What is not given as an option is asked for."""
+    """Name a method and its config for your data, compute and need (exit code 1: none fits). What is not given as an option is asked for."""
     from rlsys.choose import answered, ask, table, told
     from rlsys.choose import choose as choice
 
@@ -147,7 +147,10 @@ def choose(
         return
     asked = {"data": ",".join(data) if data else None, "compute": compute, "need": need}
     answers = {question: answered(question, given or ask(question, typer.echo, typer.prompt)) for question, given in asked.items()}
-    typer.echo("\n".join(told(choice(frozenset(answers["data"]), answers["compute"][0], answers["need"][0]))))
+    found = choice(frozenset(answers["data"]), answers["compute"][0], answers["need"][0])
+    if found.missing is not None:
+        raise RlsysError(found.missing)
+    typer.echo("\n".join(told(found)))
 
 
 @app.command()

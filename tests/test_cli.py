@@ -147,6 +147,8 @@ def test_choose_names_a_method_and_its_config(folder: Path):
     assert (code, out.splitlines()[0], err) == (0, "KTO: rlsys train configs/kto.yaml", "")
     assert "or SFT: configs/sft_instructions.yaml" in out
     assert rlsys(folder, "choose", "--all")[1].startswith("| data | need |")
+    nothing = rlsys(folder, "choose", "--data", "none", "--compute", "train", "--need", "knowledge")
+    assert nothing == (1, "", "nothing fits: knowledge needs --data texts\n")
     code, out, err = rlsys(folder, "choose", "--data", "pear")
     assert (code, out) == (2, "")
     assert err.startswith("--data pear: unknown; did you mean pairs?")

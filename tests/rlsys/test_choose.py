@@ -58,7 +58,7 @@ def test_each_combination_gives_a_method_or_says_what_would(data: Data, compute:
     for row in found.rows:
         assert need in row.needs
         assert row.data in (data, "none")
-        assert row.demo if compute == "laptop" else order.index(row.compute) <= order.index(compute)
+        assert compute == "laptop" or order.index(row.compute) <= order.index(compute)
     if found.missing and compute != "laptop":
         fitting = [row for row in TABLE if need in row.needs and order.index(row.compute) <= order.index(compute)]
         named = {row.data for row in fitting}
@@ -88,7 +88,7 @@ def test_rules_of_thumb(data: tuple[Data, ...], compute: Compute, need: Need, fi
 def test_what_is_missing_is_said_plainly():
     assert choose(frozenset({"none"}), "train", "style").missing == "nothing fits: style needs --data pairs or labels or demonstrations"
     found = choose(frozenset({"reward_model"}), "train", "safety")
-    assert list(told(found)) == ["nothing fits: safety needs --compute one for RAFT, or --data pairs or labels or demonstrations"]
+    assert found.missing == "nothing fits: safety needs --compute one for RAFT, or --data pairs or labels or demonstrations"
     assert choose(frozenset({"none"}), "many", "knowledge").missing == "nothing fits: knowledge needs --data texts"
 
 
@@ -98,9 +98,11 @@ def test_what_is_told():
         f"{row.method}: rlsys train configs/{row.config}",
         f"  why: {row.why}",
         f"  best when {row.best_when}",
+        "  data of your own: docs/rft.md",
         f"or {other.method}: configs/{other.config}",
         f"  why: {other.why}",
         f"  best when {other.best_when}",
+        "  data of your own: docs/rft.md",
         FEWER,
     ]
 
@@ -116,23 +118,38 @@ def test_a_config_fits_one_gpu_as_is_told():
 @pytest.mark.parametrize(
     ("data", "need", "first"),
     [
-        ("answers", "correctness", ["GRPO: make quickstart (with GPUs: configs/grpo_gsm8k.yaml)"]),
-        ("pairs", "style", ["DPO: make demo-preference (with GPUs: configs/dpo.yaml)"]),
-        ("judge", "safety", ["Constitutional AI: make demo-cai (with GPUs: configs/cai_hh.yaml)"]),
-        ("none", "knowledge", ["nothing fits: knowledge needs --compute train --data texts for continued pre-training"]),
-        ("none", "data", ["nothing fits: data needs --compute one for Self-Instruct"]),
+        ("answers", "correctness", "GRPO: make quickstart (for your data: configs/grpo_gsm8k.yaml)"),
+        ("pairs", "style", "DPO: make demo-preference (for your data: configs/dpo.yaml)"),
+        ("judge", "safety", "Constitutional AI: make demo-cai (for your data: configs/cai_hh.yaml)"),
+        ("demonstrations", "smaller", "on-policy distillation: make demo-distill (for your data: configs/distill_on_policy.yaml)"),
+        ("none", "data", "Self-Instruct: configs/self_instruct.yaml (no demo)"),
     ],
 )
-def test_a_laptop_gets_a_demo(data: Data, need: Need, first: list[str]):
+def test_a_laptop_gets_a_demo_if_there_is_one(data: Data, need: Need, first: str):
     lines = list(told(choose(frozenset({data}), "laptop", need)))
-    assert lines[:1] == first
-    assert (lines[-1] == LAPTOP) == (len(lines) > 1)
+    assert (lines[0], lines[-1]) == (first, LAPTOP)
+
+
+def test_a_demo_comes_first_and_nothing_is_lost_for_lack_of_one():
+    assert [row.method for row in choose(frozenset({"demonstrations"}), "laptop", "smaller").rows] == [
+        "on-policy distillation",
+        "distillation on given rows",
+    ]
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if row.demo], ids=lambda row: row.method)
-def test_a_demo_can_be_made_and_its_config_fits_a_laptop_as_is_told(row: Row, monkeypatch: pytest.MonkeyPatch):
+def test_a_demo_can_be_made(row: Row):
     assert f"\n{row.demo}: setup" in (ROOT / "Makefile").read_text(encoding="utf-8")
-    path = CONFIGS / row.config
+
+
+@pytest.mark.parametrize("page", sorted({row.page for row in TABLE}))
+def test_a_page_about_data_is_there(page: str):
+    assert (ROOT / "docs" / page).is_file()
+
+
+@pytest.mark.parametrize("config", sorted({row.config for row in TABLE}))
+def test_a_config_fits_a_laptop_as_is_told(config: str, monkeypatch: pytest.MonkeyPatch):
+    path = CONFIGS / config
     monkeypatch.setattr("rlsys.config.machine.address_to_join", lambda _: None)
     words = [word.strip(",").partition("=") for word in LAPTOP.split() if "=" in word and "STAGE" not in word]
     settings = {key: value for key, _, value in words}
@@ -142,15 +159,22 @@ def test_a_demo_can_be_made_and_its_config_fits_a_laptop_as_is_told(row: Row, mo
     for stage in shipped:
         changed = {dotted(key) for key, name in model_paths(stage).items() if not name.startswith("stage:")}
         given = {key: "playground:0.5m" if key in models else value for key, value in settings.items() if key not in models - changed}
+        if stage.teacher is None:
+            del given["teacher.ranks"]
+        if stage.data.train.path == "seed_tasks.jsonl":  # which whoever has no seeds of their own downloads
+            given["data.train.path"] = "owner/seeds"
         own += [f"{f'{stage.name}.' * (kind_of(path) == 'recipe')}{key}={value}" for key, value in {**given, "cluster.gpus": 0}.items()]
     for before, after in zip(shipped, experiments(path, own), strict=True):
-        assert (after.policy.ranks, after.cluster.cpus, after.model.dtype) == (1, 8, "float32")
+        assert (after.policy.ranks, after.rollout.engines, after.cluster.cpus, after.model.dtype) == (1, 1, 8, "float32")
+        assert after.teacher is None or after.teacher.ranks == 1
         links = {key: name for key, name in model_paths(before).items() if name.startswith("stage:")}
         assert model_paths(after) == dict.fromkeys(model_paths(before), "playground:0.5m") | links
 
 
 def test_answers_are_checked():
     assert answered("data", "pairs, judge") == ["pairs", "judge"]
+    with pytest.raises(ConfigError, match="--data teacher: unknown; a model to learn from is what --need smaller is for"):
+        answered("data", "teacher")
     with pytest.raises(ConfigError, match=r"--need stile: unknown; did you mean style\? \(known: correctness, style, "):
         answered("need", "stile")
     with pytest.raises(ConfigError, match="--compute one,many: one of them"):
