@@ -131,7 +131,7 @@ TABLE: tuple[Row, ...] = (
         "no other model may be asked, and the policy is a good judge (rlsys judge-eval)"),
     Row("answers", ("smaller",), "one", "distillation on verified texts", "distill_texts.yaml", "distillation.md",
         "the larger model's right answers, reasoning and all, are imitated: only text passes between the two",
-        "the two have different tokenizers, or the larger one is behind an endpoint's text"),
+        "the two have different tokenizers, and the larger one can be loaded here"),
     Row("demonstrations", ("smaller",), "train", "distillation on given rows", "distill.yaml", "distillation.md",
         "at each token of the rows, what the larger model finds likely: more than the one token that stands there",
         "there are good rows, and both models share a tokenizer"),
