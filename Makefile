@@ -34,7 +34,7 @@ demo-distill: setup  ## Distillation: a student that learned from wrong answers 
 demo-preference: setup  ## Every preference loss (DPO, IPO, KTO, ...) on one task, one table; about 6 minutes on 2 cores (SEED=1)
 	@$(BIN)/python -m benchmarks.preference --seed $(SEED)
 
-test: setup  ## Run all tests; about 40 minutes on 2 cores (ARGS="tests/objectives -k kl" for some of them)
+test: setup  ## Run all tests; about 45 minutes on 2 cores (ARGS="tests/objectives -k kl" for some of them)
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: setup  ## Lint, formatting, types and import contracts
