@@ -40,6 +40,16 @@ def rows(seed: int, count: int = 11) -> Batch:
     return Batch(token_ids, (places >= 3) & (places < lengths[:, None]), lengths)
 
 
+def cross_entropy(network: Any, batch: Batch) -> Tensor:
+    """The mean over trained tokens, by plain transformers, one unpadded row after the other."""
+    total = torch.zeros(())
+    for i, length in enumerate(batch.lengths_B.tolist()):
+        tokens = batch.token_ids_BT[i, :length]
+        scores = network(tokens[None]).logits[0, :-1].log_softmax(-1).gather(1, tokens[1:, None])[:, 0]
+        total = total - scores[batch.loss_mask_BT[i, 1:length]].sum()
+    return total / batch.loss_mask_BT.sum()
+
+
 def rankings() -> ComparisonBatch:
     """Rankings of two, three, two and four of the rows, with a tie among the four; labels of two of them are soft."""
     batch = rows(0)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from train_engine import SEED, Crew, Setting, assert_trained_alike, preferred, rankings, rows, taught, valued
+from train_engine import SEED, Crew, Setting, assert_trained_alike, cross_entropy, preferred, rankings, rows, taught, valued
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from rlsys.models.value_model import load_value_model
@@ -52,12 +52,7 @@ def truth(model_path: Path) -> dict[str, Any]:
     steps = []
     for seed in range(3):
         batch = rows(seed)
-        total = torch.zeros(())
-        for i, length in enumerate(batch.lengths_B.tolist()):
-            tokens = batch.token_ids_BT[i, :length]
-            scores = network(tokens[None]).logits[0, :-1].log_softmax(-1).gather(1, tokens[1:, None])[:, 0]
-            total = total - scores[batch.loss_mask_BT[i, 1:length]].sum()
-        (total / batch.loss_mask_BT.sum()).backward()
+        cross_entropy(network, batch).backward()
         steps.append(clipped(network))
         optimizer.step()
         optimizer.zero_grad()

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from train_engine import STEPS, Crew, Setting
+from train_engine import STEPS, Crew, Setting, cross_entropy, rows
 from transformers import AutoModelForCausalLM
-
-from rlsys.batch import Batch
 
 pytestmark = pytest.mark.engine
 
@@ -19,14 +17,6 @@ SCALES = (1.0, 0.25, 2.0)
 RATES = [PEAK * scale * (1 - step / STEPS) for step, scale in enumerate(SCALES)]
 
 
-def rows(seed: int) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    token_ids = torch.randint(0, 256, (7, 24), generator=generator)
-    lengths = torch.randint(6, 25, (7,), generator=generator)
-    places = torch.arange(24)
-    return Batch(token_ids, (places >= 3) & (places < lengths[:, None]), lengths).rows(torch.arange(7))
-
-
 def plain(model: Path, optimizer: str) -> dict[str, torch.Tensor]:
     """The weights after three steps at the rates that are wanted, each set by hand."""
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
@@ -34,13 +24,8 @@ def plain(model: Path, optimizer: str) -> dict[str, torch.Tensor]:
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
     own = torch.optim.RMSprop(groups) if optimizer == "rmsprop" else torch.optim.AdamW(groups, betas=(0.9, 0.95))
     for step, rate in enumerate(RATES):
-        batch = rows(step)
-        total = torch.zeros(())
-        for i, length in enumerate(batch.lengths_B.tolist()):
-            tokens = batch.token_ids_BT[i, :length]
-            scores = network(tokens[None]).logits[0, :-1].log_softmax(-1).gather(1, tokens[1:, None])[:, 0]
-            total = total - scores[batch.loss_mask_BT[i, 1:length]].sum()
-        (total / batch.loss_mask_BT.sum()).backward()
+        batch = rows(step, 7)
+        cross_entropy(network, batch).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         for group in own.param_groups:
             group["lr"] = rate
@@ -57,7 +42,7 @@ def test_three_steps_are_those_of_torch_and_go_on_exactly_from_a_checkpoint(
 ) -> None:
     def train(step: int) -> float:
         """Returns the learning rate that was used."""
-        return two.all("train", rows(step), 1, None, SCALES[step])[0]["learning_rate"]
+        return two.all("train", rows(step, 7), 1, None, SCALES[step])[0]["learning_rate"]
 
     setting = Setting(zero=zero, optimizer=optimizer, schedule="linear", learning_rate=PEAK)
     two.build(setting)

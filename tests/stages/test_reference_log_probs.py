@@ -146,7 +146,8 @@ def test_a_reference_goes_by_its_weights(tmp_path: Path, models: tuple[Path, Pat
     """Not by what its folder is called, nor by files that change no log-prob."""
     copy = Path(shutil.copytree(models[0], tmp_path / "copy"))
     (copy / "notes.txt").write_text("mine")
-    reading(tmp_path, models[0], known(copy)).training()
+    (row,) = reading(tmp_path, models[0], known(copy)).training().take(1)
+    assert row.reference_model.startswith("copy@")
 
 
 def test_a_kind_without_a_reference_has_no_use_for_them():
