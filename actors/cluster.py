@@ -9,9 +9,9 @@ import subprocess
 import ray
 
 from actors import guard
-from rlsys.config.models import ClusterConfig
+from rlsys.check.running_cluster import address_to_join
+from rlsys.config.experiment import ClusterConfig
 from rlsys.errors import ConfigError
-from rlsys.running_cluster import address_to_join
 
 LOCAL_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -24,8 +24,8 @@ guards: list[subprocess.Popen[bytes]] = []
 
 
 def connect(config: ClusterConfig) -> None:
-    """Join the cluster that `address_to_join` finds, else start a local one, which ends with this process. Does nothing when this process is
-    connected already. Raises ConfigError when the cluster to join does not answer."""
+    """Join the cluster that `address_to_join` finds, else start a local one, which ends with this process. Does nothing
+    when this process is connected already. Raises ConfigError when the cluster to join does not answer."""
     if ray.is_initialized():
         return
     os.environ.update({name: value for name, value in LOCAL_ENVIRONMENT.items() if name not in os.environ})
@@ -35,7 +35,8 @@ def connect(config: ClusterConfig) -> None:
         guards.append(guard.start())
         ray.init(address="local", num_cpus=config.cpus, num_gpus=config.gpus, include_dashboard=False, **quiet)
         return
-    # Without an explicit address Ray finds the cluster that `address_to_join` saw by itself, and, other than with one, its token too.
+    # Without an explicit address Ray finds the cluster that `address_to_join` saw by itself, and, other than with one,
+    # its token too.
     explicit = config.address or os.environ.get("RAY_ADDRESS")
     try:
         ray.init(address=explicit, **quiet)

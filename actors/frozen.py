@@ -1,4 +1,5 @@
-"""One replica of a frozen model, as a Ray actor: the reference, a teacher, or a reward model. Forward only, so plain PyTorch is enough."""
+"""One replica of a frozen model, as a Ray actor: the reference, a teacher, or a reward model. Forward only, so plain
+PyTorch is enough."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ from rlsys.models.value_model import load_value_model
 
 
 class FrozenActor:
-    """Made light; `start` makes it ready. `model_path` is what `local_path` gave; precision and attention kernel are the policy's, so that equal
-    weights give equal log-probs. `scalar`: it has a scalar head and answers `scores`; a language model answers `log_probs` and
-    `top_log_probs`."""
+    """Made light; `start` makes it ready. `model_path` is what `local_path` gave; precision and attention kernel are
+    the policy's, so that equal weights give equal log-probs. `scalar`: it has a scalar head and answers `scores`; a
+    language model answers `log_probs` and `top_log_probs`."""
 
     def __init__(self, model: ModelConfig, threads: int, model_path: Path, scalar: bool) -> None:
         self.model, self.threads, self.model_path, self.scalar = model, threads, model_path, scalar

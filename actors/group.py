@@ -1,4 +1,5 @@
-"""Several ranks as one typed handle. The driver puts a batch into the object store once, and every rank picks its rows."""
+"""Several ranks as one typed handle. The driver puts a batch into the object store once, and every rank picks its
+rows."""
 
 from __future__ import annotations
 
@@ -14,14 +15,15 @@ from torch import Tensor
 from actors.wait import fetch
 from rlsys.batch import Batch, DistillationBatch
 from rlsys.errors import ActorError
-from rlsys.micro_batches import Plan, plan
+from rlsys.models.micro_batches import Plan, plan
 from rlsys.models.version import OF_TOKENS, version_of
 from rlsys.objectives.stats import Stats, merge
 from rlsys.roles import BatchT, LikelihoodLoss, Loss
 
 
 class RankGroup:
-    """Ray handles of the ranks in order, and the longest wait (seconds) for any one answer. Call `start` before anything else."""
+    """Ray handles of the ranks in order, and the longest wait (seconds) for any one answer. Call `start` before
+    anything else."""
 
     def __init__(self, role: str, actors: Sequence[Any], token_budget: int, timeout: float) -> None:
         """`role` is for messages."""
@@ -42,7 +44,8 @@ class RankGroup:
         return plan(batch.lengths_B.tolist(), len(self.actors), self.token_budget, self.packed, batch.units())
 
     def gather(self, method: str, batch: Batch, *arguments: Any) -> Tensor:
-        """One result per row, [B, ...] in the batch's row order, from the ranks' shares. A rank without rows answers with none of them."""
+        """One result per row, [B, ...] in the batch's row order, from the ranks' shares. A rank without rows answers
+        with none of them."""
         parts, order = self.ask(method, batch, *arguments)
         return in_order(parts, order)
 
@@ -67,7 +70,9 @@ class TrainerGroup(RankGroup):
 
     def start(self, timeout: float) -> None:
         """Load the model on all ranks, within `timeout` seconds."""
-        address = fetch(self.actors[0].rendezvous.remote(), f"the {self.role}'s first rank to open its meeting point", timeout)
+        address = fetch(
+            self.actors[0].rendezvous.remote(), f"the {self.role}'s first rank to open its meeting point", timeout
+        )
         self.packed = self.call_each("start", [(address,)] * len(self.actors), timeout)[0]
 
     def forward_backward(self, batch: BatchT, loss: Loss[BatchT]) -> Stats:
@@ -139,7 +144,8 @@ class ReferenceGroup(FrozenGroup):
 
 
 class TeacherGroup(FrozenGroup):
-    """`roles.Teacher` over `FrozenActor`s. It names `top_k` (0: all) tokens among those below `vocabulary`, which are the ones that a student has."""
+    """`roles.Teacher` over `FrozenActor`s. It names `top_k` (0: all) tokens among those below `vocabulary`, which are
+    the ones that a student has."""
 
     def __init__(self, actors: Sequence[Any], token_budget: int, timeout: float, top_k: int, vocabulary: int) -> None:
         super().__init__("teacher", actors, token_budget, timeout)

@@ -1,7 +1,7 @@
 """Ends a local Ray cluster when its driver is gone, however it went; run as a process of its own, by path.
 
-Ray's own clean-up after a killed driver asks politely and can take longer than anyone waits on a busy machine. The guard's standard input is a
-pipe from the driver: its end means that the driver is gone.
+Ray's own clean-up after a killed driver asks politely and can take longer than anyone waits on a busy machine. The
+guard's standard input is a pipe from the driver: its end means that the driver is gone.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from contextlib import suppress
 import psutil
 
 PERIOD = 2.0
-"""Seconds between looks at what the driver has started: once it is dead, its children no longer tell whose they were."""
+"""Seconds between looks at what the driver has started: once it is dead, its children no longer tell whose they
+were."""
 GRACE = 3.0
 """Seconds for Ray to end its processes itself."""
 
 
 def start() -> subprocess.Popen[bytes]:
-    """Guard this process. Keep the result: the guard acts when its pipe is closed. Keyboard interrupts do not reach it."""
+    """Guard this process. Keep the result: the guard acts when its pipe is closed. Keyboard interrupts do not reach
+    it."""
     return subprocess.Popen([sys.executable, __file__, str(os.getpid())], stdin=subprocess.PIPE, start_new_session=True)
 
 

@@ -1,7 +1,9 @@
-"""The judge's model under Ray: engines of its own, an endpoint, or the sampling engines; and the handle that a `ModelJudge` asks."""
+"""The judge's model under Ray: engines of its own, an endpoint, or the sampling engines; and the handle that a
+`ModelJudge` asks."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,12 +15,11 @@ from actors.wait import fetch
 from rlsys.config.judge import EndpointConfig
 from rlsys.errors import WaitTimeout
 from rlsys.judging.backend import Failure, Reply, Request
-from rlsys.progress import print_line
 
 if TYPE_CHECKING:
     from actors.engines.spec import EngineSpec
     from actors.engines.vllm_engine import VllmEngine
-    from rlsys.judging.openai_backend import OpenAIBackend
+    from rlsys.judging.endpoint.openai_backend import OpenAIBackend
 
 PORTION = 1024
 """Requests that one engine is sent at once, at most: what the time limit is for."""
@@ -33,7 +34,9 @@ class JudgeActor:
         self.spec = spec
 
     def start(self) -> None:
-        from actors.engines.vllm_engine import VllmEngine  # not at the top: the driver, which has another environment, imports this file
+        from actors.engines.vllm_engine import (
+            VllmEngine,
+        )  # not at the top: the driver, which has another environment, imports this file
 
         self.engine: VllmEngine = VllmEngine(self.spec)
 
@@ -48,7 +51,7 @@ class EndpointActor:
         self.config, self.model, self.template_variables = config, model, template_variables
 
     def start(self) -> None:
-        from rlsys.judging.openai_backend import OpenAIBackend  # importing openai takes a second
+        from rlsys.judging.endpoint.openai_backend import OpenAIBackend  # importing openai takes a second
 
         self.backend: OpenAIBackend = OpenAIBackend(self.config, self.model, template_variables=self.template_variables)
 
@@ -71,7 +74,9 @@ class EngineBackend:
     def ask(self, requests: Sequence[Request]) -> list[Reply | Failure]:
         """A portion at a time, each dealt out to the engines in turn."""
         size = PORTION * len(self.actors)
-        return [reply for start in range(0, len(requests), size) for reply in self.portion(requests[start : start + size])]
+        return [
+            reply for start in range(0, len(requests), size) for reply in self.portion(requests[start : start + size])
+        ]
 
     def portion(self, requests: Sequence[Request]) -> list[Reply | Failure]:
         count = len(self.actors)
@@ -84,7 +89,8 @@ class EngineBackend:
 
 
 class EndpointBackend:
-    """Implements `judging.backend.Backend` with an `EndpointActor`. Says so, in the run's own log, while the endpoint is away."""
+    """Implements `judging.backend.Backend` with an `EndpointActor`. Says so, in the run's own log, while the endpoint
+    is away."""
 
     def __init__(self, actor: Any, identity: str, config: EndpointConfig, timeout: float) -> None:
         self.actor, self.identity, self.config, self.timeout = actor, identity, config, timeout
@@ -100,17 +106,18 @@ class EndpointBackend:
                 deadline = time.monotonic() + limit
             if away is not None and not told:
                 told = True
-                print_line(
+                tell(
                     f"the judge {self.identity} is away since {away[0]:.0f} s ({away[1]}): the run waits for it, up to "
                     f"judge.endpoint.outage_limit={self.config.outage_limit:g} s"
                 )
         replies = fetch(call, f"{self.identity} to answer {len(requests)} questions", self.timeout)
         if told:
-            print_line(f"the judge {self.identity} is back: the run goes on")
+            tell(f"the judge {self.identity} is back: the run goes on")
         return replies
 
     def limit(self, count: int) -> float:
-        """Seconds, outages aside, beyond which the actor must have kept its own limits: the slowest possible attempts one after the other."""
+        """Seconds, outages aside, beyond which the actor must have kept its own limits: the slowest possible attempts
+        one after the other."""
         config = self.config
         attempts = (config.retries + 1) * (config.timeout + config.max_wait)
         pace = 60 / config.requests_per_minute if config.requests_per_minute else 0.0
@@ -122,3 +129,8 @@ class RolloutBackend(EngineBackend):
 
     def __init__(self, rollout: RolloutHandle, model: str, timeout: float) -> None:
         super().__init__(rollout.actors, f"{model} (the policy itself)", timeout)
+
+
+def tell(line: str) -> None:
+    """To whoever watches the driver."""
+    sys.stderr.write(f"{line}\n")

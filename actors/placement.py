@@ -9,15 +9,16 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from rlsys.check.seats import Plan, Seat
 from rlsys.errors import ConfigError, WaitTimeout
-from rlsys.seating import Plan, Seat
 
 
 @contextmanager
 def reserve(layout: Plan, timeout: float) -> Iterator[PlacementGroup]:
     """Reserve the plan's bundles on the cluster, packed on as few nodes as can be; given back at the end.
 
-    Raises ConfigError when the cluster can never hold the plan, WaitTimeout when it does not become free within `timeout` seconds.
+    Raises ConfigError when the cluster can never hold the plan, WaitTimeout when it does not become free within
+    `timeout` seconds.
     """
     have = ray.cluster_resources()
     for resource in ("CPU", "GPU"):

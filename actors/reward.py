@@ -9,10 +9,10 @@ from typing import Any
 import ray
 
 from actors.wait import fetch
-from rlsys.batch import Group, ScoredGroup
 from rlsys.config.actors import RewardSpec
 from rlsys.errors import WaitTimeout
 from rlsys.rewards.composite import WeightedSum
+from rlsys.samples import Group, ScoredGroup
 
 GROUPS_PER_CALL = 8
 """Groups that wait for a free actor are sent together, at most so many."""
@@ -29,8 +29,13 @@ class RewardActor:
 
     def score(self, groups: Sequence[Group]) -> list[ScoredGroup]:
         """In order, one result per trajectory."""
-        results = iter(self._rewards.score([(group.prompt, trajectory) for group in groups for trajectory in group.trajectories]))
-        return [ScoredGroup(group.prompt, group.trajectories, tuple(next(results) for _ in group.trajectories)) for group in groups]
+        results = iter(
+            self._rewards.score([(group.prompt, trajectory) for group in groups for trajectory in group.trajectories])
+        )
+        return [
+            ScoredGroup(group.prompt, group.trajectories, tuple(next(results) for _ in group.trajectories))
+            for group in groups
+        ]
 
     def close(self) -> None:
         self._rewards.close()
@@ -40,14 +45,15 @@ class RewardHandle:
     """Implements `rlsys.roles.Reward` with a pool of `RewardActor`s."""
 
     def __init__(self, actors: Sequence[Any], timeout: float) -> None:
-        """`timeout`: seconds until the next call must be answered; at least CALLS_PER_ACTOR times that of the actors, which abstain in time."""
+        """`timeout`: seconds until the next call must be answered; at least CALLS_PER_ACTOR times that of the actors,
+        which abstain in time."""
         assert actors, "a reward handle needs at least one actor"
         self._actors = list(actors)
         self._timeout = timeout
 
     def score(self, groups: Iterable[Group]) -> Iterator[ScoredGroup]:
-        """Scored groups as they get ready, in any order, while `groups` still arrive. No more of them are taken while all actors have their
-        calls and one more call's worth is waiting here.
+        """Scored groups as they get ready, in any order, while `groups` still arrive. No more of them are taken while
+        all actors have their calls and one more call's worth is waiting here.
 
         Raises ActorError when an actor dies, WaitTimeout at the limit.
         """
@@ -73,12 +79,15 @@ class _Calls:
         return not self._free and len(self.waiting) >= GROUPS_PER_CALL
 
     def advance(self, wait: bool) -> list[ScoredGroup]:
-        """Take in a finished call, if there is one or if it has to `wait` for one, and send what waits to the place that is free."""
+        """Take in a finished call, if there is one or if it has to `wait` for one, and send what waits to the place
+        that is free."""
         scored: list[ScoredGroup] = []
         if self.running:
             ready, _ = ray.wait(list(self.running), num_returns=1, timeout=self._timeout if wait else 0)
             if wait and not ready:
-                raise WaitTimeout(f"waited {self._timeout:g} s for a reward actor to score {GROUPS_PER_CALL} groups or fewer")
+                raise WaitTimeout(
+                    f"waited {self._timeout:g} s for a reward actor to score {GROUPS_PER_CALL} groups or fewer"
+                )
             for call in ready:
                 self._free.append(self.running.pop(call))
                 scored += fetch(call, "the rewards of some groups", self._timeout)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from actors.wait import fetch
-from rlsys.batch import Group, Prompt
 from rlsys.config.actors import RolloutConfig
+from rlsys.config.sampling import Sampling
 from rlsys.errors import WaitTimeout
 from rlsys.judging.backend import Failure, Reply, Request
-from rlsys.roles import Sampling
+from rlsys.samples import Group, Prompt
 
 if TYPE_CHECKING:
     from actors.engines.spec import EngineSpec
@@ -35,18 +35,23 @@ def environment(config: RolloutConfig, on_gpu: bool) -> dict[str, str]:
     if on_gpu:
         return general
     compiler = {"TORCHDYNAMO_DISABLE": "1"} if config.runs_eager(on_gpu) else {}
-    return general | compiler | {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib)}
+    return (
+        general | compiler | {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib)}
+    )
 
 
 class RolloutActor:
-    """One engine. `start` is the heavy part; everything else needs it. The weight-transfer methods are those of vLLM's API."""
+    """One engine. `start` is the heavy part; everything else needs it. The weight-transfer methods are those of vLLM's
+    API."""
 
     def __init__(self, spec: EngineSpec) -> None:
         self.spec = spec
 
     def start(self) -> int:
         """Load the model; returns its vocabulary's size."""
-        from actors.engines.vllm_engine import VllmEngine  # not at the top: the driver, which has another environment, imports this file
+        from actors.engines.vllm_engine import (
+            VllmEngine,
+        )  # not at the top: the driver, which has another environment, imports this file
 
         self.engine: VllmEngine = VllmEngine(self.spec)
         return self.engine.vocab_size
@@ -81,7 +86,9 @@ class RolloutActor:
     def score(self, token_ids: Sequence[int]) -> list[float]:
         return self.engine.score(token_ids)
 
-    def prove(self, version: int, sampler: Sequence[float], trainer: Sequence[Sequence[float]], tolerance: float) -> float:
+    def prove(
+        self, version: int, sampler: Sequence[float], trainer: Sequence[Sequence[float]], tolerance: float
+    ) -> float:
         return self.engine.prove(version, sampler, trainer, tolerance)
 
 
@@ -99,10 +106,11 @@ class RolloutHandle:
         self.items = config.queue_groups // self.per_item
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group]:
-        """Deal the prompts out in turn, and yield groups as they finish anywhere. An engine pauses when it has `queue_groups` waiting here. Take
-        them all: an engine finishes what it was asked for, even if nobody takes it.
+        """Deal the prompts out in turn, and yield groups as they finish anywhere. An engine pauses when it has
+        `queue_groups` waiting here. Take them all: an engine finishes what it was asked for, even if nobody takes it.
 
-        Raises WaitTimeout when no engine finishes anything for `timeout` seconds, ActorError with the cause when one dies.
+        Raises WaitTimeout when no engine finishes anything for `timeout` seconds, ActorError with the cause when one
+        dies.
         """
         streams: deque[tuple[int, Any]] = deque()
         for number, actor in enumerate(self.actors):

@@ -28,19 +28,18 @@ from actors.trainer import TrainerActor
 from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan
 from actors.weight_sync.sync import WeightSyncHandle, choose_transport
+from rlsys.check.seats import Plan, judges, plan, reward_seat
 from rlsys.config.actors import PolicyConfig, RewardModelConfig
-from rlsys.config.models import Experiment
+from rlsys.config.experiment import Experiment
 from rlsys.config.paths import critic_path
 from rlsys.errors import ConfigError
-from rlsys.judging.judge import ModelJudge
+from rlsys.judging.asking.judge import ModelJudge
 from rlsys.models.load import load_config, local_path
 from rlsys.models.reward_scale import read_scale
 from rlsys.rewards.with_judge import GROUPS_PER_CALL, WithJudge
 from rlsys.rewards.with_models import Member, WithModels
-from rlsys.roles import Reward, Roles
-from rlsys.seating import Plan, judges, plan, reward_seat
+from rlsys.roles import Reward, Roles, SpawnRequest
 from rlsys.side_by_side import side_by_side
-from rlsys.spawning import SpawnRequest
 
 MIB = 2**20
 GroupT = TypeVar("GroupT", bound=TrainerGroup)
@@ -48,7 +47,8 @@ GroupT = TypeVar("GroupT", bound=TrainerGroup)
 
 @contextmanager
 def spawn(experiment: Experiment, request: SpawnRequest) -> Iterator[Roles]:
-    """Connect to Ray, reserve seats, start the actors of the roles that are needed, all at the same time; stop them at the end."""
+    """Connect to Ray, reserve seats, start the actors of the roles that are needed, all at the same time; stop them at
+    the end."""
     connect(experiment.cluster)
     end_on_sigterm()
     use_gpus = ray.cluster_resources().get("GPU", 0.0) > 0
@@ -75,8 +75,16 @@ def interrupt(*_: object) -> None:
 class Crew:
     """The actors of one run, and their handles."""
 
-    def __init__(self, experiment: Experiment, request: SpawnRequest, layout: Plan, bundles: PlacementGroup, use_gpus: bool) -> None:
-        self.experiment, self.request, self.layout, self.bundles, self.use_gpus = experiment, request, layout, bundles, use_gpus
+    def __init__(
+        self, experiment: Experiment, request: SpawnRequest, layout: Plan, bundles: PlacementGroup, use_gpus: bool
+    ) -> None:
+        self.experiment, self.request, self.layout, self.bundles, self.use_gpus = (
+            experiment,
+            request,
+            layout,
+            bundles,
+            use_gpus,
+        )
         self.timeout = experiment.loop.timeout
         self.start_timeout = experiment.cluster.start_timeout
         self.actors: list[Any] = []
@@ -95,15 +103,21 @@ class Crew:
         }
         # When one fails, or at ctrl-C, dismissing the actors ends the other starts.
         judge = self.experiment.judge if judges(self.experiment, self.request.needs) else None
-        # The policy as its own judge, and a judge on the sampler's GPU, take turns with the sampler: the judge comes when the sampler rests.
-        turns = judge and (judge.backend == "rollout" or (judge.backend == "vllm" and self.use_gpus and self.experiment.cluster.colocate))
+        # The policy as its own judge, and a judge on the sampler's GPU, take turns with the sampler: the judge comes
+        # when the sampler rests.
+        turns = judge and (
+            judge.backend == "rollout"
+            or (judge.backend == "vllm" and self.use_gpus and self.experiment.cluster.colocate)
+        )
         wanted = (self.request.needs - {"judge"}) | ({"judge"} if judge and not turns else set())
         started = side_by_side({role: make for role, make in makers.items() if role in wanted})
         if judge and turns:
             started["judge"] = self.judge(started.get("rollout"))
         if judge and judge.reward:
             at_once = sys.maxsize if turns else GROUPS_PER_CALL
-            started["reward"] = WithJudge(started["reward"], started["judge"], judge.reward, self.experiment.seed, at_once)
+            started["reward"] = WithJudge(
+                started["reward"], started["judge"], judge.reward, self.experiment.seed, at_once
+            )
         if "rollout" in started and "policy" in started:
             started["weight_sync"] = self.weight_sync(started["policy"], started["rollout"])
         return Roles(**started)
@@ -112,7 +126,9 @@ class Crew:
         for actor in self.actors:
             ray.kill(actor)
 
-    def seat(self, role: str, actor_class: type, environment: Mapping[str, str], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def seat(
+        self, role: str, actor_class: type, environment: Mapping[str, str], arguments: Sequence[tuple[Any, ...]]
+    ) -> list[Any]:
         """One actor per seat of the role, each with its own arguments."""
         seated = []
         for seat, own in zip(self.layout.seats[role], arguments, strict=True):
@@ -148,7 +164,9 @@ class Crew:
     def trainers(self, role: str, config: PolicyConfig, path: Path, heads: int | None) -> list[Any]:
         experiment = self.experiment
         common = (experiment.model, config, path, self.request.optimizer_steps, experiment.seed, heads)
-        return self.seat(role, TrainerActor, threads(config.threads), [(*common, rank, self.timeout) for rank in range(config.ranks)])
+        return self.seat(
+            role, TrainerActor, threads(config.threads), [(*common, rank, self.timeout) for rank in range(config.ranks)]
+        )
 
     def started(self, group: GroupT) -> GroupT:
         group.start(self.start_timeout)
@@ -163,7 +181,9 @@ class Crew:
 
     def path(self, model_path: str | None) -> Path:
         """None stands for the policy's starting weights."""
-        return self.request.model if model_path is None else local_path(model_path, self.experiment.output / "playground")
+        return (
+            self.request.model if model_path is None else local_path(model_path, self.experiment.output / "playground")
+        )
 
     def reference(self) -> ReferenceGroup:
         experiment, config = self.experiment, self.experiment.reference
@@ -187,13 +207,19 @@ class Crew:
     def rollout(self) -> RolloutHandle:
         config, spec = self.experiment.rollout, self.engine_spec()
         actors = self.seat("rollout", RolloutActor, environment(config, self.use_gpus), [(spec,)] * config.engines)
-        vocab_sizes = fetch([actor.start.remote() for actor in actors], "the sampling engines to start", self.start_timeout)
+        vocab_sizes = fetch(
+            [actor.start.remote() for actor in actors], "the sampling engines to start", self.start_timeout
+        )
         return RolloutHandle(actors, spec, vocab_sizes[0], self.timeout)
 
     def reward(self) -> Reward | None:
         """Rules, and what reward models add to them; None where a judge alone rewards."""
         rules = self.rules() if self.experiment.rewards else None
-        members = [*side_by_side({config.name: partial(self.member, config) for config in self.experiment.reward_models}).values()]
+        members = [
+            *side_by_side(
+                {config.name: partial(self.member, config) for config in self.experiment.reward_models}
+            ).values()
+        ]
         if not members:
             return rules
         return WithModels(rules, members, self.request.pad_id)
@@ -203,14 +229,24 @@ class Crew:
         assert experiment.judge is not None
         sleeps = self.use_gpus and experiment.cluster.colocate
         starter = JudgeStarter(
-            experiment.judge, experiment.output, experiment.seed, self.seat, self.use_gpus, sleeps, self.timeout, self.start_timeout
+            experiment.judge,
+            experiment.output,
+            experiment.seed,
+            self.seat,
+            self.use_gpus,
+            sleeps,
+            self.timeout,
+            self.start_timeout,
         )
         return starter.start(rollout, self.request.model)
 
     def rules(self) -> RewardHandle:
         config = self.experiment.scoring
-        actors = self.seat("reward", RewardActor, threads(1), [(self.experiment.rewards, config.timeout)] * config.actors)
-        # The actor gives up on a call before the driver gives up on the actor: a slow reward is an abstention, not the end of the run.
+        actors = self.seat(
+            "reward", RewardActor, threads(1), [(self.experiment.rewards, config.timeout)] * config.actors
+        )
+        # The actor gives up on a call before the driver gives up on the actor: a slow reward is an abstention, not the
+        # end of the run.
         return RewardHandle(actors, 2 * CALLS_PER_ACTOR * config.timeout)
 
     def member(self, config: RewardModelConfig) -> Member:
@@ -237,14 +273,17 @@ class Crew:
         """The nodes of the seats are known as soon as the bundles are reserved."""
         nodes = placement_group_table(self.bundles)["bundles_to_node_id"]
         hosts = {nodes[seat.bundle] for role in ("policy", "rollout") for seat in self.layout.seats[role]}
-        return choose_transport(self.experiment.weight_sync, self.use_gpus, self.experiment.cluster.colocate, len(hosts) == 1)
+        return choose_transport(
+            self.experiment.weight_sync, self.use_gpus, self.experiment.cluster.colocate, len(hosts) == 1
+        )
 
     def engine_spec(self) -> EngineSpec:
         experiment, judge = self.experiment, self.experiment.judge
         return EngineSpec(
             model=str(self.request.model),
             dtype=self.sampler_dtype,
-            max_model_len=experiment.rollout.max_model_len or experiment.data.max_prompt_tokens + experiment.sampling.max_tokens,
+            max_model_len=experiment.rollout.max_model_len
+            or experiment.data.max_prompt_tokens + experiment.sampling.max_tokens,
             seed=experiment.seed,
             config=experiment.rollout,
             on_gpu=self.use_gpus,

@@ -16,11 +16,11 @@ from actors.engines.spec import EngineSpec
 from actors.judge import EndpointActor, EndpointBackend, EngineBackend, JudgeActor, RolloutBackend
 from actors.rollout import RolloutHandle, environment
 from actors.wait import fetch
+from rlsys.config.experiment import ClusterConfig
 from rlsys.config.judge import JudgeConfig
-from rlsys.config.models import ClusterConfig
+from rlsys.judging.asking.judge import ModelJudge
 from rlsys.judging.backend import Backend, judge_identity
 from rlsys.judging.build import build_judge
-from rlsys.judging.judge import ModelJudge
 from rlsys.models.load import load_config, load_tokenizer, local_path
 from rlsys.models.version import version_of
 
@@ -81,19 +81,27 @@ class JudgeStarter:
         config = self.config.endpoint
         assert config is not None, "the config is checked for an endpoint"
         variables = self.config.template_variables
-        (actor,) = self.seats("judge", EndpointActor, {"OMP_NUM_THREADS": "1"}, [(config, self.config.model, variables)])
+        (actor,) = self.seats(
+            "judge", EndpointActor, {"OMP_NUM_THREADS": "1"}, [(config, self.config.model, variables)]
+        )
         fetch(actor.start.remote(), "the judge's endpoint to be set up", self.start_timeout)
-        return EndpointBackend(actor, judge_identity(f"{config.base_url} {self.config.model}", variables), config, self.timeout)
+        return EndpointBackend(
+            actor, judge_identity(f"{config.base_url} {self.config.model}", variables), config, self.timeout
+        )
 
 
 @contextmanager
-def spawn_judge(config: JudgeConfig, cluster: ClusterConfig, output: Path, seed: int, timeout: float) -> Iterator[ModelJudge]:
+def spawn_judge(
+    config: JudgeConfig, cluster: ClusterConfig, output: Path, seed: int, timeout: float
+) -> Iterator[ModelJudge]:
     """A judge alone, without a run. `timeout`: seconds for all answers of one call."""
     connect(cluster)
     on_gpu = config.backend == "vllm" and ray.cluster_resources().get("GPU", 0.0) > 0
     actors: list[Any] = []
 
-    def seats(role: str, actor_class: type, environment: Mapping[str, str], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def seats(
+        role: str, actor_class: type, environment: Mapping[str, str], arguments: Sequence[tuple[Any, ...]]
+    ) -> list[Any]:
         hidden = {} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""}
         options = {
             "num_cpus": 1 if actor_class is EndpointActor else config.engine.threads,

@@ -1,4 +1,5 @@
-"""One rank of a trained model, as a Ray actor: the policy, or with a scalar head the critic or a reward model in training."""
+"""One rank of a trained model, as a Ray actor: the policy, or with a scalar head the critic or a reward model in
+training."""
 
 from __future__ import annotations
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 class TrainerActor:
     """Made light; `rendezvous` (rank 0) and then `start` (all ranks at the same time) make it ready.
 
-    `model_path` is what `local_path` gave for `model.path`, `total_steps` the length of the learning-rate schedule in optimizer steps, `timeout`
-    the longest wait of one rank for the others, in seconds. `heads`: outputs of a scalar head; none for a language model.
+    `model_path` is what `local_path` gave for `model.path`, `total_steps` the length of the learning-rate schedule in
+    optimizer steps, `timeout` the longest wait of one rank for the others, in seconds. `heads`: outputs of a scalar
+    head; none for a language model.
     """
 
     def __init__(
@@ -56,13 +58,16 @@ class TrainerActor:
         return f"{host}:{self._store.port}"
 
     def start(self, address: str) -> bool:
-        """Load the model and meet the other ranks. Returns whether the engine packs rows, which the plan of micro-batches needs to know."""
+        """Load the model and meet the other ranks. Returns whether the engine packs rows, which the plan of
+        micro-batches needs to know."""
         # DeepSpeed takes seconds to import, and the driver never needs it.
         from actors.engines.deepspeed_engine import TrainEngine
         from actors.engines.deepspeed_setup import World
 
         world = World(self.rank, self.config.ranks, address, self.timeout)
-        self._engine = TrainEngine(self.model, self.config, self.model_path, self.total_steps, self.seed, world, self.heads)
+        self._engine = TrainEngine(
+            self.model, self.config, self.model_path, self.total_steps, self.seed, world, self.heads
+        )
         return self._engine.packed
 
     def sees(self, file: Path) -> bool:
@@ -77,7 +82,9 @@ class TrainerActor:
     def scores(self, batch: Batch, micro_batches: Sequence[Sequence[int]]) -> Tensor | None:
         return self.engine.scores(batch, micro_batches)
 
-    def forward_backward(self, batch: BatchT, micro_batches: Sequence[Sequence[int]], loss: Loss[BatchT], normalizer: float) -> Stats:
+    def forward_backward(
+        self, batch: BatchT, micro_batches: Sequence[Sequence[int]], loss: Loss[BatchT], normalizer: float
+    ) -> Stats:
         return self.engine.forward_backward(batch, micro_batches, loss, normalizer)
 
     def evaluate(self, batch: BatchT, micro_batches: Sequence[Sequence[int]], loss: Loss[BatchT]) -> Stats:

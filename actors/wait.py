@@ -1,4 +1,5 @@
-"""The only place that waits for Ray: every wait has a limit, says what it waited for, and gives the root cause first."""
+"""The only place that waits for Ray: every wait has a limit, says what it waited for, and gives the root cause
+first."""
 
 from __future__ import annotations
 
@@ -18,8 +19,9 @@ GRACE = 3.0
 def fetch(refs: Any, what: str, timeout: float) -> Any:
     """The value of one object reference, or the list of values of a sequence of them.
 
-    `what` completes "waited for ..."; `timeout` is in seconds and covers all references together. Raises `WaitTimeout` at the limit and
-    `ActorError` when an actor raised or died. An actor's own `RlsysError` keeps its class, so that a configuration error stays one.
+    `what` completes "waited for ..."; `timeout` is in seconds and covers all references together. Raises `WaitTimeout`
+    at the limit and `ActorError` when an actor raised or died. An actor's own `RlsysError` keeps its class, so that a
+    configuration error stays one.
     """
     try:
         return ray.get(list(refs) if isinstance(refs, Sequence) else refs, timeout=timeout)
@@ -32,8 +34,8 @@ def fetch(refs: Any, what: str, timeout: float) -> Any:
 
 
 def _root(refs: list[Any], first: RayError) -> RayError:
-    """The error that the others follow from: an actor's death (its peers then fail in a collective), else an error that we raised
-    ourselves, else the first one."""
+    """The error that the others follow from: an actor's death (its peers then fail in a collective), else an error that
+    we raised ourselves, else the first one."""
     ready, _ = ray.wait(refs, num_returns=len(refs), timeout=GRACE)
     errors = [first]
     for ref in ready:

@@ -1,1 +1,2 @@
-"""Our side against what could be had without us, as ratios: `python -m benchmarks`. What each one measures is in docs/benchmarks.md."""
+"""Our side against what could be had without us, as ratios: `python -m benchmarks`. What each one measures is in
+docs/benchmarks.md."""

@@ -42,7 +42,9 @@ def main(
     results: Annotated[Path, typer.Option(help="Folder of the JSON files.")] = RESULTS,
 ) -> None:
     """Our side against what could be had without us. Exit code 1 if a benchmark failed; a missed aim is no failure."""
-    chosen = [(name, own) for name, sizes in BENCHMARKS.items() for own in sizes if _wanted(name, only) and _wanted(own, size)]
+    chosen = [
+        (name, own) for name, sizes in BENCHMARKS.items() for own in sizes if _wanted(name, only) and _wanted(own, size)
+    ]
     if not chosen:
         raise typer.BadParameter("; ".join(f"{name} runs at {', '.join(sizes)}" for name, sizes in BENCHMARKS.items()))
     console = Console()
@@ -68,7 +70,8 @@ class BenchmarkFailed(Exception):
 
 
 def run_one(name: str, size: str, repeats: int, folder: Path) -> list[Result]:
-    """In a process of its own: a crash or a hang takes nothing else with it. Raises BenchmarkFailed with the last line it said."""
+    """In a process of its own: a crash or a hang takes nothing else with it. Raises BenchmarkFailed with the last line
+    it said."""
     output = folder / f"{name}-{size}.json"
     command = [sys.executable, "-m", "benchmarks.worker", name, size, str(repeats), str(folder), str(output)]
     process = subprocess.Popen(

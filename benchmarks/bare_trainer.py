@@ -1,4 +1,5 @@
-"""A bare PyTorch training loop in a plain process: the baseline of the trainer. Nothing of ours is imported but the pipe."""
+"""A bare PyTorch training loop in a plain process: the baseline of the trainer. Nothing of ours is imported but the
+pipe."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from benchmarks.child import serve
 
 
 class Sampler:
-    """Answers `start` (engine arguments), then `requests` (once; prompts and sampling parameters) and `generate` (seeds)."""
+    """Answers `start` (engine arguments), then `requests` (once; prompts and sampling parameters) and `generate`
+    (seeds)."""
 
     def __call__(self, message: dict[str, Any]) -> dict[str, Any]:
         match message:

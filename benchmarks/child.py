@@ -38,7 +38,8 @@ class Child:
             )
 
     def ask(self, **message: Any) -> dict[str, Any]:
-        """Send a message and wait for its answer. Raises RlsysError when the process ends or is silent for `TIMEOUT` seconds."""
+        """Send a message and wait for its answer. Raises RlsysError when the process ends or is silent for `TIMEOUT`
+        seconds."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -73,7 +74,8 @@ def child(name: str, environment: Mapping[str, str], log: Path) -> Iterator[Chil
 
 
 def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """The process's own side: answer every line, until there are no more. What libraries print goes to standard error."""
+    """The process's own side: answer every line, until there are no more. What libraries print goes to standard
+    error."""
     os.nice(max(0, RAY_NICENESS - os.nice(0)))
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)

@@ -1,4 +1,5 @@
-"""Which arguments our sampler gives to vLLM, as plain data, so that bare vLLM can be given the same. In a process of its own: it imports vLLM."""
+"""Which arguments our sampler gives to vLLM, as plain data, so that bare vLLM can be given the same. In a process of
+its own: it imports vLLM."""
 
 from __future__ import annotations
 
@@ -18,11 +19,13 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
 
     from actors.engines.spec import EngineSpec
     from actors.engines.vllm_engine import engine_args, sampling_params
-    from rlsys.roles import Sampling
+    from rlsys.config.sampling import Sampling
 
     spec = EngineSpec(**message["spec"] | {"config": RolloutConfig(**message["spec"]["config"])})
     chosen, default = engine_args(spec), EngineArgs(model=spec.model)
-    engine = {f.name: getattr(chosen, f.name) for f in fields(chosen) if getattr(chosen, f.name) != getattr(default, f.name)}
+    engine = {
+        f.name: getattr(chosen, f.name) for f in fields(chosen) if getattr(chosen, f.name) != getattr(default, f.name)
+    }
     params, plain = sampling_params(Sampling(**message["sampling"]), seed=0), SamplingParams()
     sampling = {name: getattr(params, name) for name in SAMPLING if getattr(params, name) != getattr(plain, name)}
     return {

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.estimators`: every preset of the policy-gradient family on a verifiable task of the playground, and a table of how far
-each came.
+"""`python -m benchmarks.estimators`: every preset of the policy-gradient family on a verifiable task of the playground,
+and a table of how far each came.
 
-Each run starts from the same supervised model (of its seed), samples 256 answers a step for 40 steps, and is measured every 4 steps on held-out
-questions. Learning rates are ours, one per number of updates per step, not tuned per method: the table shows that each method works, not which
-is best.
+Each run starts from the same supervised model (of its seed), samples 256 answers a step for 40 steps, and is measured
+every 4 steps on held-out questions. Learning rates are ours, one per number of updates per step, not tuned per method:
+the table shows that each method works, not which is best.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from actors.spawn import spawn
 from benchmarks.child import REPOSITORY
 from benchmarks.machine import describe
 from rlsys import registry
-from rlsys.config.load import load
-from rlsys.metrics import MetricsLog
-from rlsys.policy_gradient.presets import presets
-from rlsys.run_dir import RunDir
-from rlsys.train import train
+from rlsys.check.load import load
+from rlsys.commands.presets import presets
+from rlsys.run.folder import RunDir
+from rlsys.run.metrics import MetricsLog
+from rlsys.run.train import train
 
 SAMPLES = 256
 """Answers of one step, however a preset splits them into groups."""
@@ -49,7 +49,9 @@ RESULTS = REPOSITORY / "benchmarks" / "results" / "estimators.json"
 def main(
     only: Annotated[list[str] | None, typer.Option(help="Run this preset; may be given several times.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ...")] = 3,
-    output: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are not run again.")] = Path("runs/estimators"),
+    output: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are not run again.")] = Path(
+        "runs/estimators"
+    ),
 ) -> None:
     chosen = only or list(presets())
     console = Console()
@@ -58,7 +60,13 @@ def main(
         model = run(output, f"sft-{seed}", "quickstart_sft.yaml", seed, ["logging.progress=off"])["model"]
         for preset in chosen:
             started = time.monotonic()
-            run(output, f"{preset}-{seed}", "quickstart_grpo.yaml", seed, [f"model.path={model}", *SETTINGS, *of_preset(preset)])
+            run(
+                output,
+                f"{preset}-{seed}",
+                "quickstart_grpo.yaml",
+                seed,
+                [f"model.path={model}", *SETTINGS, *of_preset(preset)],
+            )
             outcome = measured(output / f"{preset}-{seed}")
             found[preset].append(outcome)
             console.print(f"{preset}, seed {seed}: {outcome}  {time.monotonic() - started:.0f} s")
@@ -72,7 +80,11 @@ def of_preset(name: str) -> list[str]:
     config = registry.resolve("rlsys.algorithms", name, "Config")()
     rate = LEARNING_RATES[config.epochs * config.mini_batches]
     critic = ["critic={learning_rate: 1.0e-3, tokens_per_micro_batch: 8192}"] if config.baseline == "gae" else []
-    return [f"algorithm={{name: {name}, prompts_per_step: {SAMPLES // config.group_size}}}", f"policy.learning_rate={rate}", *critic]
+    return [
+        f"algorithm={{name: {name}, prompts_per_step: {SAMPLES // config.group_size}}}",
+        f"policy.learning_rate={rate}",
+        *critic,
+    ]
 
 
 def run(output: Path, name: str, config: str, seed: int, overrides: list[str]) -> dict[str, Any]:
@@ -86,7 +98,8 @@ def run(output: Path, name: str, config: str, seed: int, overrides: list[str]) -
 
 
 def measured(folder: Path) -> dict[str, Any]:
-    """Held-out sampled accuracy before and after, and the first measured step that reached the goal (None: none did)."""
+    """Held-out sampled accuracy before and after, and the first measured step that reached the goal (None: none
+    did)."""
     key = "eval/accuracy_sampled"
     course = {line["step"]: line[key] for line in MetricsLog.read(folder / "metrics.jsonl") if key in line}
     reached = [step for step, accuracy in course.items() if accuracy >= GOAL]
@@ -94,11 +107,21 @@ def measured(folder: Path) -> dict[str, Any]:
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> Table:
-    shown = Table("preset", "before", "after", f"steps to {GOAL:.0%}", title="held-out accuracy, sampled; each seed, and their mean")
+    shown = Table(
+        "preset",
+        "before",
+        "after",
+        f"steps to {GOAL:.0%}",
+        title="held-out accuracy, sampled; each seed, and their mean",
+    )
     for preset, outcomes in found.items():
         before, after = ([outcome[key] for outcome in outcomes] for key in ("before", "after"))
-        steps = ", ".join("-" if outcome["steps_to_goal"] is None else str(outcome["steps_to_goal"]) for outcome in outcomes)
-        shown.add_row(preset, f"{fmean(before):.3f}", f"{', '.join(f'{value:.3f}' for value in after)}; {fmean(after):.3f}", steps)
+        steps = ", ".join(
+            "-" if outcome["steps_to_goal"] is None else str(outcome["steps_to_goal"]) for outcome in outcomes
+        )
+        shown.add_row(
+            preset, f"{fmean(before):.3f}", f"{', '.join(f'{value:.3f}' for value in after)}; {fmean(after):.3f}", steps
+        )
     return shown
 
 

@@ -16,7 +16,8 @@ PACKAGES = ("torch", "transformers", "ray", "deepspeed")
 
 
 def describe() -> dict[str, Any]:
-    """Plain data. `load` is the number of processes that wanted to run during the last minute: other work disturbs the figures."""
+    """Plain data. `load` is the number of processes that wanted to run during the last minute: other work disturbs the
+    figures."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "processor": processor(),

@@ -1,4 +1,5 @@
-"""The share of a training step that is neither generation, scoring, training nor sync, from the metrics of a real run."""
+"""The share of a training step that is neither generation, scoring, training nor sync, from the metrics of a real
+run."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from typing import Any
 
 from benchmarks.result import Aim, Result
 from benchmarks.workload import Settings, experiment
-from rlsys.metrics import MetricsLog
-from rlsys.run_dir import RunDir
+from rlsys.run.folder import RunDir
+from rlsys.run.metrics import MetricsLog
 
 AIM = Aim(0.03, more_is_better=False)
 WORK = ("time/collect", "time/learn", "time/sync")
@@ -22,13 +23,18 @@ STEPS = 4
 
 def run(settings: Settings) -> Iterator[Result]:
     from actors.spawn import spawn
-    from rlsys.train import train
+    from rlsys.run.train import train
 
     steps = WARM_UP + STEPS * settings.repeats
-    summary = train(experiment(settings, f"loop.steps={steps}", "sampling.max_tokens=8", "policy.tokens_per_micro_batch=8192"), spawn)
+    summary = train(
+        experiment(settings, f"loop.steps={steps}", "sampling.max_tokens=8", "policy.tokens_per_micro_batch=8192"),
+        spawn,
+    )
     other, whole = outside_work(MetricsLog.read(RunDir(Path(summary["run"])).metrics)[WARM_UP - 1 :])
     details = {"steps": len(whole)}
-    yield Result("overhead", settings.size, "share of the step outside collect, learn and sync", "s", other, whole, AIM, details)
+    yield Result(
+        "overhead", settings.size, "share of the step outside collect, learn and sync", "s", other, whole, AIM, details
+    )
 
 
 def outside_work(records: Sequence[dict[str, Any]]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -40,7 +40,9 @@ class Result:
 
     def __post_init__(self) -> None:
         if not self.ours or len(self.ours) != len(self.baseline):
-            raise ValueError(f"{self.benchmark}: {len(self.ours)} measurements against {len(self.baseline)}; they must come in pairs")
+            raise ValueError(
+                f"{self.benchmark}: {len(self.ours)} measurements against {len(self.baseline)}; they must come in pairs"
+            )
 
     @property
     def ratios(self) -> list[float]:
@@ -81,7 +83,9 @@ class Result:
         return cls(**own, ours=tuple(record["ours"]), baseline=tuple(record["baseline"]), aim=aim)
 
 
-def interleave(ours: Callable[[], float], baseline: Callable[[], float], repeats: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def interleave(
+    ours: Callable[[], float], baseline: Callable[[], float], repeats: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Measure both in turn (ours, baseline, ours, ...), `repeats` times each."""
     pairs = [(ours(), baseline()) for _ in range(repeats)]
     return tuple(first for first, _ in pairs), tuple(second for _, second in pairs)

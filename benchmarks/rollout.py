@@ -1,4 +1,5 @@
-"""Sampled tokens/s through our handle under Ray, over `LLM.generate` in a plain process: same engine arguments, environment, requests, seeds."""
+"""Sampled tokens/s through our handle under Ray, over `LLM.generate` in a plain process: same engine arguments,
+environment, requests, seeds."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from actors.rollout import environment
 from benchmarks.child import child
 from benchmarks.result import Aim, Result, interleave
 from benchmarks.workload import ON_GPU, Settings, engine_arguments, experiment, prompts, sampling, started
-from rlsys.batch import stable_seed
 from rlsys.errors import RlsysError
+from rlsys.samples import stable_seed
 
 AIM = Aim(0.95, more_is_better=True)
 WARM_UP = 1
@@ -25,7 +26,9 @@ def run(settings: Settings) -> Iterator[Result]:
         rollout = roles.rollout
         assert rollout is not None
         bare.ask(start=arguments["engine"])
-        bare.ask(prompts=[prompt.token_ids for prompt in questions for _ in range(how.n)], sampling=arguments["sampling"])
+        bare.ask(
+            prompts=[prompt.token_ids for prompt in questions for _ in range(how.n)], sampling=arguments["sampling"]
+        )
         sampled: list[tuple[int, int]] = []
 
         def ours() -> float:
@@ -38,7 +41,11 @@ def run(settings: Settings) -> Iterator[Result]:
 
         def baseline() -> float:
             tag = f"benchmark-{len(sampled) - 1}"
-            seeds = [stable_seed(config.seed, tag, prompt.prompt_id, prompt.epoch, i) for prompt in questions for i in range(how.n)]
+            seeds = [
+                stable_seed(config.seed, tag, prompt.prompt_id, prompt.epoch, i)
+                for prompt in questions
+                for i in range(how.n)
+            ]
             answer = bare.ask(seeds=seeds)
             sampled[-1] = (sampled[-1][0], answer["tokens"])
             return answer["tokens"] / answer["seconds"]

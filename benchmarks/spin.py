@@ -1,7 +1,8 @@
-"""`python -m benchmarks.spin`: run SPIN's demo, then print how far the policy is from the data after each iteration, and save it as JSON.
+"""`python -m benchmarks.spin`: run SPIN's demo, then print how far the policy is from the data after each iteration,
+and save it as JSON.
 
-The distance is KL(data || policy), nats per answer, without bias: the mean over held-out answers of log p_data - log p_policy, of which the first is
-known in closed form, because the data are the playground's letters.
+The distance is KL(data || policy), nats per answer, without bias: the mean over held-out answers of log p_data - log
+p_policy, of which the first is known in closed form, because the data are the playground's letters.
 """
 
 from __future__ import annotations
@@ -20,20 +21,30 @@ from rich.table import Table
 
 from rlsys.errors import ConfigError, RlsysError
 from rlsys.files import to_json, write_whole
-from rlsys.metrics import MetricsLog
 from rlsys.playground.letters import log_prob_of_answer
 from rlsys.playground.tasks import rows
-from rlsys.recipe import resume_recipe, run_recipe
-from rlsys.run_dir import RunDir
+from rlsys.run.folder import RunDir
+from rlsys.run.metrics import MetricsLog
+from rlsys.run.recipe import resume_recipe, run_recipe
 
 RECIPE = Path(__file__).parents[1] / "configs" / "demo_spin.yaml"
 STAGE = "spin"
-HEADER = ("iteration", "KL(data || policy)", "fell by", "loss, held out", "margin", "accuracy", "log p real", "log p generated")
+HEADER = (
+    "iteration",
+    "KL(data || policy)",
+    "fell by",
+    "loss, held out",
+    "margin",
+    "accuracy",
+    "log p real",
+    "log p generated",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """After its updates; number 0 is the start, of which only the distance is known. Of the loss's statistics, those on held-out pairs."""
+    """After its updates; number 0 is the start, of which only the distance is known. Of the loss's statistics, those on
+    held-out pairs."""
 
     number: int
     distance: float
@@ -78,7 +89,10 @@ def iterations(metrics: Sequence[dict[str, Any]], data_log_prob: float) -> list[
     found: list[Iteration] = []
     for line in metrics:
         distance = data_log_prob + line["eval/answer_nll"]
-        own = {name: line.get(f"train/held_out_{name}") for name in ("loss", "margin", "accuracy", "real_log_prob", "generated_log_prob")}
+        own = {
+            name: line.get(f"train/held_out_{name}")
+            for name in ("loss", "margin", "accuracy", "real_log_prob", "generated_log_prob")
+        }
         found.append(Iteration(line["step"], distance, found[-1].distance - distance if found else None, **own))
     return found
 

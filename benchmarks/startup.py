@@ -1,4 +1,5 @@
-"""Time from nothing to a sampler that is ready: our Ray actor over vLLM's own `LLM(...)`. Both with the start of the process and its imports."""
+"""Time from nothing to a sampler that is ready: our Ray actor over vLLM's own `LLM(...)`. Both with the start of the
+process and its imports."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def run(settings: Settings) -> Iterator[Result]:
     arguments = engine_arguments(settings, sampling(settings))
     variables = environment(config.rollout, ON_GPU)
     connect(config.cluster)
-    remote: Any = ray.remote(RolloutActor).options(num_cpus=1, num_gpus=int(ON_GPU), runtime_env={"env_vars": variables})
+    remote: Any = ray.remote(RolloutActor).options(
+        num_cpus=1, num_gpus=int(ON_GPU), runtime_env={"env_vars": variables}
+    )
 
     def ours() -> float:
         begun = time.perf_counter()

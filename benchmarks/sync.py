@@ -40,4 +40,6 @@ def run(settings: Settings) -> Iterator[Result]:
         interleave(ours, baseline, WARM_UP)
         measured = interleave(ours, baseline, settings.repeats)
     details = {"bytes": report.bytes, "tensors": report.tensors, "probe gap": report.probe_gap}
-    yield Result("sync", settings.size, "time: weight sync with proof / memcpy of its bytes", "ms", *measured, AIM, details)
+    yield Result(
+        "sync", settings.size, "time: weight sync with proof / memcpy of its bytes", "ms", *measured, AIM, details
+    )

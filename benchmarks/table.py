@@ -13,7 +13,8 @@ HEADER = ("benchmark", "model", "ours / baseline", "ours", "baseline", "ratio", 
 
 
 def table(results: Sequence[Result], failures: Mapping[str, str]) -> Table:
-    """One row per result and one per benchmark that failed. Medians; the spread is the smallest and the largest ratio of a pair."""
+    """One row per result and one per benchmark that failed. Medians; the spread is the smallest and the largest ratio
+    of a pair."""
     made = Table(*HEADER)
     for result in results:
         made.add_row(*row(result))

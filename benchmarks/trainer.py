@@ -1,4 +1,5 @@
-"""Trainer tokens/s of one rank under Ray and DeepSpeed, over a bare PyTorch loop in one process: same weights, micro-batches, loss, AdamW."""
+"""Trainer tokens/s of one rank under Ray and DeepSpeed, over a bare PyTorch loop in one process: same weights,
+micro-batches, loss, AdamW."""
 
 from __future__ import annotations
 
@@ -11,14 +12,15 @@ from benchmarks.child import child
 from benchmarks.result import Aim, Result, interleave
 from benchmarks.workload import Settings, experiment, started, training_batch
 from rlsys.errors import RlsysError
-from rlsys.micro_batches import plan
+from rlsys.models.micro_batches import plan
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.objectives.stats import values
 
 AIM = Aim(0.90, more_is_better=True)
 WARM_UP = 2
 LOSS_TOLERANCE = 1e-4
-"""Both sides start equal and see the same data, so their losses stay equal, up to rounding; else they don't do the same work."""
+"""Both sides start equal and see the same data, so their losses stay equal, up to rounding; else they don't do the same
+work."""
 
 
 def run(settings: Settings) -> Iterator[Result]:
@@ -31,7 +33,10 @@ def run(settings: Settings) -> Iterator[Result]:
     losses: list[tuple[float, float]] = []
 
     environment = {"OMP_NUM_THREADS": str(policy.threads)}
-    with started(settings) as roles, child("benchmarks.bare_trainer", environment, settings.log("bare_trainer")) as bare:
+    with (
+        started(settings) as roles,
+        child("benchmarks.bare_trainer", environment, settings.log("bare_trainer")) as bare,
+    ):
         bare.ask(model=str(settings.model), batch=str(file), micro_batches=micro_batches, policy=policy.model_dump())
 
         def ours() -> float:
@@ -54,4 +59,6 @@ def run(settings: Settings) -> Iterator[Result]:
     if gap > LOSS_TOLERANCE:
         raise RlsysError(f"both trainers should do the same work, but their losses differ by {gap:.2g}: {losses}")
     details = {"tokens per step": tokens, "micro-batches": len(micro_batches), "largest difference of the losses": gap}
-    yield Result("trainer", settings.size, "tokens/s: policy rank / bare PyTorch loop", "tokens/s", *measured, AIM, details)
+    yield Result(
+        "trainer", settings.size, "tokens/s: policy rank / bare PyTorch loop", "tokens/s", *measured, AIM, details
+    )

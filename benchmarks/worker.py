@@ -1,4 +1,5 @@
-"""One benchmark at one size: `python -m benchmarks.worker NAME SIZE REPEATS FOLDER OUTPUT`, called by `python -m benchmarks`."""
+"""One benchmark at one size: `python -m benchmarks.worker NAME SIZE REPEATS FOLDER OUTPUT`, called by `python -m
+benchmarks`."""
 
 from __future__ import annotations
 

@@ -14,12 +14,13 @@ import torch
 from actors.engines.spec import EngineSpec
 from actors.rollout import environment
 from benchmarks.child import child
-from rlsys.batch import Batch, Prompt, pad
-from rlsys.config.load import load
-from rlsys.config.models import Experiment
+from rlsys.batch import Batch, pad
+from rlsys.check.load import load
+from rlsys.config.experiment import Experiment
+from rlsys.config.sampling import Sampling
 from rlsys.models.load import local_path
-from rlsys.roles import Roles, Sampling
-from rlsys.spawning import SpawnRequest
+from rlsys.roles import Roles, SpawnRequest
+from rlsys.samples import Prompt
 
 EXPERIMENT = Path(__file__).parent / "experiment.yaml"
 ON_GPU = torch.cuda.is_available()
@@ -41,7 +42,10 @@ class Load:
     """Of a training batch."""
 
 
-LOADS = {"0.5m": Load(prompts=48, samples=8, max_tokens=64, rows=256), "25m": Load(prompts=12, samples=8, max_tokens=32, rows=32)}
+LOADS = {
+    "0.5m": Load(prompts=48, samples=8, max_tokens=64, rows=256),
+    "25m": Load(prompts=12, samples=8, max_tokens=32, rows=32),
+}
 PROMPT_TOKENS = 24
 ROW_TOKENS = (32, 96)
 """Shortest and longest row of a training batch."""
@@ -79,7 +83,9 @@ def started(settings: Settings, *overrides: str) -> Iterator[Roles]:
     from actors.spawn import spawn
 
     needs = frozenset({"policy", "rollout"})
-    with spawn(experiment(settings, *overrides), SpawnRequest(needs, settings.model, optimizer_steps=1000, pad_id=PAD_ID)) as roles:
+    with spawn(
+        experiment(settings, *overrides), SpawnRequest(needs, settings.model, optimizer_steps=1000, pad_id=PAD_ID)
+    ) as roles:
         assert roles.weight_sync is not None
         roles.weight_sync.sync(0)
         yield roles
@@ -89,7 +95,9 @@ def engine_spec(settings: Settings) -> EngineSpec:
     """The sampler of `started`, to be made without a run."""
     config = experiment(settings)
     longest = config.data.max_prompt_tokens + config.sampling.max_tokens
-    return EngineSpec(str(settings.model), config.model.dtype, longest, config.seed, config.rollout, on_gpu=ON_GPU, sleeps=ON_GPU)
+    return EngineSpec(
+        str(settings.model), config.model.dtype, longest, config.seed, config.rollout, on_gpu=ON_GPU, sleeps=ON_GPU
+    )
 
 
 def engine_arguments(settings: Settings, sampling: Sampling) -> dict[str, Any]:

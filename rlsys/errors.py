@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class RlsysError(Exception):
     """Base of the errors that the command line prints without a traceback (exit code 1)."""
@@ -45,3 +48,16 @@ class CheckpointError(RlsysError):
 
 class RunError(RlsysError):
     """A run's folder that can't be made, is none, or is in use."""
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """`; did you mean clip_high?`, or nothing when no option is close."""
+    close = nearest(word, options)
+    return f"; did you mean {close}?" if close else ""
+
+
+def nearest(word: str, options: Iterable[str]) -> str | None:
+    """The most similar option (compared without case, `_` and `-`), or None when none is close."""
+    plain = {option.lower().replace("_", "").replace("-", ""): option for option in options}
+    close = difflib.get_close_matches(word.lower().replace("_", "").replace("-", ""), list(plain), n=1, cutoff=0.6)
+    return plain[close[0]] if close else None

@@ -37,7 +37,8 @@ def to_json(values: Mapping[str, Any], indent: int | None = None) -> str:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Lines with their ends, which is only \\n: `str.splitlines` would also cut at U+0085, U+2028 and others, which JSON leaves as they are."""
+    """Lines with their ends, which is only \\n: `str.splitlines` would also cut at U+0085, U+2028 and others, which
+    JSON leaves as they are."""
     with path.open(encoding="utf-8", newline="\n") as file:
         yield from file
 

@@ -1,33 +1,40 @@
-"""What a loop may ask of the models. Loops see only these Protocols: real Ray actors implement them in `actors/`, small fakes in unit tests."""
+"""What a loop may ask of the models. Loops see only these Protocols: real Ray actors implement them in `actors/`, small
+fakes in unit tests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
-from rlsys.batch import Batch, DistillationBatch, Group, Prompt, ScoredGroup
-from rlsys.judging.constitution import Constitution
-from rlsys.judging.questions import Opinion, Pair, Single, Writing
+from rlsys.batch import Batch, DistillationBatch
+from rlsys.config.experiment import ClusterConfig, Experiment
+from rlsys.config.judge import JudgeConfig
+from rlsys.config.sampling import Sampling
+from rlsys.judging.asking.constitution import Constitution
+from rlsys.judging.asking.questions import Opinion, Pair, Single, Writing
 from rlsys.objectives.stats import Stats
+from rlsys.samples import Group, Prompt, ScoredGroup
 
 BatchT = TypeVar("BatchT", bound=Batch)
 BatchT_contra = TypeVar("BatchT_contra", bound=Batch, contravariant=True)
 
 
 class Loss(Protocol[BatchT_contra]):
-    """A frozen dataclass: pure, pickled to the ranks. Sums, never means: the engine divides by the *global* normalizer, so that the loss is the
-    same under any micro-batch, accumulation, packing or data-parallel split."""
+    """A frozen dataclass: pure, pickled to the ranks. Sums, never means: the engine divides by the *global* normalizer,
+    so that the loss is the same under any micro-batch, accumulation, packing or data-parallel split."""
 
     def normalizer(self, batch: BatchT_contra) -> float:
         """What the summed loss of the whole (mini-)batch is divided by: tokens, sequences, ... Called by the driver."""
         ...
 
     def __call__(self, outputs: Any, batch: BatchT_contra) -> tuple[Tensor, Stats]:
-        """Summed loss (a scalar) and statistics of some rows. `outputs`: a language model's `Outputs`, a scalar-headed model's `ValueOutputs`."""
+        """Summed loss (a scalar) and statistics of some rows. `outputs`: a language model's `Outputs`, a scalar-headed
+        model's `ValueOutputs`."""
         ...
 
 
@@ -41,18 +48,6 @@ class LikelihoodLoss(Loss[BatchT_contra], Protocol):
 
     @property
     def needs_entropy(self) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How to sample. `max_tokens` bounds the response. temperature 0 is greedy."""
-
-    temperature: float
-    top_p: float
-    top_k: int
-    max_tokens: int
-    n: int
-    """Samples per prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +70,8 @@ class Trained(Protocol):
         ...
 
     def optimizer_step(self, scale: float = 1.0) -> Stats:
-        """Clip, step at `scale` times the schedule's learning rate, advance the schedule, zero the gradients. Returns `grad_norm` (before clipping)
-        and `learning_rate` (used)."""
+        """Clip, step at `scale` times the schedule's learning rate, advance the schedule, zero the gradients. Returns
+        `grad_norm` (before clipping) and `learning_rate` (used)."""
         ...
 
     def save_state(self, folder: Path) -> None:
@@ -115,7 +110,8 @@ class ScoreModel(Protocol):
 
 
 class Critic(Trained, ScoreModel, Protocol):
-    """A trained model with a scalar head: the critic of PPO, or a reward model in training. Its losses take `ValueOutputs`."""
+    """A trained model with a scalar head: the critic of PPO, or a reward model in training. Its losses take
+    `ValueOutputs`."""
 
     def values(self, batch: Batch) -> Tensor:
         """float32 [B, T]: the value of the state before each trained token, 0 outside the loss mask. No gradient."""
@@ -126,7 +122,8 @@ class Rollout(Protocol):
     """The sampler."""
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group]:
-        """Stream whole groups as they finish. Seeds come from (run seed, tag, prompt id, epoch, sample index), never from the engine."""
+        """Stream whole groups as they finish. Seeds come from (run seed, tag, prompt id, epoch, sample index), never
+        from the engine."""
         ...
 
 
@@ -156,8 +153,8 @@ class Reward(Protocol):
 
 
 class Judge(Protocol):
-    """A model that gives feedback. Batches in, as many opinions out, in order; what it can't say is an abstention. While it is away everything
-    waits; JudgeOutage at its limit."""
+    """A model that gives feedback. Batches in, as many opinions out, in order; what it can't say is an abstention.
+    While it is away everything waits; JudgeOutage at its limit."""
 
     @property
     def identity(self) -> str:
@@ -209,5 +206,34 @@ class Roles:
 
     def trained(self) -> dict[str, Trained]:
         """What learns, by role."""
-        found: dict[str, Trained | None] = {"policy": self.policy, "critic": self.critic, "reward_model": self.reward_model}
+        found: dict[str, Trained | None] = {
+            "policy": self.policy,
+            "critic": self.critic,
+            "reward_model": self.reward_model,
+        }
         return {role: model for role, model in found.items() if model is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnRequest:
+    """What the roles of a run must be able to do."""
+
+    needs: frozenset[str]
+    """Roles to start."""
+    model: Path
+    """Local folder or hub id of the policy's starting weights."""
+    optimizer_steps: int
+    """Over the whole run, for the learning-rate schedule."""
+    pad_id: int
+    """Of the policy's tokenizer."""
+    heads: int = 1
+    """Of a reward model in training."""
+
+
+Spawn = Callable[[Experiment, SpawnRequest], AbstractContextManager[Roles]]
+"""Starts the roles; closing the context stops them. `actors.spawn.spawn` is the one for Ray."""
+
+SpawnJudge = Callable[[JudgeConfig, ClusterConfig, Path, int, float], AbstractContextManager[Judge]]
+"""Starts a judge alone, of some settings, on a cluster, with its cache and made models in a folder, with a seed, and
+with a limit in seconds for the answers to what it is asked at once. `actors.spawn_judge.spawn_judge` is the one for
+Ray."""

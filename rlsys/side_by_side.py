@@ -8,8 +8,8 @@ from typing import Any
 
 
 def side_by_side(calls: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
-    """The results by name. Raises the first error as soon as it happens, and at an interrupt leaves at once: calls that still wait are left behind,
-    and end when what they wait for does."""
+    """The results by name. Raises the first error as soon as it happens, and at an interrupt leaves at once: calls that
+    still wait are left behind, and end when what they wait for does."""
     if not calls:
         return {}
     pool = ThreadPoolExecutor(len(calls))

@@ -11,12 +11,23 @@ from typing import Any
 
 def position(token: str, probabilities: Mapping[str, float]) -> dict[str, Any]:
     """One generated token, and the probabilities of those listed in its place."""
-    listed = [{"token": name, "logprob": math.log(value), "bytes": list(name.encode())} for name, value in probabilities.items()]
-    return {"token": token, "logprob": math.log(probabilities[token]), "bytes": list(token.encode()), "top_logprobs": listed}
+    listed = [
+        {"token": name, "logprob": math.log(value), "bytes": list(name.encode())}
+        for name, value in probabilities.items()
+    ]
+    return {
+        "token": token,
+        "logprob": math.log(probabilities[token]),
+        "bytes": list(token.encode()),
+        "top_logprobs": listed,
+    }
 
 
 def chat(
-    content: str | None = "fine", positions: Sequence[dict[str, Any]] | None = None, finish_reason: str = "stop", **more: Any
+    content: str | None = "fine",
+    positions: Sequence[dict[str, Any]] | None = None,
+    finish_reason: str = "stop",
+    **more: Any,
 ) -> dict[str, Any]:
     """10 prompt tokens and 2 completion tokens. `more` is added to the body."""
     message = {"role": "assistant", "content": content, "refusal": None}
@@ -78,9 +89,16 @@ def mutated(draw: random.Random, value: Any) -> Any:
 
 
 def fuzzed(count: int, seed: int) -> Iterator[bytes]:
-    """Bodies of a reply that says A, each with up to four mutations; every tenth also with a byte changed and up to three gone."""
+    """Bodies of a reply that says A, each with up to four mutations; every tenth also with a byte changed and up to
+    three gone."""
     draw = random.Random(seed)
-    start = chat("A", [position("A", {"A": 0.5, " B": 0.25, "B": 0.125, "1": 0.0625, "10": 0.03}), position("0", {"0": 0.5, "x": 0.5})])
+    start = chat(
+        "A",
+        [
+            position("A", {"A": 0.5, " B": 0.25, "B": 0.125, "1": 0.0625, "10": 0.03}),
+            position("0", {"0": 0.5, "x": 0.5}),
+        ],
+    )
     for number in range(count):
         body: Any = start
         for _ in range(draw.randint(1, 4)):

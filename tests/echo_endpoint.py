@@ -10,9 +10,14 @@ from fault_server import Act, Handler, Server, says
 
 from rlsys.config.judge import EndpointConfig
 from rlsys.judging.backend import Failure, Reply, Request
-from rlsys.judging.openai_backend import PROBE, OpenAIBackend
+from rlsys.judging.endpoint.openai_backend import PROBE, OpenAIBackend
 
-TEXT = Request(({"role": "system", "content": "Judge."}, {"role": "user", "content": "Say ✓"}), max_tokens=7, temperature=0.5, seed=3)
+TEXT = Request(
+    ({"role": "system", "content": "Judge."}, {"role": "user", "content": "Say ✓"}),
+    max_tokens=7,
+    temperature=0.5,
+    seed=3,
+)
 LABELS = Request(({"role": "user", "content": "A or B?"},), ("A", "B"))
 GOOD = says(chat())
 REQUESTS = [Request(({"role": "user", "content": f"number {number}"},), max_tokens=5) for number in range(60)]

@@ -20,9 +20,10 @@ from actors.wait import fetch
 from actors.weight_sync.records import Update
 from actors.weight_sync.sender import Samplers, Sender, SendPlan, Sent
 from actors.weight_sync.sync import WeightSyncHandle
-from rlsys.batch import Batch, Group, Prompt
+from rlsys.batch import Batch
 from rlsys.config.actors import RolloutConfig, SyncConfig
-from rlsys.roles import Sampling
+from rlsys.config.sampling import Sampling
+from rlsys.samples import Group, Prompt
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers can't import this file
 

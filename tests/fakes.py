@@ -1,4 +1,5 @@
-"""Small fakes behind the Protocols, for unit tests of loops: a policy that is one softmax over a tiny vocabulary, with real gradients."""
+"""Small fakes behind the Protocols, for unit tests of loops: a policy that is one softmax over a tiny vocabulary, with
+real gradients."""
 
 from __future__ import annotations
 
@@ -10,25 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlsys.batch import (
-    Abstention,
-    Batch,
-    DistillationBatch,
-    Group,
-    Prompt,
-    RewardResult,
-    Score,
-    ScoredGroup,
-    Trajectory,
-    Verdict,
-    stable_seed,
-)
-from rlsys.judging.constitution import Constitution, Principle
-from rlsys.judging.questions import Opinion, Pair, Single, Writing
+from rlsys.batch import Batch, DistillationBatch
+from rlsys.config.sampling import Sampling
+from rlsys.judging.asking.constitution import Constitution, Principle
+from rlsys.judging.asking.questions import Opinion, Pair, Single, Writing
 from rlsys.objectives.log_probs import flat_top, outcomes
 from rlsys.objectives.outputs import Outputs, ValueOutputs
 from rlsys.objectives.stats import Mean, Stats
-from rlsys.roles import BatchT, Loss, Roles, Sampling, SyncReport
+from rlsys.roles import BatchT, Loss, Roles, SyncReport
+from rlsys.samples import Abstention, Group, Prompt, RewardResult, Score, ScoredGroup, Trajectory, Verdict, stable_seed
 
 VOCABULARY = 4
 
@@ -72,7 +63,9 @@ class SoftmaxPolicy:
         if not isinstance(batch, DistillationBatch):
             return Outputs(log_probs_BT, entropy_BT)
         choices_NK = batch.choices_BTK.flatten(0, 1)
-        outcomes_BTO = outcomes(log_probs.expand(len(choices_NK), -1), choices_NK).unflatten(0, batch.loss_mask_BT.shape)
+        outcomes_BTO = outcomes(log_probs.expand(len(choices_NK), -1), choices_NK).unflatten(
+            0, batch.loss_mask_BT.shape
+        )
         return Outputs(log_probs_BT, entropy_BT, outcomes_BTO)
 
     def evaluate(self, batch: Batch, loss: Any) -> Stats:
@@ -169,7 +162,11 @@ class SoftmaxTeacher:
         choices, log_probs = flat_top(self.logits[None], lambda logits: logits, self.top_k, VOCABULARY, temperature)
         shape, mask = batch.token_ids_BT.shape, batch.loss_mask_BT[:, :, None]
         return DistillationBatch(
-            batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, choices.expand(*shape, -1) * mask, log_probs.expand(*shape, -1) * mask
+            batch.token_ids_BT,
+            batch.loss_mask_BT,
+            batch.lengths_B,
+            choices.expand(*shape, -1) * mask,
+            log_probs.expand(*shape, -1) * mask,
         )
 
 
@@ -191,7 +188,9 @@ class SoftmaxRollout:
             for index in range(sampling.n):
                 generator = torch.Generator().manual_seed(stable_seed(self.seed, tag, p.prompt_id, p.epoch, index))
                 tokens = torch.multinomial(log_probs.exp(), self.length, replacement=True, generator=generator).tolist()
-                samples.append(trajectory(p.prompt_id, index, tokens, log_probs[tokens].tolist(), tag=f"{tag}/{p.epoch}"))
+                samples.append(
+                    trajectory(p.prompt_id, index, tokens, log_probs[tokens].tolist(), tag=f"{tag}/{p.epoch}")
+                )
             yield Group(p, tuple(samples))
 
 
@@ -201,7 +200,9 @@ class FunctionReward:
 
     def score(self, groups: Iterable[Group]) -> Iterator[ScoredGroup]:
         for group in groups:
-            yield ScoredGroup(group.prompt, group.trajectories, tuple(self.function(group.prompt, t) for t in group.trajectories))
+            yield ScoredGroup(
+                group.prompt, group.trajectories, tuple(self.function(group.prompt, t) for t in group.trajectories)
+            )
 
 
 def answered(p: Prompt, t: Trajectory) -> RewardResult:
@@ -224,13 +225,17 @@ class CopySync:
         return SyncReport(version, 32, 1, 0.0, 0.0)
 
 
-def make_roles(reward: Callable[[Prompt, Trajectory], RewardResult] = answered, learning_rate: float = 1.0, length: int = 1) -> Roles:
+def make_roles(
+    reward: Callable[[Prompt, Trajectory], RewardResult] = answered, learning_rate: float = 1.0, length: int = 1
+) -> Roles:
     policy, rollout = SoftmaxPolicy(learning_rate), SoftmaxRollout(length)
     return Roles(policy=policy, rollout=rollout, reward=FunctionReward(reward), weight_sync=CopySync(policy, rollout))
 
 
 def principle(name: str) -> Principle:
-    return Principle(id=name, critique=f"Is it {name}?", revision=f"Make it {name}.", comparison=f"Which is more {name}?")
+    return Principle(
+        id=name, critique=f"Is it {name}?", revision=f"Make it {name}.", comparison=f"Which is more {name}?"
+    )
 
 
 CONSTITUTION = Constitution(name="fake", principles=(principle("kind"), principle("honest"), principle("brief")))
@@ -242,7 +247,8 @@ def no_opinion(question: Pair | Single) -> RewardResult:
 
 @dataclass
 class FakeJudge:
-    """Functions decide: of a pair or a single answer, and what to write. Each question leaves one verdict, named after it."""
+    """Functions decide: of a pair or a single answer, and what to write. Each question leaves one verdict, named after
+    it."""
 
     decide: Callable[[Any], RewardResult] = no_opinion
     write: Callable[[str, Single], str | None] = lambda kind, single: None
@@ -270,14 +276,19 @@ class FakeJudge:
     def _opinions(self, kind: str, questions: Sequence[Any]) -> list[Opinion]:
         self.calls.append((kind, list(questions)))
         results = [self.decide(question) for question in questions]
-        return [Opinion(result, (self._verdict(kind, question, result),)) for question, result in zip(questions, results, strict=True)]
+        return [
+            Opinion(result, (self._verdict(kind, question, result),))
+            for question, result in zip(questions, results, strict=True)
+        ]
 
     def _writings(self, kind: str, answers: Sequence[Single]) -> list[Writing]:
         self.calls.append((kind, list(answers)))
         written: list[Writing] = []
         for single in answers:
             text = self.write(kind, single)
-            written.append(Writing(text, self._verdict(kind, single, Abstention("no words") if text is None else None, text or "")))
+            written.append(
+                Writing(text, self._verdict(kind, single, Abstention("no words") if text is None else None, text or ""))
+            )
         return written
 
     def _verdict(self, kind: str, question: Pair | Single, result: RewardResult | None, reply: str = "") -> Verdict:

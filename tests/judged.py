@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlsys.config.load import load
+from rlsys.check.load import load
 from rlsys.errors import ConfigError
 
 CONFIG = """\

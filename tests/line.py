@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 
 class Line:
-    """Forwards a port of this machine to `url`'s host and port. While it is cut, connections are refused and those that stood are reset."""
+    """Forwards a port of this machine to `url`'s host and port. While it is cut, connections are refused and those that
+    stood are reset."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)

@@ -9,22 +9,23 @@ from typing import Any
 import pytest
 from fakes import SoftmaxPolicy, make_roles, prompt
 
-from rlsys import algorithm as algorithms
-from rlsys.algorithm import Experience
-from rlsys.algorithms.grpo import Algorithm, Config
-from rlsys.checkpoint import Checkpoints
 from rlsys.config.actors import ModelConfig
 from rlsys.config.dataset import DatasetConfig
-from rlsys.config.models import DataConfig, EvaluationConfig, Experiment, LoopConfig, SamplingConfig
+from rlsys.config.experiment import DataConfig, EvaluationConfig, Experiment, LoopConfig
+from rlsys.config.sampling import SamplingConfig
 from rlsys.data.stream import Stream
-from rlsys.dataset import Dataset
-from rlsys.evaluation import AnswerEvaluator, Evaluator, Judgement
-from rlsys.ledger import Ledger
-from rlsys.loop import Loop
-from rlsys.metrics import MetricsLog
-from rlsys.progress import Progress
+from rlsys.methods import base as algorithms
+from rlsys.methods.base import Experience
+from rlsys.methods.grpo import Algorithm, Config
 from rlsys.roles import Roles
-from rlsys.run_dir import RunDir
+from rlsys.run.checkpoint import Checkpoints
+from rlsys.run.evaluation import AnswerEvaluator, Evaluator, Judgement
+from rlsys.run.folder import RunDir
+from rlsys.run.ledger import Ledger
+from rlsys.run.loop import Loop
+from rlsys.run.made_dataset import MadeDataset
+from rlsys.run.metrics import MetricsLog
+from rlsys.run.progress import Progress
 
 SAMPLING = SamplingConfig(max_tokens=4)
 GRPO = Config(name="grpo", prompts_per_step=4, group_size=4)
@@ -32,7 +33,12 @@ GRPO = Config(name="grpo", prompts_per_step=4, group_size=4)
 
 @contextmanager
 def looping(
-    run_dir: RunDir, algorithm: algorithms.Algorithm, roles: Roles, rows: Sequence[Any], evaluator: Evaluator, **loop: Any
+    run_dir: RunDir,
+    algorithm: algorithms.Algorithm,
+    roles: Roles,
+    rows: Sequence[Any],
+    evaluator: Evaluator,
+    **loop: Any,
 ) -> Iterator[Loop]:
     """A loop in `run_dir`; `loop`: its settings."""
     data, config = DataConfig(train=DatasetConfig(path="none")), LoopConfig(**loop)
@@ -49,12 +55,14 @@ def looping(
             stack.enter_context(MetricsLog(run_dir, experiment.logging)),
             Checkpoints(run_dir.checkpoints, config.keep_last),
             stack.enter_context(Progress(config.steps, "off", title="test")),
-            Dataset(run_dir.dataset),
+            MadeDataset(run_dir.dataset),
         )
 
 
 @contextmanager
-def running(run_dir: RunDir, steps: int, roles: Roles | None = None, evaluator: Evaluator | None = None, **loop: Any) -> Iterator[Loop]:
+def running(
+    run_dir: RunDir, steps: int, roles: Roles | None = None, evaluator: Evaluator | None = None, **loop: Any
+) -> Iterator[Loop]:
     """GRPO on ten prompts whose answer is 2."""
     rows = [prompt(f"p{i}", "2") for i in range(10)]
     answers = AnswerEvaluator(tuple(rows), EvaluationConfig(samples=4), SAMPLING, Judgement("answered", 1.0), 0)

@@ -27,12 +27,15 @@ MODEL = "judge"
 
 @contextmanager
 def serve(model_folder: Path, max_model_len: int = 512) -> Iterator[str]:
-    """Serve `model_folder` as `MODEL` in float32; gives the base URL (http://127.0.0.1:PORT/v1). Its process group ends with the block."""
+    """Serve `model_folder` as `MODEL` in float32; gives the base URL (http://127.0.0.1:PORT/v1). Its process group ends
+    with the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    arguments = f"--host 127.0.0.1 --port {port} --served-model-name {MODEL} --dtype float32 --max-model-len {max_model_len}"
+    arguments = (
+        f"--host 127.0.0.1 --port {port} --served-model-name {MODEL} --dtype float32 --max-model-len {max_model_len}"
+    )
     command = [
         sys.executable,
         "-m",
@@ -43,7 +46,10 @@ def serve(model_folder: Path, max_model_len: int = 512) -> Iterator[str]:
         "--enforce-eager",
     ]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "OPENAI_"))}
-    settings = environment(RolloutConfig(eager=True), on_gpu=False) | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+    settings = environment(RolloutConfig(eager=True), on_gpu=False) | {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+    }
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, env=inherited | settings, stdout=log, stderr=log, start_new_session=True)
         try:
@@ -64,7 +70,9 @@ def _wait(process: subprocess.Popen[bytes], url: str, log) -> None:
         time.sleep(0.5)
     log.seek(0)
     state = "still starts" if process.poll() is None else f"exited with {process.returncode}"
-    raise RuntimeError(f"the server {state} after at most {START_LIMIT:g} s\n{log.read().decode(errors='replace')[-4000:]}")
+    raise RuntimeError(
+        f"the server {state} after at most {START_LIMIT:g} s\n{log.read().decode(errors='replace')[-4000:]}"
+    )
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

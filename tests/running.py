@@ -15,9 +15,10 @@ from typing import Any
 
 import psutil
 
-from rlsys.ledger import Ledger, Sample
-from rlsys.metrics import MetricsLog
-from rlsys.run_dir import RunDir
+from rlsys.run.folder import RunDir
+from rlsys.run.ledger import Ledger
+from rlsys.run.metrics import MetricsLog
+from rlsys.samples import Sample
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sys.executable).parent
@@ -30,7 +31,8 @@ MEASURED_TIME = ("time", "time/", "rollout/tokens_per_second")
 
 @dataclass(frozen=True)
 class Workplace:
-    """A folder to start commands in, and their environment. Nothing of another Ray cluster on this machine is seen from here."""
+    """A folder to start commands in, and their environment. Nothing of another Ray cluster on this machine is seen from
+    here."""
 
     folder: Path
     environment: dict[str, str]
@@ -39,10 +41,13 @@ class Workplace:
     def make(cls, folder: Path, ray_folder: Path) -> Workplace:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         path = f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"
-        return cls(folder, inherited | {"PATH": path, "RAY_TMPDIR": str(ray_folder), "OMP_NUM_THREADS": "1", "COLUMNS": "200"})
+        return cls(
+            folder, inherited | {"PATH": path, "RAY_TMPDIR": str(ray_folder), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        )
 
     def running(self) -> list[str]:
-        """Titles of the processes that inherited this environment. Those that rename themselves, as Ray's workers do, are not found this way."""
+        """Titles of the processes that inherited this environment. Those that rename themselves, as Ray's workers do,
+        are not found this way."""
         mine = self.environment["RAY_TMPDIR"]
         return [title(process) for process in psutil.process_iter() if variable(process, "RAY_TMPDIR") == mine]
 
@@ -96,7 +101,10 @@ class Run:
     @property
     def results(self) -> list[dict[str, Any]]:
         """All metrics that a repetition of the run must give again."""
-        return [{name: value for name, value in record.items() if not name.startswith(MEASURED_TIME)} for record in self.metrics]
+        return [
+            {name: value for name, value in record.items() if not name.startswith(MEASURED_TIME)}
+            for record in self.metrics
+        ]
 
     def samples(self, step: int, phase: str | None = None) -> list[Sample]:
         ledger = Ledger(self.folder.ledger, read_only=True)

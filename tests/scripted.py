@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlsys.algorithm import Experience, Step
-from rlsys.batch import Abstention, Group, Prompt, RewardResult, Score, Trajectory
 from rlsys.config.dataset import DatasetConfig
+from rlsys.config.sampling import Sampling
 from rlsys.data.load import load_prompts
+from rlsys.methods.base import Experience, Step
 from rlsys.playground.models import byte_tokenizer
-from rlsys.roles import Sampling
+from rlsys.samples import Abstention, Group, Prompt, RewardResult, Score, Trajectory
 
 TOKENIZER = byte_tokenizer()
 EOS = 258
@@ -62,4 +62,8 @@ def asked(tmp_path: Path, count: int) -> list[Prompt]:
 
 
 def counts(experience: Experience) -> dict[str, float]:
-    return {name.removeprefix("dataset/"): count for name, count in experience.metrics.items() if name.startswith("dataset/") and count}
+    return {
+        name.removeprefix("dataset/"): count
+        for name, count in experience.metrics.items()
+        if name.startswith("dataset/") and count
+    }

@@ -21,14 +21,18 @@ cluster: {cpus: 8, gpus: 0}
 """
 
 
-NO_RUN = "nowhere: not a run's folder (is not a folder); give the folder that `rlsys train` named, such as runs/quickstart\n"
+NO_RUN = (
+    "nowhere: not a run's folder (is not a folder); give the folder that `rlsys train` named, such as runs/quickstart\n"
+)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "bad.yaml").write_text(CONFIG)
     (tmp_path / "good.yaml").write_text(CONFIG.replace("  cliphigh: 0.3\n", ""))
-    (tmp_path / "eval.yaml").write_text("name: eval\njudge: {model: owner/judge}\ndata: {path: owner/rows}\nattacks: 7\n")
+    (tmp_path / "eval.yaml").write_text(
+        "name: eval\njudge: {model: owner/judge}\ndata: {path: owner/rows}\nattacks: 7\n"
+    )
     return tmp_path
 
 
@@ -48,9 +52,17 @@ def test_a_bad_config_costs_seconds_and_starts_no_ray(folder: Path):
         "main()\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "train", "bad.yaml"], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code, "train", "bad.yaml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
-    assert (done.returncode, done.stderr) == (2, "bad.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "bad.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?\n",
+    )
     seconds, _, heavy = done.stdout.partition(" ")
     assert float(seconds) < 3
     assert heavy == "[]\n"
@@ -110,9 +122,15 @@ def test_validate_knows_the_evaluation_of_a_judge(folder: Path):
 
 
 def test_a_mistake_in_a_stage_of_a_recipe_names_the_stage_and_its_file(folder: Path):
-    (folder / "recipe.yaml").write_text("name: two\nstages:\n  - {name: one, config: good.yaml}\n  - {name: two, config: bad.yaml}\n")
+    (folder / "recipe.yaml").write_text(
+        "name: two\nstages:\n  - {name: one, config: good.yaml}\n  - {name: two, config: bad.yaml}\n"
+    )
     code, out, err = rlsys(folder, "train", "recipe.yaml")
-    assert (code, out, err) == (2, "", "recipe.yaml: stage two: bad.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?\n")
+    assert (code, out, err) == (
+        2,
+        "",
+        "recipe.yaml: stage two: bad.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?\n",
+    )
 
 
 def test_explain(folder: Path):
@@ -138,12 +156,17 @@ def test_help_is_instant(folder: Path):
     code, out, _ = rlsys(folder, "--help")
     after = os.times()
     assert code == 0
-    assert all(command in out for command in ("train", "resume", "validate", "explain", "doctor", "trace", "report", "judge-eval"))
+    assert all(
+        command in out
+        for command in ("train", "resume", "validate", "explain", "doctor", "trace", "report", "judge-eval")
+    )
     assert after.children_user - before.children_user < 1.5  # it imports no torch
 
 
 def test_choose_names_a_method_and_its_config(folder: Path):
-    code, out, err = rlsys(folder, "choose", "--data", "labels", "--data", "demonstrations", "--compute", "train", "--need", "safety")
+    code, out, err = rlsys(
+        folder, "choose", "--data", "labels", "--data", "demonstrations", "--compute", "train", "--need", "safety"
+    )
     assert (code, out.splitlines()[0], err) == (0, "KTO: rlsys train configs/kto.yaml", "")
     assert "or SFT: configs/sft_instructions.yaml" in out
     assert rlsys(folder, "choose", "--all")[1].startswith("| data | need |")

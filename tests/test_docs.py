@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from rlsys.check.recipe import load_recipe
 from rlsys.cli import app
-from rlsys.config.recipe import load_recipe
 from rlsys.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,11 +47,18 @@ def user_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rlsys(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(Path(sys.executable).parent / "rlsys"), *args], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        [str(Path(sys.executable).parent / "rlsys"), *args],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
-@pytest.mark.parametrize("override", ["rewards=[{name: my.rewards.short}]", "algorithm={name: my.reinforce, prompts_per_step: 32}"])
+@pytest.mark.parametrize(
+    "override", ["rewards=[{name: my.rewards.short}]", "algorithm={name: my.reinforce, prompts_per_step: 32}"]
+)
 def test_what_extending_shows_is_valid(user_folder: Path, override: str):
     done = rlsys(user_folder, "validate", str(ROOT / "configs/quickstart_grpo.yaml"), override)
     assert done.returncode == 0, done.stderr
@@ -62,9 +69,9 @@ def test_the_shown_algorithm_learns_on_fakes(user_folder: Path, monkeypatch: pyt
     import torch
     from fakes import SoftmaxPolicy, make_roles, prompt
 
-    from rlsys.algorithm import Step
-    from rlsys.config.models import SamplingConfig
+    from rlsys.config.sampling import SamplingConfig
     from rlsys.data.stream import Stream
+    from rlsys.methods.base import Step
     from rlsys.registry import resolve
 
     monkeypatch.chdir(user_folder)
@@ -85,10 +92,16 @@ KTO = "stage={name: kto, beta: 0.1, batch_size: 16, max_tokens: 1024}"
 """What docs/preference.md says beside its config."""
 ANSWERED, PAIR = {"prompt": "1+1", "answer": "2"}, {"prompt": "hi", "chosen": "Hello!", "rejected": "What?"}
 SOLVED = {"prompt": "1+1", "answer": "1+1=2 #### 2"}
-SEED = {"instruction": "Give the plural.", "instances": [{"input": "mouse", "output": "mice"}], "is_classification": False}
+SEED = {
+    "instruction": "Give the plural.",
+    "instances": [{"input": "mouse", "output": "mice"}],
+    "is_classification": False,
+}
 LABELLED = {"prompt": "hi", "completion": "Hello!", "label": True}
 (SHOWN,) = re.findall(
-    r"^\$ rlsys train (configs/distill_texts.*\\\n.*)", (ROOT / "docs/distillation.md").read_text(encoding="utf-8"), re.MULTILINE
+    r"^\$ rlsys train (configs/distill_texts.*\\\n.*)",
+    (ROOT / "docs/distillation.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
 )
 TEXTS = shlex.split(SHOWN.replace("\\\n", " "), comments=True)
 """The command that docs/distillation.md shows for questions of one's own."""
@@ -112,7 +125,7 @@ def test_a_page_shows_a_config_for_ones_own_data(
     page: str, run: list[str], data: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Files that it shows, and data as it says, are all that `rlsys validate` asks for."""
-    from rlsys.first_rows import FIRST  # brings transformers
+    from rlsys.commands.first_rows import FIRST  # brings transformers
 
     monkeypatch.chdir(tmp_path)
     for _, name, text in blocks(page):
@@ -141,7 +154,9 @@ def test_the_shown_constitution_can_take_the_place_of_ours(tmp_path: Path, monke
         load_recipe(recipe, [override for override in overrides if "examples" not in override], this_machine=False)
 
 
-@pytest.mark.parametrize("page", ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))])
+@pytest.mark.parametrize(
+    "page", ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))]
+)
 def test_pages_name_only_what_exists(page: str):
     text = (ROOT / page).read_text(encoding="utf-8")
     for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
@@ -150,6 +165,10 @@ def test_pages_name_only_what_exists(page: str):
         target = (ROOT / page).parent / link
         assert target.exists(), f"{page} links to {link}, which is not there"
         headings = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.MULTILINE) if section else []
-        assert not section or section in {heading.lower().replace(" ", "-") for heading in headings}, f"{link} has no section {section}"
+        assert not section or section in {heading.lower().replace(" ", "-") for heading in headings}, (
+            f"{link} has no section {section}"
+        )
     for command in re.findall(r"make ([a-z][\w-]*)", text):
-        assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), f"no `make {command}`"
+        assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), (
+            f"no `make {command}`"
+        )

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from rlsys import doctor
-from rlsys.doctor import Finding, try_out
-from rlsys.doctor_probes import PROBES, Probe
+from rlsys.commands import doctor
+from rlsys.commands.doctor import Finding, try_out
+from rlsys.commands.doctor_probes import PROBES, Probe
 
 
 def test_a_probe_that_works_says_what_it_found():
@@ -36,7 +36,10 @@ def test_pins_are_compared_without_the_build(tmp_path: Path, monkeypatch: pytest
     lock = tmp_path / "cpu.lock"
     lock.write_text("torch==2.13.0\nray==2.61.0\npeft==0.21.2\n")
     finding = doctor._pins(lock)
-    assert (finding.ok, finding.found) == (False, "1 of 3 as pinned; ray 2.60.0 (pinned 2.61.0), peft absent (pinned 0.21.2)")
+    assert (finding.ok, finding.found) == (
+        False,
+        "1 of 3 as pinned; ray 2.60.0 (pinned 2.61.0), peft absent (pinned 0.21.2)",
+    )
 
 
 def test_a_folder_that_can_not_be_written_is_a_problem():
@@ -50,8 +53,13 @@ def test_too_little_space_is_a_problem(tmp_path: Path):
     assert (finding.ok, finding.remedy) == (False, "free some (wanted 1e+09 GiB)")
 
 
-def test_the_report_fails_when_anything_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    fine, bad = Probe("fine", "print('yes')", "", quick=True), Probe("bad", "raise SystemExit('no luck')", "try again", quick=True)
+def test_the_report_fails_when_anything_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    fine, bad = (
+        Probe("fine", "print('yes')", "", quick=True),
+        Probe("bad", "raise SystemExit('no luck')", "try again", quick=True),
+    )
     monkeypatch.setattr(doctor, "PROBES", (fine,))
     before = doctor.report(quick=True, folder=tmp_path)
     monkeypatch.setattr(doctor, "PROBES", (fine, bad))

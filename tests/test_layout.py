@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from rlsys import registry
+from rlsys.commands.explain import FOLDERS, entries
 from rlsys.config import schema
-from rlsys.config.explain import FOLDERS, entries
 from rlsys.config.judge_eval import JudgeEval
 from rlsys.config.recipe import Recipe
 
@@ -23,13 +23,18 @@ def trees() -> Iterator[tuple[Path, ast.Module]]:
 
 
 def keys() -> set[str]:
-    return {entry.key for entry in entries()} | {name for model in (Recipe, JudgeEval) for name, _ in schema.fields(model)}
+    return {entry.key for entry in entries()} | {
+        name for model in (Recipe, JudgeEval) for name, _ in schema.fields(model)
+    }
 
 
 def test_no_knob_is_dead():
     """Every config field is read (`something.field`) somewhere in the code."""
     read = {
-        node.attr for _, tree in trees() for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+        node.attr
+        for _, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
     }
     assert sorted(key for key in keys() if key.rpartition(".")[2] not in read) == []
 
@@ -45,7 +50,9 @@ def test_each_file_of_a_registry_has_both_a_config_and_its_class(section: str, p
 
 
 def test_files_and_functions_stay_readable():
-    long_files = [f"{file.relative_to(ROOT)}: {lines}" for file in SOURCES if (lines := file.read_text().count("\n")) > 300]
+    long_files = [
+        f"{file.relative_to(ROOT)}: {lines}" for file in SOURCES if (lines := file.read_text().count("\n")) > 300
+    ]
     long_functions = [
         f"{file.relative_to(ROOT)}:{node.lineno}: {node.name}"
         for file, tree in trees()
@@ -58,6 +65,10 @@ def test_files_and_functions_stay_readable():
 def test_what_is_no_code_is_installed_too():
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     installed = {file for pattern in data["rlsys"] for file in (ROOT / "rlsys").glob(pattern)}
-    there = {file for file in (ROOT / "rlsys").rglob("*") if file.is_file() and file.suffix != ".py" and "__pycache__" not in file.parts}
+    there = {
+        file
+        for file in (ROOT / "rlsys").rglob("*")
+        if file.is_file() and file.suffix != ".py" and "__pycache__" not in file.parts
+    }
     assert there - installed == set()
     assert ROOT / "rlsys/judging/constitutions/default.yaml" in installed

@@ -11,10 +11,12 @@ from email.utils import format_datetime
 
 import pytest
 
-from rlsys.retries import Backoff, Fault, LoopThread, plain, retry_after
+from rlsys.judging.endpoint.retries import Backoff, Fault, LoopThread, plain, retry_after
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("7", 7), (" 0 ", 0), ("-1", None), ("1.5", None), ("soon", None), ("", None)])
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("7", 7), (" 0 ", 0), ("-1", None), ("1.5", None), ("soon", None), ("", None)]
+)
 def test_retry_after_in_seconds(header: str, seconds: float | None):
     assert retry_after({"Retry-After": header}) == seconds
 

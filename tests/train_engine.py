@@ -18,7 +18,7 @@ from torch import Tensor
 from actors.wait import fetch
 from rlsys.batch import Batch, ComparisonBatch, DistillationBatch, PreferenceBatch, ValueBatch
 from rlsys.config.actors import LoraConfig, ModelConfig, PolicyConfig
-from rlsys.micro_batches import plan
+from rlsys.models.micro_batches import plan
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.objectives.outputs import Outputs
 from rlsys.objectives.stats import Stats
@@ -56,7 +56,9 @@ def rankings() -> ComparisonBatch:
     units = torch.tensor([3, 0, 1, 3, 1, 2, 3, 0, 2, 3, 1])
     grades = torch.tensor([1.0, 2.0, 0.5, 3.0, 2.5, 1.0, 1.0, 0.0, 4.0, -1.0, 1.5])
     preferences = torch.tensor([1.0, 1.0, 0.75, 0.5])[units]
-    return ComparisonBatch(batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, units, grades, preferences, 1000 + units)
+    return ComparisonBatch(
+        batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, units, grades, preferences, 1000 + units
+    )
 
 
 def preferred() -> PreferenceBatch:
@@ -68,8 +70,12 @@ def preferred() -> PreferenceBatch:
 def valued() -> ValueBatch:
     """Old values and returns around those of a new head, so that some are clipped."""
     batch = rows(0)
-    old, returns = (2 * torch.randn(batch.token_ids_BT.shape, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
-    return ValueBatch(batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, old * batch.loss_mask_BT, returns * batch.loss_mask_BT)
+    old, returns = (
+        2 * torch.randn(batch.token_ids_BT.shape, generator=torch.Generator().manual_seed(s)) for s in (1, 2)
+    )
+    return ValueBatch(
+        batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, old * batch.loss_mask_BT, returns * batch.loss_mask_BT
+    )
 
 
 def taught() -> DistillationBatch:
@@ -148,18 +154,25 @@ class Rank:
         self.setting = setting
         world = World(self.rank, self.size, address, TIMEOUT)
         path = self.model.with_name("untied") if setting.untied else self.model
-        self.engine = TrainEngine(setting.model_config(), setting.config(self.size), path, STEPS, SEED, world, setting.heads)
+        self.engine = TrainEngine(
+            setting.model_config(), setting.config(self.size), path, STEPS, SEED, world, setting.heads
+        )
 
     def accumulate(self, batch: Batch, loss: Any, normalizer: float) -> int:
-        own = plan(batch.lengths_B.tolist(), self.size, self.setting.budget, self.engine.packed, batch.units())[self.rank]
+        own = plan(batch.lengths_B.tolist(), self.size, self.setting.budget, self.engine.packed, batch.units())[
+            self.rank
+        ]
         self.engine.forward_backward(batch, own, loss, normalizer)
         return sum(not rows for rows in own)
 
     def train(self, batch: Batch, parts: int = 1, loss: Any = None, scale: float = 1.0) -> dict[str, float]:
-        """One optimizer step on the mean over the whole batch (of trained tokens, by default), accumulated in `parts` calls."""
+        """One optimizer step on the mean over the whole batch (of trained tokens, by default), accumulated in `parts`
+        calls."""
         loss = loss or CrossEntropyLoss()
         normalizer, units = loss.normalizer(batch), batch.units()
-        shares = [[row for unit in part for row in units[unit]] for part in torch.arange(len(units)).tensor_split(parts)]
+        shares = [
+            [row for unit in part for row in units[unit]] for part in torch.arange(len(units)).tensor_split(parts)
+        ]
         idle = sum(self.accumulate(batch.rows(share), loss, normalizer) for share in shares)
         stats = self.engine.optimizer_step(scale)
         return {name: stat.value for name, stat in stats.items()} | {"idle": idle}
@@ -228,7 +241,8 @@ def crew(size: int, model: Path) -> Iterator[Crew]:
 
 
 def assert_trained_alike(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Within rounding. Adam makes of a gradient near 0 and its rounding steps of up to the learning rate, 1e-3: that must stay a rare exception."""
+    """Within rounding. Adam makes of a gradient near 0 and its rounding steps of up to the learning rate, 1e-3: that
+    must stay a rare exception."""
     for name, weight in expected.items():
         gap = (found[name] - weight.detach()).abs()
         assert float(gap.max()) < 5e-4, name

@@ -1,4 +1,5 @@
-"""One rank of the trainer: DeepSpeed ZeRO 0 to 3 around a Hugging Face model. No Ray in here; all ranks call the same methods in step."""
+"""One rank of the trainer: DeepSpeed ZeRO 0 to 3 around a Hugging Face model. No Ray in here; all ranks call the same
+methods in step."""
 
 from __future__ import annotations
 
@@ -15,7 +16,15 @@ import torch
 from torch import Tensor, nn
 from transformers import get_scheduler
 
-from actors.engines.deepspeed_setup import World, check, deepspeed_config, join, random_state, seed_everything, set_random_state
+from actors.engines.deepspeed_setup import (
+    World,
+    check,
+    deepspeed_config,
+    join,
+    random_state,
+    seed_everything,
+    set_random_state,
+)
 from rlsys.batch import Batch
 from rlsys.config.actors import ModelConfig, PolicyConfig
 from rlsys.errors import CheckpointError, RlsysError
@@ -32,7 +41,8 @@ if not torch.cuda.is_available():
 import deepspeed
 import deepspeed.ops
 
-# An all-reduce through shared memory that DeepSpeed would compile at its first start, for a minute; gloo does the same work.
+# An all-reduce through shared memory that DeepSpeed would compile at its first start, for a minute; gloo does the same
+# work.
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 # DeepSpeed calls what this torch deprecates; there is nothing in it for a user.
 warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated", category=FutureWarning)
@@ -46,8 +56,8 @@ SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "
 class TrainEngine:
     """See `roles.Policy` for what the methods mean; here each is one rank's part.
 
-    `model_path` is what `local_path` gave for `model.path`; `total_steps` is the length of the learning-rate schedule, in optimizer steps.
-    `heads`: outputs of a scalar head, for a critic or a reward model; none for a language model.
+    `model_path` is what `local_path` gave for `model.path`; `total_steps` is the length of the learning-rate schedule,
+    in optimizer steps. `heads`: outputs of a scalar head, for a critic or a reward model; none for a language model.
     """
 
     def __init__(
@@ -128,8 +138,11 @@ class TrainEngine:
         self.engine.eval()
         return last_scores(self.engine, batch, micro_batches, self.device)
 
-    def forward_backward(self, batch: BatchT, micro_batches: Sequence[Sequence[int]], loss: Loss[BatchT], normalizer: float) -> Stats:
-        """Add this rank's part of the gradient of loss_sum / normalizer. Every rank must be given the same number of micro-batches."""
+    def forward_backward(
+        self, batch: BatchT, micro_batches: Sequence[Sequence[int]], loss: Loss[BatchT], normalizer: float
+    ) -> Stats:
+        """Add this rank's part of the gradient of loss_sum / normalizer. Every rank must be given the same number of
+        micro-batches."""
         self.engine.train()
         if self.config.zero_stage == 0:
             self.engine.set_gradient_accumulation_boundary(False)
@@ -137,7 +150,8 @@ class TrainEngine:
         for rows in micro_batches:
             chosen = micro_batch(batch, rows, self.device)
             answer = self.engine(chosen, *self.scorer.asked(loss))
-            # ZeRO-3 counts the outputs that a gradient comes back to, and ranks must agree: all of them, whatever the loss reads.
+            # ZeRO-3 counts the outputs that a gradient comes back to, and ranks must agree: all of them, whatever the
+            # loss reads.
             loss_sum = 0 * sum(output.sum() for output in answer if output is not None)
             if rows:
                 own, stats = loss(self.scorer.outputs(*answer), chosen)
@@ -174,7 +188,11 @@ class TrainEngine:
             self.engine.step()
             grad_norm = float(self.engine.get_global_grad_norm())
             self._check(grad_norm)
-        return {"grad_norm": Mean(grad_norm, 1.0), "grad_norm_max": Max(grad_norm), "learning_rate": Mean(learning_rate, 1.0)}
+        return {
+            "grad_norm": Mean(grad_norm, 1.0),
+            "grad_norm_max": Max(grad_norm),
+            "learning_rate": Mean(learning_rate, 1.0),
+        }
 
     def _check(self, grad_norm: float) -> None:
         # ZeRO skips the update and gives inf or -1 where the gradient holds an inf or a NaN.
@@ -190,7 +208,8 @@ class TrainEngine:
         return float(nn.utils.get_total_norm([p.grad for p in self.scorer.parameters() if p.grad is not None]))
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """All weights of the model that a sampler needs, in `weight_metadata`'s order, adapters merged, on this rank's device.
+        """All weights of the model that a sampler needs, in `weight_metadata`'s order, adapters merged, on this rank's
+        device.
 
         Collective: all ranks go through it in step. A tensor is valid until the next one is asked for.
         """
@@ -242,7 +261,9 @@ class TrainEngine:
         """Collective. Raises CheckpointError if `folder` holds no state of so many ranks."""
         random_file = folder / TAG / f"random-{self.world.rank}.pt"
         if not random_file.is_file() or (folder / TAG / f"random-{self.world.size}.pt").exists():
-            raise CheckpointError(f"{folder}: holds no trainer state of {self.world.size} ranks; go on with as many as it was saved by")
+            raise CheckpointError(
+                f"{folder}: holds no trainer state of {self.world.size} ranks; go on with as many as it was saved by"
+            )
         _, client_state = self.engine.load_checkpoint(str(folder), tag=TAG)
         self.steps = client_state["steps"]
         set_random_state(torch.load(random_file, weights_only=True))

@@ -34,7 +34,8 @@ def open_store(host: str, size: int, timeout: float) -> TCPStore:
 
 
 def join(world: World, device: torch.device) -> None:
-    """Meet the other ranks: gloo on CPUs, NCCL on GPUs (and gloo for what lies on the host). Engines in one process meet once."""
+    """Meet the other ranks: gloo on CPUs, NCCL on GPUs (and gloo for what lies on the host). Engines in one process
+    meet once."""
     if dist.is_initialized():
         return
     host, port = world.address.rsplit(":", 1)
@@ -64,9 +65,12 @@ def check(config: PolicyConfig, has_gpu: bool) -> None:
 
 
 def deepspeed_config(config: PolicyConfig, dtype: torch.dtype, ranks: int) -> dict[str, Any]:
-    """DeepSpeed's settings. The engine splits micro-batches and divides losses itself: each backward pass only adds to the gradient, and a call of
-    `step` ends the accumulation."""
-    zero: dict[str, Any] = {"stage": config.zero_stage, "overlap_comm": torch.cuda.is_available() and config.zero_stage >= 2}
+    """DeepSpeed's settings. The engine splits micro-batches and divides losses itself: each backward pass only adds to
+    the gradient, and a call of `step` ends the accumulation."""
+    zero: dict[str, Any] = {
+        "stage": config.zero_stage,
+        "overlap_comm": torch.cuda.is_available() and config.zero_stage >= 2,
+    }
     if config.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
     if config.offload_parameters:

@@ -25,6 +25,7 @@ class EngineSpec:
     sleeps: bool = False
     """Give the GPU's memory back between calls, to a trainer on the same GPU."""
     fixed: bool = False
-    """Nothing trains the model: sample from the weights that were loaded, as version 0, where an engine otherwise waits for proven ones."""
+    """Nothing trains the model: sample from the weights that were loaded, as version 0, where an engine otherwise waits
+    for proven ones."""
     template_variables: Mapping[str, bool | int | str] = field(default_factory=dict)
     """For the chat template, where the engine is asked as a judge."""

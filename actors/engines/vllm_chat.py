@@ -29,7 +29,8 @@ class ChatModel:
     template_variables: Mapping[str, bool | int | str] = field(default_factory=dict)
 
     def ask(self, requests: Sequence[Request]) -> list[Reply | Failure]:
-        """In order. Texts are sampled together, labels are scored together. A question too long for the model is a Failure."""
+        """In order. Texts are sampled together, labels are scored together. A question too long for the model is a
+        Failure."""
         started = time.monotonic()
         prompts = [self.prompt(request.messages) for request in requests]
         replies: list[Reply | Failure | None] = [self.too_long(*pair) for pair in zip(prompts, requests, strict=True)]
@@ -39,7 +40,9 @@ class ChatModel:
         outputs = self.run([prompts[row] for row in texts], [text_params(requests[row]) for row in texts])
         for row, output in zip(texts, outputs, strict=True):
             replies[row] = self.text(output)
-        for row, scores in zip(labelled, self.label_log_probs([(prompts[row], requests[row].labels) for row in labelled]), strict=True):
+        for row, scores in zip(
+            labelled, self.label_log_probs([(prompts[row], requests[row].labels) for row in labelled]), strict=True
+        ):
             replies[row] = Reply("", "stop", scores, len(prompts[row]), 1)
         seconds = (time.monotonic() - started) / max(1, len(requests))  # of the engine's time, each request's share
         return [_timed(reply, seconds) for reply in replies if reply is not None]
@@ -52,7 +55,9 @@ class ChatModel:
             )
         chat = [dict(message) for message in messages]
         try:
-            text = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, **self.template_variables)
+            text = self.tokenizer.apply_chat_template(
+                chat, tokenize=False, add_generation_prompt=True, **self.template_variables
+            )
         except TemplateError as error:
             raise ConfigError(
                 f"judge.templates: the chat template of the judge's model refuses a chat of the roles "
@@ -75,7 +80,8 @@ class ChatModel:
         return tuple(self.tokenizer(label, add_special_tokens=False)["input_ids"])
 
     def label_log_probs(self, questions: Sequence[tuple[Tokens, tuple[str, ...]]]) -> list[dict[str, float]]:
-        """By label, at temperature 1. A label of several tokens takes one more question for each token after its first."""
+        """By label, at temperature 1. A label of several tokens takes one more question for each token after its
+        first."""
         asked: dict[tuple[int, Tokens], set[int]] = {}
         for row, (_, labels) in enumerate(questions):
             for tokens in map(self.tokens, labels):
@@ -114,7 +120,8 @@ class ChatModel:
 
 
 def exactly(labels: Mapping[str, tuple[Tokens, float]]) -> dict[str, float]:
-    """Of each label, the log-probability that the reply is it and none of the longer labels that begin with it: p("1") - p("10")."""
+    """Of each label, the log-probability that the reply is it and none of the longer labels that begin with it: p("1")
+    - p("10")."""
     scores: dict[str, float] = {}
     for label, (tokens, log_prob) in sorted(labels.items(), key=lambda item: -len(item[1][0])):
         # Of longer labels what they themselves leave of theirs, or "100" would be taken from "1" twice.
@@ -137,11 +144,18 @@ def text_params(request: Request) -> SamplingParams:
 
 def label_params(wanted: list[int]) -> SamplingParams:
     return SamplingParams(
-        temperature=1.0, max_tokens=1, seed=0, logprob_token_ids=wanted, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        temperature=1.0,
+        max_tokens=1,
+        seed=0,
+        logprob_token_ids=wanted,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
 
 def _timed(reply: Reply | Failure, seconds: float) -> Reply | Failure:
     if isinstance(reply, Failure):
         return reply
-    return Reply(reply.text, reply.finish_reason, reply.label_log_probs, reply.prompt_tokens, reply.completion_tokens, seconds)
+    return Reply(
+        reply.text, reply.finish_reason, reply.label_log_probs, reply.prompt_tokens, reply.completion_tokens, seconds
+    )

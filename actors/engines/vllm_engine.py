@@ -1,6 +1,8 @@
-"""One vLLM engine in this process, without Ray: token ids in, token ids out, and weights that arrive through vLLM's weight-transfer API.
+"""One vLLM engine in this process, without Ray: token ids in, token ids out, and weights that arrive through vLLM's
+weight-transfer API.
 
-The process environment (`environment`) must be in place before vLLM and torch are imported, so nothing imports this module but a process that has it.
+The process environment (`environment`) must be in place before vLLM and torch are imported, so nothing imports this
+module but a process that has it.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ from actors.engines.spec import EngineSpec
 from actors.engines.vllm_chat import ChatModel
 from actors.weight_sync.plugin import BACKEND
 from actors.weight_sync.records import Handshake, Update
-from rlsys.batch import UNSAMPLED, Group, Prompt, Trajectory, stable_seed
+from rlsys.config.sampling import Sampling
 from rlsys.errors import ActorError, ConfigError, WeightSyncError
 from rlsys.judging.backend import Failure, Reply, Request
-from rlsys.roles import Sampling
+from rlsys.samples import UNSAMPLED, Group, Prompt, Trajectory, stable_seed
 
 CPU_BATCHED_TOKENS = 4096
 """Tokens of one step on CPU, at least."""
@@ -33,11 +35,12 @@ CPU_BATCHED_TOKENS = 4096
 class VllmEngine:
     """Samples whole groups and scores prompts.
 
-    Each token carries the policy version that vLLM sampled it with. Between `start_weight_update` and `prove` the engine has no version and
-    refuses to sample: weights that did not arrive whole, or that the trainer's log-probs contradict, are never sampled from.
+    Each token carries the policy version that vLLM sampled it with. Between `start_weight_update` and `prove` the
+    engine has no version and refuses to sample: weights that did not arrive whole, or that the trainer's log-probs
+    contradict, are never sampled from.
 
-    The same calls in the same order after a weight update give bitwise the same samples: all requests of a call are queued before the first
-    step, each has its own seed, and an update empties the prefix cache.
+    The same calls in the same order after a weight update give bitwise the same samples: all requests of a call are
+    queued before the first step, each has its own seed, and an update empties the prefix cache.
     """
 
     def __init__(self, spec: EngineSpec) -> None:
@@ -63,8 +66,8 @@ class VllmEngine:
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group]:
         """Yield each group as its last sample finishes. An iterator that is closed early aborts the rest.
 
-        Raises WeightSyncError before the first proven weight update, unless the weights are fixed; ConfigError when a prompt leaves no room for
-        `sampling.max_tokens`.
+        Raises WeightSyncError before the first proven weight update, unless the weights are fixed; ConfigError when a
+        prompt leaves no room for `sampling.max_tokens`.
         """
         if self.version is None:
             raise WeightSyncError("the sampler holds no proven weights: sync them before sampling")
@@ -93,8 +96,11 @@ class VllmEngine:
             self.engine.abort_request(left)
 
     def score(self, token_ids: Sequence[int]) -> list[float]:
-        """log p(token | those before it) at temperature 1, nats, as long as `token_ids`; position 0 is 0.0, nothing predicts it."""
-        params = SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY)
+        """log p(token | those before it) at temperature 1, nats, as long as `token_ids`; position 0 is 0.0, nothing
+        predicts it."""
+        params = SamplingParams(
+            max_tokens=1, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
         with self._awake():
             self.engine.add_request("score", TokensPrompt(prompt_token_ids=list(token_ids)), params)
             outputs: list[Any] = []
@@ -104,11 +110,14 @@ class VllmEngine:
         return [0.0] + [at[token].logprob for at, token in zip(scored[1:], token_ids[1:], strict=True)]
 
     def ask(self, requests: Sequence[Request]) -> list[Reply | Failure]:
-        """As a judge: chats in, texts and log-probs of labels out. With the weights that it holds, which must be proven ones or fixed."""
+        """As a judge: chats in, texts and log-probs of labels out. With the weights that it holds, which must be proven
+        ones or fixed."""
         if self.version is None:
             raise WeightSyncError("the sampler holds no proven weights: sync them before asking it anything")
         with self._awake():
-            replies = ChatModel(self.engine, self.tokenizer, self.spec.max_model_len, self.spec.template_variables).ask(requests)
+            replies = ChatModel(self.engine, self.tokenizer, self.spec.max_model_len, self.spec.template_variables).ask(
+                requests
+            )
         if self.spec.fixed:
             return replies
         version = f"weights {self.version}"
@@ -123,7 +132,8 @@ class VllmEngine:
         """The engine has no version from here on, until `prove`."""
         self.version, self._whole = None, False
         with self._awake():
-            if self._updating:  # the last update broke off between its buckets; its remains are put in order before they are overwritten
+            # the last update broke off between its buckets; its remains are put in order before they are overwritten
+            if self._updating:
                 self.engine.collective_rpc("finish_weight_update")
             self.engine.collective_rpc("start_weight_update")
         self._updating = True
@@ -146,10 +156,15 @@ class VllmEngine:
             self.engine.collective_rpc("finish_weight_update")
             self._updating = False
             if not self.engine.reset_prefix_cache():
-                raise WeightSyncError("the prefix cache is in use: weights can only be updated between calls of generate")
+                raise WeightSyncError(
+                    "the prefix cache is in use: weights can only be updated between calls of generate"
+                )
 
-    def prove(self, version: int, sampler: Sequence[float], trainer: Sequence[Sequence[float]], tolerance: float) -> float:
-        """Compare what `score` said of the probe with each trainer rank's log-probs; only then are the weights `version`. Returns the largest gap.
+    def prove(
+        self, version: int, sampler: Sequence[float], trainer: Sequence[Sequence[float]], tolerance: float
+    ) -> float:
+        """Compare what `score` said of the probe with each trainer rank's log-probs; only then are the weights
+        `version`. Returns the largest gap.
 
         Raises WeightSyncError with both numbers when a gap is above `tolerance` (nats) or is not a number.
         """
@@ -171,7 +186,8 @@ class VllmEngine:
 
     @contextmanager
     def _awake(self) -> Iterator[None]:
-        """Within a weight update the engine stays awake from the first call to `prove`: it has no version until then."""
+        """Within a weight update the engine stays awake from the first call to `prove`: it has no version until
+        then."""
         if self.spec.sleeps and self.engine.is_sleeping():
             self.engine.wake_up()
         try:
@@ -194,13 +210,19 @@ class VllmEngine:
                 )
 
     def _group(self, prompt: Prompt, tag: str, outputs: Sequence[RequestOutput]) -> Group:
-        texts = self.tokenizer.batch_decode([output.outputs[0].token_ids for output in outputs], skip_special_tokens=True)
-        samples = [trajectory(prompt, tag, i, output, text) for i, (output, text) in enumerate(zip(outputs, texts, strict=True))]
+        texts = self.tokenizer.batch_decode(
+            [output.outputs[0].token_ids for output in outputs], skip_special_tokens=True
+        )
+        samples = [
+            trajectory(prompt, tag, i, output, text)
+            for i, (output, text) in enumerate(zip(outputs, texts, strict=True))
+        ]
         return Group(prompt, tuple(samples))
 
 
 def trajectory(prompt: Prompt, tag: str, index: int, output: RequestOutput, text: str) -> Trajectory:
-    """One finished request as a sample. Raises ActorError for any ending other than stop and length, and for log-probs that are no numbers."""
+    """One finished request as a sample. Raises ActorError for any ending other than stop and length, and for log-probs
+    that are no numbers."""
     done = output.outputs[0]
     sample_id = f"{tag}/{prompt.prompt_id}/{prompt.epoch}/{index}"
     if done.finish_reason not in ("stop", "length"):
@@ -252,14 +274,16 @@ def engine_args(spec: EngineSpec) -> EngineArgs:
         dtype=spec.dtype,  # type: ignore[arg-type]
         max_model_len=spec.max_model_len,
         max_num_seqs=config.max_num_seqs,
-        # On CPU a prompt is computed in one piece: vLLM sets a request's random generator back after each piece, which CPU generators can't do.
+        # On CPU a prompt is computed in one piece: vLLM sets a request's random generator back after each piece, which
+        # CPU generators can't do.
         enable_chunked_prefill=None if spec.on_gpu else False,
         max_num_batched_tokens=None if spec.on_gpu else max(spec.max_model_len, CPU_BATCHED_TOKENS),
         seed=0,
         enable_prefix_caching=config.prefix_caching,
         enforce_eager=config.runs_eager(spec.on_gpu),
         tensor_parallel_size=config.tensor_parallel,
-        # Else vLLM, finding itself in a placement group, would look for bundles of one GPU; the actor's own bundle has all that it needs.
+        # Else vLLM, finding itself in a placement group, would look for bundles of one GPU; the actor's own bundle has
+        # all that it needs.
         distributed_executor_backend="mp" if config.tensor_parallel > 1 else None,
         gpu_memory_utilization=config.gpu_memory_fraction,
         logprobs_mode="processed_logprobs",  # else the temperature is missing from the log-probs

@@ -1,4 +1,5 @@
-"""The two ends of a transport. A file of this folder that defines `SendChannel` and `ReceiveChannel` is the transport of that name."""
+"""The two ends of a transport. A file of this folder that defines `SendChannel` and `ReceiveChannel` is the transport
+of that name."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ class SendChannel(Protocol):
         ...
 
     def transmit(self, nbytes: int) -> None:
-        """Move the first bytes of a reused buffer; the receivers have been told and take them at the same time. Rank 0 only."""
+        """Move the first bytes of a reused buffer; the receivers have been told and take them at the same time. Rank 0
+        only."""
         ...
 
     def settle(self) -> None:
@@ -61,10 +63,12 @@ class SendChannel(Protocol):
 
 
 class ReceiveChannel(Protocol):
-    """A sampler's end, made as `ReceiveChannel(settings, rank, device)`; `rank` counts the receiving processes from 0."""
+    """A sampler's end, made as `ReceiveChannel(settings, rank, device)`; `rank` counts the receiving processes from
+    0."""
 
     def receive(self, offset: int, nbytes: int) -> Tensor:
-        """Those bytes of the sender's buffer: flat uint8, unchanged until the sync is finished. Shorter when fewer came."""
+        """Those bytes of the sender's buffer: flat uint8, unchanged until the sync is finished. Shorter when fewer
+        came."""
         ...
 
     def close(self) -> None: ...

@@ -1,4 +1,5 @@
-"""Weights between processes that share GPUs: every trainer rank fills a buffer on its own GPU, and the workers on that GPU read it in place."""
+"""Weights between processes that share GPUs: every trainer rank fills a buffer on its own GPU, and the workers on that
+GPU read it in place."""
 
 from __future__ import annotations
 
@@ -55,13 +56,16 @@ class ReceiveChannel:
     def __init__(self, settings: Mapping[str, Any], rank: int, device: torch.device) -> None:
         handle = settings["handles"].get(uuid(device))
         if handle is None:
-            raise WeightSyncError(f"no trainer rank shares the GPU of sampling worker {rank}: set weight_sync.transport=nccl")
+            raise WeightSyncError(
+                f"no trainer rank shares the GPU of sampling worker {rank}: set weight_sync.transport=nccl"
+            )
         arguments = list(handle)
         arguments[DEVICE_ARGUMENT] = device.index or 0
         self.buffer: Tensor | None = rebuild_cuda_tensor(*arguments)
 
     def receive(self, offset: int, nbytes: int) -> Tensor:
-        """A copy: the trainer reuses its buffer for the next bucket, and vLLM holds on to tensors of layers that are not complete."""
+        """A copy: the trainer reuses its buffer for the next bucket, and vLLM holds on to tensors of layers that are
+        not complete."""
         assert self.buffer is not None, "the channel is closed"
         return self.buffer[offset : offset + nbytes].clone()
 

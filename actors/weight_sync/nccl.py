@@ -1,4 +1,5 @@
-"""Weights between GPUs: NCCL broadcasts in a group of trainer rank 0 and every sampling worker, through vLLM's own communicator."""
+"""Weights between GPUs: NCCL broadcasts in a group of trainer rank 0 and every sampling worker, through vLLM's own
+communicator."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ class SendChannel:
         return {"host": self.opening.host, "port": self.port, "world": world, "timeout": self.opening.timeout}
 
     def connect(self) -> None:
-        self.group = stateless_init_process_group(self.opening.host, self.port, 0, 1 + self.opening.receivers, self.opening.device)
+        self.group = stateless_init_process_group(
+            self.opening.host, self.port, 0, 1 + self.opening.receivers, self.opening.device
+        )
 
     def prepare(self) -> None: ...
 

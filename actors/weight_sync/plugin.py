@@ -1,4 +1,5 @@
-"""vLLM's entry point: makes our receiver known to its weight-transfer API, in the engine's process and in its workers."""
+"""vLLM's entry point: makes our receiver known to its weight-transfer API, in the engine's process and in its
+workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The sampler's side: a vLLM weight-transfer engine that verifies every tensor before it loads it, whatever the transport."""
+"""The sampler's side: a vLLM weight-transfer engine that verifies every tensor before it loads it, whatever the
+transport."""
 
 from __future__ import annotations
 
@@ -33,14 +34,17 @@ class UpdateInfo(WeightTransferUpdateInfo):
 class Receiver(WeightTransferEngine[InitInfo, UpdateInfo]):
     """One worker's receiving end.
 
-    vLLM keeps a layer's weights in a form of its own (on CPU, repacked for its kernels), so tensors go through its layerwise reload: the loaders
-    of `start_weight_update` collect them and `finish_weight_update` converts what is not yet converted.
+    vLLM keeps a layer's weights in a form of its own (on CPU, repacked for its kernels), so tensors go through its
+    layerwise reload: the loaders of `start_weight_update` collect them and `finish_weight_update` converts what is not
+    yet converted.
     """
 
     init_info_cls = InitInfo
     update_info_cls = UpdateInfo
 
-    def __init__(self, config: WeightTransferConfig, vllm_config: VllmConfig, device: torch.device, model: torch.nn.Module) -> None:
+    def __init__(
+        self, config: WeightTransferConfig, vllm_config: VllmConfig, device: torch.device, model: torch.nn.Module
+    ) -> None:
         super().__init__(config, vllm_config, device, model)
         self.channel: ReceiveChannel | None = None
         self.ledger: Ledger | None = None
@@ -83,7 +87,9 @@ class Receiver(WeightTransferEngine[InitInfo, UpdateInfo]):
             # Models that do not say what they loaded are covered by the probe alone.
             self.unfilled = self.unfilled - loaded if loaded is not None else set()
         if update.last and self.unfilled:
-            raise WeightSyncError(f"tensor {sorted(self.unfilled)[0]}: the sampler has it and no tensor of the trainer fills it")
+            raise WeightSyncError(
+                f"tensor {sorted(self.unfilled)[0]}: the sampler has it and no tensor of the trainer fills it"
+            )
 
     def finish_weight_update(self) -> None:
         assert self.ledger is not None
@@ -100,7 +106,8 @@ class Receiver(WeightTransferEngine[InitInfo, UpdateInfo]):
 def reprocess_tied(model: torch.nn.Module) -> None:
     """Convert the weights of layers that share another layer's (a tied output head) again.
 
-    No tensor is loaded into such a layer, so vLLM's reload leaves it alone; but on CPU it holds a repacked copy, which would stay the old one.
+    No tensor is loaded into such a layer, so vLLM's reload leaves it alone; but on CPU it holds a repacked copy, which
+    would stay the old one.
     """
     seen: set[int] = set()
     for layer in model.modules():

@@ -1,7 +1,7 @@
 """What a weight sync says about its tensors, and the checks of the receiving side. Neither vLLM nor Ray is needed here.
 
-A sync is a sequence of buckets. The handshake lists every tensor that a sync brings; each bucket describes what it carries; the receiver
-compares both with the bytes that came, before it loads any of them.
+A sync is a sequence of buckets. The handshake lists every tensor that a sync brings; each bucket describes what it
+carries; the receiver compares both with the bytes that came, before it loads any of them.
 """
 
 from __future__ import annotations
@@ -89,13 +89,15 @@ def as_bytes(tensor: Tensor) -> Tensor:
 
 
 def checksum(data: Tensor) -> int:
-    """64-bit checksum of a flat uint8 tensor: XXH3 in host memory, a position-weighted sum on a GPU, where the bytes already are."""
+    """64-bit checksum of a flat uint8 tensor: XXH3 in host memory, a position-weighted sum on a GPU, where the bytes
+    already are."""
     return xxhash.xxh3_64_intdigest(data.numpy().data) if data.device.type == "cpu" else device_checksum(data)
 
 
 def device_checksum(data: Tensor, chunk: int = 1 << 24) -> int:
-    """Sum over 32-bit words of word * (2 * position + 1), modulo 2^64, plus the length. The factors are odd and differ, so a change of one word
-    and a swap of two always show. Runs wherever `data` is; `chunk` words at a time bound the memory."""
+    """Sum over 32-bit words of word * (2 * position + 1), modulo 2^64, plus the length. The factors are odd and differ,
+    so a change of one word and a swap of two always show. Runs wherever `data` is; `chunk` words at a time bound the
+    memory."""
     words = torch.nn.functional.pad(data, (0, -data.numel() % 4)).view(torch.int32)
     total = torch.zeros((), dtype=torch.int64, device=data.device)
     for start in range(0, words.numel(), chunk):
@@ -124,8 +126,8 @@ class Ledger:
     def check(self, update: Update, buffer: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Views of the bucket's tensors in `buffer` (uint8, from `update.offset` on), each verified.
 
-        Raises WeightSyncError, naming the tensor: unknown, sent twice, of another version, dtype or shape, cut short, or with other bytes than the
-        sender's; and at the last bucket, missing.
+        Raises WeightSyncError, naming the tensor: unknown, sent twice, of another version, dtype or shape, cut short,
+        or with other bytes than the sender's; and at the last bucket, missing.
         """
         self._check_version(update)
         for record in update.records:
@@ -139,19 +141,27 @@ class Ledger:
     def _check_version(self, update: Update) -> None:
         if self.version is None:
             if self.before_version is not None and update.version < self.before_version:
-                raise WeightSyncError(f"weights of version {update.version} were sent after those of version {self.before_version}")
+                raise WeightSyncError(
+                    f"weights of version {update.version} were sent after those of version {self.before_version}"
+                )
             self.version = update.version
         if update.version != self.version:
-            raise WeightSyncError(f"a bucket of version {update.version} came within the sync of version {self.version}")
+            raise WeightSyncError(
+                f"a bucket of version {update.version} came within the sync of version {self.version}"
+            )
 
     def _check_tensor(self, record: TensorRecord, update: Update, buffer: Tensor) -> Tensor:
         name, spec = record.spec.name, self.expected.get(record.spec.name)
         if spec is None:
-            raise WeightSyncError(f"tensor {name}: was sent but is none of the {len(self.expected)} tensors that the trainer announced")
+            raise WeightSyncError(
+                f"tensor {name}: was sent but is none of the {len(self.expected)} tensors that the trainer announced"
+            )
         if name in self.arrived:
             raise WeightSyncError(f"tensor {name}: was sent twice in the sync of version {update.version}")
         if record.version != update.version:
-            raise WeightSyncError(f"tensor {name}: is stale: it is of version {record.version}, the sync is of version {update.version}")
+            raise WeightSyncError(
+                f"tensor {name}: is stale: it is of version {record.version}, the sync is of version {update.version}"
+            )
         if record.spec != spec:
             raise WeightSyncError(
                 f"tensor {name}: was announced as {spec.dtype} {list(spec.shape)} and sent as {record.spec.dtype} {list(record.spec.shape)}"
@@ -172,7 +182,9 @@ class Ledger:
             raise WeightSyncError(
                 f"tensor {name}: is stale: the bytes are still those of version {self.before_version}, not {record.version}"
             )
-        raise WeightSyncError(f"tensor {name}: its bytes changed on the way: checksum {found:016x}, sent {record.checksum:016x}")
+        raise WeightSyncError(
+            f"tensor {name}: its bytes changed on the way: checksum {found:016x}, sent {record.checksum:016x}"
+        )
 
     def _check_complete(self, version: int) -> None:
         missing = [name for name in self.expected if name not in self.arrived]

@@ -24,7 +24,8 @@ class WeightSource(Protocol):
         ...
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Whole tensors under Hugging Face names, each valid until the next. Collective: all ranks iterate to the end."""
+        """Whole tensors under Hugging Face names, each valid until the next. Collective: all ranks iterate to the
+        end."""
         ...
 
 
@@ -55,11 +56,18 @@ class Samplers:
         self.timeout = timeout
 
     def init_weight_transfer_engine(self, handshakes: Sequence[Handshake]) -> None:
-        refs = [actor.init_weight_transfer_engine.remote(shake) for actor, shake in zip(self.actors, handshakes, strict=True)]
+        refs = [
+            actor.init_weight_transfer_engine.remote(shake)
+            for actor, shake in zip(self.actors, handshakes, strict=True)
+        ]
         fetch(refs, "the sampling engines to open the weight transfer", self.timeout)
 
     def start_weight_update(self) -> None:
-        fetch([actor.start_weight_update.remote() for actor in self.actors], "the sampling engines to expect weights", self.timeout)
+        fetch(
+            [actor.start_weight_update.remote() for actor in self.actors],
+            "the sampling engines to expect weights",
+            self.timeout,
+        )
 
     def update_weights(self, update: Update) -> None:
         what = f"the sampling engines to load weights of version {update.version}"
@@ -67,14 +75,18 @@ class Samplers:
 
     def finish_weight_update(self) -> None:
         fetch(
-            [actor.finish_weight_update.remote() for actor in self.actors], "the sampling engines to take their new weights", self.timeout
+            [actor.finish_weight_update.remote() for actor in self.actors],
+            "the sampling engines to take their new weights",
+            self.timeout,
         )
 
 
 class Sender:
     """One rank's sending end. `Sender(...)` and `send` are called on all ranks at the same time."""
 
-    def __init__(self, source: WeightSource, samplers: Samplers, plan: SendPlan, rank: int, host: str, device: torch.device) -> None:
+    def __init__(
+        self, source: WeightSource, samplers: Samplers, plan: SendPlan, rank: int, host: str, device: torch.device
+    ) -> None:
         """Open the transport and tell the engines which tensors every sync brings."""
         self.source, self.samplers, self.rank = source, samplers, rank
         specs = tuple(TensorSpec.of(*metadata) for metadata in source.weight_metadata())
@@ -94,8 +106,9 @@ class Sender:
     def send(self, version: int) -> Sent:
         """Send all weights as `version`. Engines may load one bucket while the next is gathered.
 
-        Raises what the engines or the transport raised first, such as a WeightSyncError that names a tensor; on rank 0, and after all weights have
-        been walked through: the other ranks gather in step with it and would wait for it forever.
+        Raises what the engines or the transport raised first, such as a WeightSyncError that names a tensor; on rank 0,
+        and after all weights have been walked through: the other ranks gather in step with it and would wait for it
+        forever.
         """
         sync = _Sync(self, version)
         sync.tell(self.samplers.start_weight_update)
@@ -112,8 +125,8 @@ class Sender:
 
 
 class _Sync:
-    """One sync in the making. What rank 0 asks of the engines and the transport runs beside it, in order; after the first failure it asks no
-    more, but keeps in step with the other ranks."""
+    """One sync in the making. What rank 0 asks of the engines and the transport runs beside it, in order; after the
+    first failure it asks no more, but keeps in step with the other ranks."""
 
     def __init__(self, sender: Sender, version: int) -> None:
         self.rank, self.samplers, self.channel = sender.rank, sender.samplers, sender.channel

@@ -1,7 +1,8 @@
 """Weights through memory that the processes of one machine share.
 
-The segment holds a whole sync and stays for the run: fresh pages cost a multiple of the copy itself. It is an anonymous file (memfd), which
-receivers open through the trainer's /proc entry: it has no name that could be left behind and does not count against the size of /dev/shm.
+The segment holds a whole sync and stays for the run: fresh pages cost a multiple of the copy itself. It is an anonymous
+file (memfd), which receivers open through the trainer's /proc entry: it has no name that could be left behind and does
+not count against the size of /dev/shm.
 """
 
 from __future__ import annotations
@@ -41,7 +42,11 @@ class SendChannel:
         self.buffer.zero_()
 
     def describe(self) -> Mapping[str, Any]:
-        return {"path": f"/proc/{os.getpid()}/fd/{self.file}", "machine": BOOT_ID.read_text(), "nbytes": self.buffer.numel()}
+        return {
+            "path": f"/proc/{os.getpid()}/fd/{self.file}",
+            "machine": BOOT_ID.read_text(),
+            "nbytes": self.buffer.numel(),
+        }
 
     def connect(self) -> None: ...
 
@@ -65,7 +70,9 @@ class ReceiveChannel:
         try:
             file = os.open(settings["path"], os.O_RDWR)
         except OSError as error:
-            raise WeightSyncError(f"the trainer's shared memory can't be opened: {error}; set weight_sync.transport=gloo") from error
+            raise WeightSyncError(
+                f"the trainer's shared memory can't be opened: {error}; set weight_sync.transport=gloo"
+            ) from error
         self.buffer = attach(file, settings["nbytes"])
         os.close(file)
 

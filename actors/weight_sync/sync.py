@@ -13,10 +13,11 @@ from torch import Tensor
 from actors.rollout import RolloutHandle
 from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan, Sent
-from rlsys.batch import Batch, stable_seed
+from rlsys.batch import Batch
 from rlsys.config.actors import SyncConfig
 from rlsys.errors import ConfigError
 from rlsys.roles import SyncReport
+from rlsys.samples import stable_seed
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}
 """Largest |trainer - sampler| log-prob on the probe, nats, unless the config gives one."""
@@ -34,7 +35,9 @@ class Trainer(Protocol):
 class WeightSyncHandle:
     """Implements `roles.WeightSync`."""
 
-    def __init__(self, policy: Trainer, rollout: RolloutHandle, config: SyncConfig, plan: SendPlan, dtype: str, seed: int) -> None:
+    def __init__(
+        self, policy: Trainer, rollout: RolloutHandle, config: SyncConfig, plan: SendPlan, dtype: str, seed: int
+    ) -> None:
         """`dtype` is the less precise of trainer's and sampler's. Opens the transport between all of them."""
         self.policy, self.rollout, self.plan = policy, rollout, plan
         self.tolerance = config.probe_tolerance or TOLERANCE[dtype]
@@ -45,10 +48,11 @@ class WeightSyncHandle:
         fetch(opened, "trainer and samplers to open the weight transfer", plan.timeout)
 
     def sync(self, version: int) -> SyncReport:
-        """Send the weights to every sampler as `version`, then let each score a fixed prompt and compare with the trainer.
+        """Send the weights to every sampler as `version`, then let each score a fixed prompt and compare with the
+        trainer.
 
-        Raises WeightSyncError that names the tensor which did not arrive as it was sent, or that gives both log-probs where they disagree. The
-        samplers refuse to sample until a later sync succeeds.
+        Raises WeightSyncError that names the tensor which did not arrive as it was sent, or that gives both log-probs
+        where they disagree. The samplers refuse to sample until a later sync succeeds.
         """
         started = time.monotonic()
         sent: list[Sent] = fetch(
@@ -69,7 +73,8 @@ class WeightSyncHandle:
         scores = [actor.score.remote(self.probe) for actor in self.rollout.actors]  # while the trainer scores it too
         trainer = self.policy.log_probs(Batch(token_ids, mask, lengths), 1.0).tolist()
         proofs = [
-            actor.prove.remote(version, score, trainer, self.tolerance) for actor, score in zip(self.rollout.actors, scores, strict=True)
+            actor.prove.remote(version, score, trainer, self.tolerance)
+            for actor, score in zip(self.rollout.actors, scores, strict=True)
         ]
         return max(fetch(proofs, f"the sampling engines to score the probe of version {version}", self.plan.timeout))
 
@@ -78,7 +83,9 @@ def choose_transport(config: SyncConfig, on_gpu: bool, colocated: bool, one_host
     """What `auto` stands for."""
     if config.transport != "auto":
         if on_gpu and config.transport in ("shared_memory", "gloo"):
-            raise ConfigError(f"weight_sync.transport={config.transport} is for CPU hosts, and this cluster has GPUs; leave it out")
+            raise ConfigError(
+                f"weight_sync.transport={config.transport} is for CPU hosts, and this cluster has GPUs; leave it out"
+            )
         return config.transport
     if on_gpu:
         return "ipc" if colocated else "nccl"

@@ -1,4 +1,5 @@
-"""`python -m benchmarks.over_optimization`: run the recipe, then draw the curves, print where they turn, and save both as JSON."""
+"""`python -m benchmarks.over_optimization`: run the recipe, then draw the curves, print where they turn, and save both
+as JSON."""
 
 from __future__ import annotations
 
@@ -24,13 +25,14 @@ from benchmarks.over_optimization.curves import (
     turning_point,
 )
 from benchmarks.over_optimization.figure import draw
-from rlsys.config.load import load, load_as
-from rlsys.config.models import Experiment
+from rlsys.check.load import load
+from rlsys.config.document import load_as
+from rlsys.config.experiment import Experiment
 from rlsys.config.recipe import Recipe
 from rlsys.errors import ConfigError, RlsysError
 from rlsys.files import to_json, write_whole
-from rlsys.recipe import RECIPE, resume_recipe, run_recipe
-from rlsys.run_dir import RunDir
+from rlsys.run.folder import RunDir
+from rlsys.run.recipe import RECIPE, resume_recipe, run_recipe
 
 STAGES = Path(__file__).parent / "recipe.yaml"
 SAMPLES, PPO = "best_of_n", "ppo_"
@@ -43,7 +45,9 @@ def main(
     seed: Annotated[int, typer.Option(help="Of data and runs.")] = 0,
     output: Annotated[Path, typer.Option(help="Folder in which the run's folder is made.")] = Path("runs"),
     run: Annotated[Path | None, typer.Option(help="Go on with this run, or only draw it anew if it is done.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer samples and steps: everything works, and gold may not turn yet.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer samples and steps: everything works, and gold may not turn yet.")
+    ] = False,
 ) -> None:
     """The over-optimisation curve: a reward model trained where length helps, optimised where it does not."""
     try:
@@ -80,19 +84,26 @@ def report(folder: Path, console: Console) -> None:
     experiments = {stage.name: load(folder / stage.config, this_machine=False) for stage in recipe.stages}
     scale, curves = all_curves(folder, experiments)
     file = folder / "over_optimization.json"
-    write_whole(file, to_json({"seed": recipe.seed, "proxy_scale": asdict(scale), "curves": as_records(curves)}, indent=1) + "\n")
+    write_whole(
+        file,
+        to_json({"seed": recipe.seed, "proxy_scale": asdict(scale), "curves": as_records(curves)}, indent=1) + "\n",
+    )
     draw(curves, f"Best-of-n and PPO against a reward model, seed {recipe.seed}", file.with_suffix(".png"))
     console.print(table(curves))
     low, *others = [name for name in curves if name.startswith("PPO")]
     for name in others:
-        console.print(f"gold of {name} minus that of {low} at the same KL: {frontier_gap(curves[name], curves[low]):+.2f} on average")
+        console.print(
+            f"gold of {name} minus that of {low} at the same KL: {frontier_gap(curves[name], curves[low]):+.2f} on average"
+        )
     console.print(f"saved as {file} and {file.with_suffix('.png')}")
 
 
 def all_curves(folder: Path, experiments: Mapping[str, Experiment]) -> tuple[Scale, dict[str, list[Point]]]:
     """Best-of-n, then PPO in the order of the recipe, by what people call them."""
     prompts = read_samples(RunDir(folder / SAMPLES), experiments[SAMPLES].loop.steps)
-    scale = Scale.of([raw for prompt in prompts for raw in prompt.proxy], [gold for prompt in prompts for gold in prompt.gold])
+    scale = Scale.of(
+        [raw for prompt in prompts for raw in prompt.proxy], [gold for prompt in prompts for gold in prompt.gold]
+    )
     curves = {"best-of-n": best_of_n_curve(prompts, scale)}
     for name, experiment in experiments.items():
         if name.startswith(PPO):

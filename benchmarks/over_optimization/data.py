@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
-from rlsys.batch import stable_seed
 from rlsys.files import to_json, write_whole
 from rlsys.playground import letters
+from rlsys.samples import stable_seed
 
 SHORT, LONG = (1, letters.WANTED), (letters.WANTED + 1, 2 * letters.WANTED)
 LONG_SHARE = {"base": 0.1, "sft": 0.02}
-"""Of the demonstrations of each model: the base, from which the reward model and the policy start, reads long answers well enough to extrapolate to
-them; the policy seldom writes them, so that it takes optimisation to get there."""
+"""Of the demonstrations of each model: the base, from which the reward model and the policy start, reads long answers
+well enough to extrapolate to them; the policy seldom writes them, so that it takes optimisation to get there."""
 ANSWERS = 16
 """Demonstrations per prompt."""
 PAIRS = {"train": 5_000, "test": 1_000}
@@ -23,7 +23,9 @@ PAIRS = {"train": 5_000, "test": 1_000}
 def write(folder: Path, seed: int) -> dict[str, Path]:
     """Write all files; returns them by name."""
     files = {name: demonstrations(share, seed) for name, share in LONG_SHARE.items()}
-    files |= {f"comparisons_{split}": letters.comparisons(split, pairs, SHORT, seed=seed) for split, pairs in PAIRS.items()}
+    files |= {
+        f"comparisons_{split}": letters.comparisons(split, pairs, SHORT, seed=seed) for split, pairs in PAIRS.items()
+    }
     folder.mkdir(parents=True, exist_ok=True)
     return {name: _write(folder / f"{name}.jsonl", rows) for name, rows in files.items()}
 
@@ -33,7 +35,10 @@ def demonstrations(long_share: float, seed: int) -> list[dict[str, str]]:
     chance = Random(stable_seed("over-optimization", long_share, seed))
     prompts = [prompt for prompt in letters.prompts() if letters.split(prompt) == "train"]
     return [
-        {"prompt": prompt, "answer": letters.random_answer(prompt, LONG if chance.random() < long_share else SHORT, chance)}
+        {
+            "prompt": prompt,
+            "answer": letters.random_answer(prompt, LONG if chance.random() < long_share else SHORT, chance),
+        }
         for prompt in prompts
         for _ in range(ANSWERS)
     ]

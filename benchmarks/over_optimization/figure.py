@@ -16,13 +16,23 @@ WIDTH, HEIGHT, DPI = 7.5, 4.6, 100
 
 def draw(curves: Mapping[str, Sequence[Point]], title: str, file: Path) -> None:
     """Write a PNG: a solid line of gold and a dashed one of the proxy for each curve, its turning point marked."""
-    figure = import_module("matplotlib.figure").Figure(figsize=(WIDTH, HEIGHT), layout="constrained")  # an optional dependency
+    figure = import_module("matplotlib.figure").Figure(
+        figsize=(WIDTH, HEIGHT), layout="constrained"
+    )  # an optional dependency
     axes = figure.add_subplot()
     for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
         ordered = sorted(curve, key=lambda point: point.kl)
         distances = [root(point) for point in ordered]
         axes.plot(distances, [point.gold for point in ordered], color=colour, marker=".", label=name)
-        axes.plot(distances, [point.proxy for point in ordered], color=colour, marker=".", linestyle="--", linewidth=1, alpha=0.6)
+        axes.plot(
+            distances,
+            [point.proxy for point in ordered],
+            color=colour,
+            marker=".",
+            linestyle="--",
+            linewidth=1,
+            alpha=0.6,
+        )
         turn = turning_point(curve)
         axes.plot([root(turn)], [turn.gold], color=colour, marker="*", markersize=15, markeredgecolor="white")
     axes.plot([], [], color="black", marker="*", linestyle="-", label="gold, and where it turns")

@@ -1,9 +1,11 @@
-"""`python -m benchmarks.preference`: every preference loss, from one supervised model, on the same pairs; one table of how far each came.
+"""`python -m benchmarks.preference`: every preference loss, from one supervised model, on the same pairs; one table of
+how far each came.
 
-The task is the playground's `letters`. The supervised model samples two answers to each prompt, and the task's gold reward says which is better;
-online DPO samples its own, and takes the gold reward. The actors are started once: each run loads the state that they had at the start (weights,
-optimizer, schedule, random states), so it is the run that it would be by itself. The losses' settings are not tuned against each other: the
-table shows that each works, not which is best.
+The task is the playground's `letters`. The supervised model samples two answers to each prompt, and the task's gold
+reward says which is better; online DPO samples its own, and takes the gold reward. The actors are started once: each
+run loads the state that they had at the start (weights, optimizer, schedule, random states), so it is the run that it
+would be by itself. The losses' settings are not tuned against each other: the table shows that each works, not which is
+best.
 """
 
 from __future__ import annotations
@@ -22,19 +24,18 @@ from rich.table import Table
 
 from benchmarks.child import REPOSITORY
 from benchmarks.preference.outcome import Outcome, answers_of, outcome
-from rlsys.algorithm import build_algorithm
+from rlsys.check.load import load
 from rlsys.config.dataset import DatasetConfig
-from rlsys.config.load import load
-from rlsys.config.models import Experiment
+from rlsys.config.experiment import Experiment
 from rlsys.data.load import load_comparisons
 from rlsys.errors import ConfigError, RlsysError
 from rlsys.files import to_json, write_whole
+from rlsys.methods.base import build_method
 from rlsys.models.load import load_tokenizer
 from rlsys.playground.letters import prompts, split
-from rlsys.roles import Roles
-from rlsys.run_dir import RunDir
-from rlsys.spawning import SpawnRequest
-from rlsys.train import train
+from rlsys.roles import Roles, SpawnRequest
+from rlsys.run.folder import RunDir
+from rlsys.run.train import train
 
 STAGE = "stage={{name: {name}, batch_size: {batch_size}, max_tokens: 32, {settings}}}"
 LOSSES = {
@@ -46,7 +47,8 @@ LOSSES = {
     "orpo": "beta: 4.0",
     "simpo": "beta: 2.0, gamma: 0.3, sft_weight: 0.5",
 }
-"""Of the stage `preference`, by kind. SimPO has nothing that holds it to the start, so it imitates the chosen answers, too."""
+"""Of the stage `preference`, by kind. SimPO has nothing that holds it to the start, so it imitates the chosen answers,
+too."""
 ONLINE = "online_dpo"
 PAIRS = {"train": 24, "test": 3}
 """Steps of sampling, of 256 prompts each, by split."""
@@ -73,7 +75,7 @@ def main(
         widest = online(folder, model, seed, steps)
         pad_id = load_tokenizer(model).pad_token_id
         assert isinstance(pad_id, int), "load_tokenizer sees to it that there is a pad token"
-        request = SpawnRequest(build_algorithm(widest, 0).needs, model, steps, pad_id)
+        request = SpawnRequest(build_method(widest, 0).needs, model, steps, pad_id)
         with spawn(widest, request) as roles:
             shared = again(roles, folder / "start")
             for name, own in PAIRS.items():
@@ -109,7 +111,10 @@ def pairs_of(split: str) -> str:
 
 def offline(folder: Path, model: Path, seed: int, steps: int) -> dict[str, Experiment]:
     """By name; the pairs must be there."""
-    stages = {name: STAGE.format(name="preference", batch_size=BATCH, settings=f"kind: {name}, {own}") for name, own in LOSSES.items()}
+    stages = {
+        name: STAGE.format(name="preference", batch_size=BATCH, settings=f"kind: {name}, {own}")
+        for name, own in LOSSES.items()
+    }
     stages["kto"] = STAGE.format(name="kto", batch_size=2 * BATCH, settings="beta: 0.5")
     train_on, eval_on = (RunDir(folder / pairs_of(split)).dataset for split in PAIRS)
     common = [f"model.path={model}", f"data.train.path={train_on}", f"data.eval.path={eval_on}"]
@@ -120,7 +125,8 @@ def offline(folder: Path, model: Path, seed: int, steps: int) -> dict[str, Exper
 
 
 def again(roles: Roles, start: Path) -> Any:
-    """A `Spawn` that starts nothing: it puts the policy back to where it was, the sampler too, and hands out the roles that a run needs."""
+    """A `Spawn` that starts nothing: it puts the policy back to where it was, the sampler too, and hands out the roles
+    that a run needs."""
     assert roles.policy is not None
     roles.policy.save_state(start)
 
@@ -131,7 +137,9 @@ def again(roles: Roles, start: Path) -> Any:
         if roles.weight_sync is not None and "rollout" in request.needs:
             roles.weight_sync.sync(0)  # a run that trains nothing would not
         unused = {role: None for role in ("policy", "reference", "rollout", "reward") if role not in request.needs}
-        yield replace(roles, **unused, weight_sync=roles.weight_sync if request.needs >= {"policy", "rollout"} else None)
+        yield replace(
+            roles, **unused, weight_sync=roles.weight_sync if request.needs >= {"policy", "rollout"} else None
+        )
 
     return spawn
 
@@ -146,14 +154,23 @@ def report(folder: Path, model: Path, names: list[str], seed: int, console: Cons
     found = {"start": outcome(start, start, held_out)}
     for name in names:
         found[name] = outcome(answers_of(folder / name / "final", held_out, letters, SAMPLES, seed), start, held_out)
-    console.print(table(found, f"preference losses on {len(held_out)} held-out pairs and {len(letters)} held-out prompts, seed {seed}"))
+    console.print(
+        table(
+            found,
+            f"preference losses on {len(held_out)} held-out pairs and {len(letters)} held-out prompts, seed {seed}",
+        )
+    )
     file = folder / "preference.json"
-    write_whole(file, to_json({"seed": seed, "outcomes": {name: asdict(one) for name, one in found.items()}}, indent=1) + "\n")
+    write_whole(
+        file, to_json({"seed": seed, "outcomes": {name: asdict(one) for name, one in found.items()}}, indent=1) + "\n"
+    )
     console.print(f"saved as {file}; measured in {time.monotonic() - started:.0f} s")
 
 
 def table(found: dict[str, Outcome], title: str) -> Table:
-    made = Table("loss", "better answer likelier", "better answer gained more", "gold reward", "gold win rate", title=title)
+    made = Table(
+        "loss", "better answer likelier", "better answer gained more", "gold reward", "gold win rate", title=title
+    )
     for name, one in found.items():
         made.add_row(name, f"{one.likelier:.3f}", f"{one.preferred:.3f}", f"{one.gold:.2f}", f"{one.win_rate:.3f}")
     return made

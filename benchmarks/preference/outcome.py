@@ -23,7 +23,8 @@ MAX_TOKENS = 12
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Of one model. log_probs_B: of every held-out answer, summed over its tokens; tokens_B: how many. gold: of its own samples, by prompt."""
+    """Of one model. log_probs_B: of every held-out answer, summed over its tokens; tokens_B: how many. gold: of its own
+    samples, by prompt."""
 
     log_probs_B: Tensor
     tokens_B: Tensor
@@ -35,18 +36,24 @@ class Outcome:
     """A model beside the one that it started from."""
 
     likelier: float
-    """Share of held-out pairs whose better answer is the likelier one, by its mean log-prob per token (a tie counts half)."""
+    """Share of held-out pairs whose better answer is the likelier one, by its mean log-prob per token (a tie counts
+    half)."""
     preferred: float
-    """Share of held-out pairs whose better answer gained more log-prob since the start than the worse one; 0.5 for the start itself."""
+    """Share of held-out pairs whose better answer gained more log-prob since the start than the worse one; 0.5 for the
+    start itself."""
     gold: float
     """Mean gold reward of its samples."""
     win_rate: float
-    """Share of held-out prompts whose samples have a higher mean gold reward than the start's (a tie counts half); 0.5 for the start itself."""
+    """Share of held-out prompts whose samples have a higher mean gold reward than the start's (a tie counts half); 0.5
+    for the start itself."""
 
 
 @torch.no_grad()
-def answers_of(folder: Path, held_out: Sequence[Comparison], prompts: Sequence[str], samples: int, seed: int) -> Answers:
-    """By plain transformers, at temperature 1, in this process: none of the training code is asked how good its model is."""
+def answers_of(
+    folder: Path, held_out: Sequence[Comparison], prompts: Sequence[str], samples: int, seed: int
+) -> Answers:
+    """By plain transformers, at temperature 1, in this process: none of the training code is asked how good its model
+    is."""
     logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -81,7 +88,9 @@ def outcome(after: Answers, start: Answers, held_out: Sequence[Comparison]) -> O
         likelier=share(mean_B[better_P] - mean_B[worse_P]),
         preferred=share(gain_B[better_P] - gain_B[worse_P]),
         gold=fmean(value for values in after.gold.values() for value in values),
-        win_rate=share(torch.tensor([fmean(values) - fmean(start.gold[letters]) for letters, values in after.gold.items()])),
+        win_rate=share(
+            torch.tensor([fmean(values) - fmean(start.gold[letters]) for letters, values in after.gold.items()])
+        ),
     )
 
 

@@ -26,7 +26,8 @@ class ModelConfig(Model):
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Precision of the forward and backward pass; the optimizer's master weights are float32 either way."""
     attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
-    """Attention kernel of the trainer; auto takes flash_attention_2 where it is installed and a GPU is used, else sdpa."""
+    """Attention kernel of the trainer; auto takes flash_attention_2 where it is installed and a GPU is used, else
+    sdpa."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     lora: LoraConfig | None = None
@@ -57,7 +58,8 @@ class PolicyConfig(Model):
     tokens_per_micro_batch: PositiveInt = 16384
     """Token budget (padding included) of one forward and backward pass on one rank."""
     packing: Literal["auto", "packed", "padded"] = "auto"
-    """Concatenate sequences into one row or pad them; auto packs where the attention kernel keeps packed sequences apart without a mask."""
+    """Concatenate sequences into one row or pad them; auto packs where the attention kernel keeps packed sequences
+    apart without a mask."""
     offload_optimizer: bool = False
     """Keep optimizer states in host memory (ZeRO 1 to 3, GPUs)."""
     offload_parameters: bool = False
@@ -68,7 +70,8 @@ class CriticConfig(PolicyConfig):
     """Training of the critic: the keys of `policy`, and where it starts."""
 
     path: str | None = None
-    """Model that the critic starts from; none means the first of reward_models, or else the policy's starting weights with a new head."""
+    """Model that the critic starts from; none means the first of reward_models, or else the policy's starting weights
+    with a new head."""
 
 
 class ReferenceConfig(Model):
@@ -86,8 +89,9 @@ class TeacherConfig(Model):
     path: str
     """Model of the teacher, with the policy's tokenizer."""
     top_k: NonNegativeInt = 64
-    """How many tokens it names at each place, the most likely ones. What is left over counts as one outcome. Each takes 12 bytes per place of the
-    batch, padding included, through the driver; so 0, which is all of the vocabulary, is for small ones."""
+    """How many tokens it names at each place, the most likely ones. What is left over counts as one outcome. Each takes
+    12 bytes per place of the batch, padding included, through the driver; so 0, which is all of the vocabulary, is for
+    small ones."""
     ranks: PositiveInt = 1
     """Processes; each holds the whole model."""
     threads: PositiveInt = 1
@@ -108,7 +112,8 @@ class RolloutConfig(Model):
     prefix_caching: bool = True
     """Compute a prompt's keys and values once for its whole group."""
     max_model_len: PositiveInt | None = None
-    """Longest prompt plus response; none takes data.max_prompt_tokens + sampling.max_tokens (a judge: what its model sees, at most 8192)."""
+    """Longest prompt plus response; none takes data.max_prompt_tokens + sampling.max_tokens (a judge: what its model
+    sees, at most 8192)."""
     max_num_seqs: PositiveInt = 256
     """Sequences that one engine runs at the same time."""
     gpu_memory_fraction: float = Field(default=0.85, gt=0, le=1)
@@ -163,10 +168,12 @@ class RewardModelConfig(Model):
 
 class SyncConfig(Model):
     transport: Literal["auto", "shared_memory", "gloo", "nccl", "ipc"] = "auto"
-    """How weights travel; auto: ipc on colocated GPUs, nccl on separate ones, shared_memory on one CPU host, gloo on several."""
+    """How weights travel; auto: ipc on colocated GPUs, nccl on separate ones, shared_memory on one CPU host, gloo on
+    several."""
     bucket_mib: PositiveInt = 256
     """Weights are sent in buckets of about this size."""
     probe_tokens: PositiveInt = 64
     """Length of the fixed prompt that trainer and sampler both score after each sync."""
     probe_tolerance: PositiveFloat | None = None
-    """Largest allowed |trainer - sampler| log-prob on the probe (nats); none takes 1e-4 for float32 and 0.15 for bfloat16."""
+    """Largest allowed |trainer - sampler| log-prob on the probe (nats); none takes 1e-4 for float32 and 0.15 for
+    bfloat16."""

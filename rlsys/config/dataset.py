@@ -19,11 +19,13 @@ class DatasetConfig(Model):
     folder: str | None = None
     """Folder within a hub data set or local folder (`harmless-base` of Anthropic/hh-rlhf)."""
     fields: dict[str, str] = {}
-    """Which column is what: keys `prompt`, `answer`, `messages`; for comparisons `chosen`, `rejected`, `margin`, `preference`, `answers`, `grades`,
-    `reference_log_probs`, `reference_tokens`, `reference_model`; for labelled answers `completion`, `label`; for seed tasks `instruction`,
-    `instances`, `is_classification`, `id`; for raw text `text`. Any further key is passed on to rewards. Unmapped names stand for themselves."""
+    """Which column is what: keys `prompt`, `answer`, `messages`; for comparisons `chosen`, `rejected`, `margin`,
+    `preference`, `answers`, `grades`, `reference_log_probs`, `reference_tokens`, `reference_model`; for labelled
+    answers `completion`, `label`; for seed tasks `instruction`, `instances`, `is_classification`, `id`; for raw text
+    `text`. Any further key is passed on to rewards. Unmapped names stand for themselves."""
     prompt_format: str | None = None
-    """Makes the prompt from columns, as in "{instruction}\\n\\n{input}"; none takes the column `prompt` or `messages`."""
+    """Makes the prompt from columns, as in "{instruction}\\n\\n{input}"; none takes the column `prompt` or
+    `messages`."""
     answer_after: str | None = None
     """The ground truth is what follows the last occurrence of this marker in the answer column (`####` for gsm8k)."""
     system_prompt: str | None = None

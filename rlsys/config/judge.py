@@ -12,7 +12,15 @@ from rlsys.config.dataset import DatasetConfig
 from rlsys.config.url import BaseUrl
 
 RENDERING = frozenset(
-    {"add_generation_prompt", "chat_template", "continue_final_message", "conversation", "messages", "return_dict", "tokenize"}
+    {
+        "add_generation_prompt",
+        "chat_template",
+        "continue_final_message",
+        "conversation",
+        "messages",
+        "return_dict",
+        "tokenize",
+    }
 )
 """What the rendering of a chat sets itself, or would not work with."""
 
@@ -29,7 +37,8 @@ class EndpointConfig(Model):
     retries: NonNegativeInt = 4
     """Attempts after the first, on connection errors, timeouts and the statuses 408, 409, 429 and 5xx."""
     max_wait: NonNegativeFloat = 60.0
-    """Longest pause before a retry in seconds, also when Retry-After asks for more; while the endpoint is away, Retry-After is obeyed up to this."""
+    """Longest pause before a retry in seconds, also when Retry-After asks for more; while the endpoint is away,
+    Retry-After is obeyed up to this."""
     outage_limit: PositiveFloat = 3600.0
     """Seconds that the run waits for an endpoint that is away before it stops; it can then be resumed."""
     requests_per_minute: PositiveFloat | None = None
@@ -39,7 +48,8 @@ class EndpointConfig(Model):
     price_per_million_completion_tokens: NonNegativeFloat = 0.0
     """In the same currency."""
     max_cost: PositiveFloat | None = None
-    """The run stops, to be resumed, before it would spend more than this since it was started or resumed; none is no limit."""
+    """The run stops, to be resumed, before it would spend more than this since it was started or resumed; none is no
+    limit."""
     max_bytes: PositiveInt = 1_000_000
     """Largest reply; reading stops there."""
 
@@ -57,8 +67,8 @@ class JudgeRewardConfig(Model):
     name: str = Field(default="judge", pattern=r"^[A-Za-z0-9_-]+$")
     """Its name among the parts of the reward."""
     mode: Literal["score", "rubric", "compare"] = "score"
-    """score: expected score of each sample, from 0 to 1; rubric: weighted mean of `judge.criteria`, from 0 to 1; compare: mean probability of being
-    better than the other samples of its group."""
+    """score: expected score of each sample, from 0 to 1; rubric: weighted mean of `judge.criteria`, from 0 to 1;
+    compare: mean probability of being better than the other samples of its group."""
     weight: float = 1.0
     """Factor in the weighted sum with all other rewards."""
     principle: bool = False
@@ -67,7 +77,8 @@ class JudgeRewardConfig(Model):
 
 class JudgeConfig(Model):
     backend: Literal["vllm", "openai", "rollout"] = "vllm"
-    """vllm: engines of its own; openai: an OpenAI-compatible endpoint; rollout: the sampling engines, that is the policy itself."""
+    """vllm: engines of its own; openai: an OpenAI-compatible endpoint; rollout: the sampling engines, that is the
+    policy itself."""
     model: str = ""
     """Local folder or hub id (vllm), or the endpoint's name of the model (openai)."""
     engine: RolloutConfig = RolloutConfig()
@@ -75,10 +86,12 @@ class JudgeConfig(Model):
     endpoint: EndpointConfig | None = None
     """openai only: where it is."""
     template_args: dict[str, bool | int | str] | None = None
-    """Variables of the judge's chat template. Engines take {enable_thinking: false} if none are given, as a label must come at once; an endpoint
-    is sent them, as chat_template_kwargs, only if they are given: vLLM's and SGLang's servers know those, OpenAI refuses them."""
+    """Variables of the judge's chat template. Engines take {enable_thinking: false} if none are given, as a label must
+    come at once; an endpoint is sent them, as chat_template_kwargs, only if they are given: vLLM's and SGLang's servers
+    know those, OpenAI refuses them."""
     constitution: str = "default"
-    """A file in rlsys/judging/constitutions, the path of a YAML file, or of a folder with the JSON files of Bai et al."""
+    """A file in rlsys/judging/constitutions, the path of a YAML file, or of a folder with the JSON files of Bai et
+    al."""
     principles: tuple[str, ...] = ()
     """Use only principles with one of these ids or tags; empty means all."""
     leave_out: tuple[str, ...] = ()
@@ -108,7 +121,8 @@ class JudgeConfig(Model):
     canary_rate: float = Field(default=0.02, ge=0, le=1)
     """Share of comparisons that are followed by one whose answer is known."""
     canaries: str | None = None
-    """File of such comparisons (`prompt`, `chosen`, `rejected` per line, if you like `principle`); none takes those of the templates."""
+    """File of such comparisons (`prompt`, `chosen`, `rejected` per line, if you like `principle`); none takes those of
+    the templates."""
     canary_alarm: float = Field(default=0.8, ge=0, le=1)
     """Below this accuracy on canaries a warning is given."""
     repeat_rate: float = Field(default=0.02, ge=0, le=1)

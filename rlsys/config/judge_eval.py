@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import Field, NonNegativeInt, PositiveFloat
 
 from rlsys.config.base import Model
-from rlsys.config.checks import misspelt
 from rlsys.config.dataset import DatasetConfig
+from rlsys.config.experiment import ClusterConfig
 from rlsys.config.judge import JudgeConfig
-from rlsys.config.judge_alone import judge_alone, key_problems
-from rlsys.config.load import load_as
-from rlsys.config.messages import Problem
-from rlsys.config.models import ClusterConfig
-from rlsys.data.columns import format_columns
-from rlsys.data.sources import looks_local
-from rlsys.errors import ConfigError
-from rlsys.running_cluster import address_to_join
 
 
 class JudgeEval(Model):
@@ -33,38 +24,10 @@ class JudgeEval(Model):
     data: DatasetConfig
     """Labelled comparisons: columns as for a reward model."""
     attacks: NonNegativeInt = 0
-    """How many prompt injections are tried, each on the worse answer of a comparison that the judge gets right; 0 tries none."""
+    """How many prompt injections are tried, each on the worse answer of a comparison that the judge gets right; 0 tries
+    none."""
     timeout: PositiveFloat = 1800.0
-    """Longest wait (seconds) for the judge to answer the questions of 256 comparisons; an endpoint's own limits and outages come on top."""
+    """Longest wait (seconds) for the judge to answer the questions of 256 comparisons; an endpoint's own limits and
+    outages come on top."""
     cluster: ClusterConfig = ClusterConfig()
     """Where it runs."""
-
-
-def load_judge_eval(path: Path | str, overrides: Sequence[str] = (), *, this_machine: bool = True) -> JudgeEval:
-    """Read, override, validate; `this_machine` also looks for its files. Raises ConfigError with one line for each problem."""
-    return load_as(JudgeEval, path, overrides, lambda config: _problems(config, this_machine))
-
-
-def _problems(config: JudgeEval, this_machine: bool) -> Iterator[Problem]:
-    judge, data = config.judge, config.data
-    yield from judge_alone(judge, frozenset({"compare"}))
-    if judge.backend == "rollout":
-        yield Problem(("judge", "backend"), "rollout judges with the policy of a run, and there is none here; choose vllm or openai")
-    if judge.reward is not None:
-        yield Problem(("judge", "reward"), "has no effect: nothing is trained here; leave it out")
-    if judge.human is not None:
-        yield Problem(("judge", "human"), "has no effect: the comparisons are those of data; leave it out")
-    try:
-        format_columns(data)
-    except ConfigError as error:
-        yield Problem(("data", "prompt_format"), str(error))
-    found = {("data", "path"): data.path, **({("judge", "model"): judge.model} if judge.backend == "vllm" else {})}
-    for key, text in found.items():
-        if wrong := misspelt(text):
-            yield Problem(key, wrong)
-    if this_machine:
-        if address_to_join(config.cluster) is None:
-            yield from key_problems(judge)
-        for key, text in found.items():
-            if looks_local(text) and not Path(text).expanduser().exists():
-                yield Problem(key, f"no such file or folder: {text} (looked in {Path.cwd()})")

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from rlsys.config.base import Model
 from rlsys.config.schema import Key, choices, field, fields, section, wanted
-from rlsys.registry import nearest
+from rlsys.errors import nearest
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,10 @@ def explain_error(model: type[Model], detail: ErrorDetails, data: Any, prefix: K
         return Problem(prefix + loc, "unknown key" + _suggestion(model, loc), unknown_key=True)
     if detail["type"] == "missing":
         info = field(model, loc)
-        return Problem(prefix + loc, f"required key is missing: {info.description or wanted(info)}" if info else "required key is missing")
+        return Problem(
+            prefix + loc,
+            f"required key is missing: {info.description or wanted(info)}" if info else "required key is missing",
+        )
     loc = tuple(_present(data, loc))
     if detail["type"] in ("value_error", "assertion_error"):
         return Problem(prefix + loc, str(detail["ctx"]["error"]) if "ctx" in detail else detail["msg"])
@@ -37,7 +40,9 @@ def explain_error(model: type[Model], detail: ErrorDetails, data: Any, prefix: K
         return Problem(prefix + loc, detail["msg"])
     info = field(model, loc)
     if info is None:
-        message = detail["msg"].replace("Input should be", "wanted", 1).replace("a valid ", "a ").replace("a string", "text")
+        message = (
+            detail["msg"].replace("Input should be", "wanted", 1).replace("a valid ", "a ").replace("a string", "text")
+        )
         return Problem(prefix + loc, f"{message}, got {detail['input']!r:.80}")
     got = detail["input"]
     close = nearest(str(got), choices(info.annotation)) if isinstance(got, str) else None

@@ -7,8 +7,10 @@ from typing import TypeVar
 
 from rlsys.config.base import Model
 from rlsys.config.dataset import DatasetConfig
-from rlsys.config.models import Experiment
+from rlsys.config.experiment import Experiment
 
+STAGE = "stage:"
+"""A path with this prefix is the model or data set of an earlier stage of a recipe."""
 ModelT = TypeVar("ModelT", bound=Model)
 
 
@@ -75,4 +77,6 @@ def with_dataset_paths(experiment: Experiment, change: Callable[[str], str]) -> 
     data = experiment.data
     own = {"train": changed(data.train), "eval": changed(data.eval), "pretrain": changed(data.pretrain)}
     judge = experiment.judge and experiment.judge.model_copy(update={"human": changed(experiment.judge.human)})
-    return experiment.model_copy(update={"judge": judge, "data": data.model_copy(update={**own, "also": tuple(map(changed, data.also))})})
+    return experiment.model_copy(
+        update={"judge": judge, "data": data.model_copy(update={**own, "also": tuple(map(changed, data.also))})}
+    )

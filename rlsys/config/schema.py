@@ -72,12 +72,22 @@ def _describe(annotation: Any, limits: Sequence[Any] = ()) -> str:
 
 
 def _type(annotation: Any) -> str:
-    plain = {int: "a whole number", float: "a number", str: "text", bool: "true or false", types.NoneType: "null", Any: "anything"}
+    plain = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        types.NoneType: "null",
+        Any: "anything",
+    }
     if annotation in plain:
         return plain[annotation]
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _describe(args[0], [limit for extra in args[1:] for limit in (extra.metadata if isinstance(extra, FieldInfo) else [extra])])
+        return _describe(
+            args[0],
+            [limit for extra in args[1:] for limit in (extra.metadata if isinstance(extra, FieldInfo) else [extra])],
+        )
     if origin is Literal:
         return "one of " + ", ".join(choices(annotation))
     if origin in (Union, types.UnionType):

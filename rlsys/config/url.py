@@ -27,7 +27,8 @@ def _bare(url: str) -> str:
     parsed = httpx.URL(url)
     if parsed.query or parsed.fragment:
         raise PydanticCustomError(
-            "url", "must end before any ? or #: paths are added to it; put a key into an environment variable, its name into key_env"
+            "url",
+            "must end before any ? or #: paths are added to it; put a key into an environment variable, its name into key_env",
         )
     if parsed.path.rstrip("/").endswith("/completions"):
         raise PydanticCustomError("url", "must leave out /chat/completions (and /completions): it is added to it")

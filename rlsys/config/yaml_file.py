@@ -1,6 +1,7 @@
 """YAML that remembers where each key was written.
 
-Scalars follow YAML 1.2: `off`, `no` and `never` are text and `1e-6` is a number, where PyYAML's own reading (1.1) says false and text.
+Scalars follow YAML 1.2: `off`, `no` and `never` are text and `1e-6` is a number, where PyYAML's own reading (1.1) says
+false and text.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from rlsys.config.schema import Key, dotted
-from rlsys.errors import ConfigError
-from rlsys.registry import did_you_mean
+from rlsys.errors import ConfigError, did_you_mean
 
 _SCALARS = [
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("int", r"[-+]?[0-9]+", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+0123456789."),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
 ]
 
 
@@ -36,11 +40,14 @@ for _tag, _pattern, _first in _SCALARS:
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))  # not octal where it starts with 0
-_Loader.add_constructor("tag:yaml.org,2002:float", lambda _, node: float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan")))
+_Loader.add_constructor(
+    "tag:yaml.org,2002:float", lambda _, node: float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
+)
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
-    """The file's mapping, and the line (from 1) of each key in it. Raises ConfigError: no file, not YAML, a key given twice, not a mapping."""
+    """The file's mapping, and the line (from 1) of each key in it. Raises ConfigError: no file, not YAML, a key given
+    twice, not a mapping."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -51,7 +58,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
     lines: dict[Key, int] = {}
     data = _parse(text, str(path), lines)
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}:1: wanted `key: value` lines, got {'an empty file' if data is None else f'{data!r:.60}'}")
+        raise ConfigError(
+            f"{path}:1: wanted `key: value` lines, got {'an empty file' if data is None else f'{data!r:.60}'}"
+        )
     return data, lines
 
 
@@ -90,7 +99,9 @@ def _construct(loader: _Loader, node: Node, key: Key, where: str, lines: dict[Ke
     return loader.construct_object(node)
 
 
-def _construct_mapping(loader: _Loader, node: MappingNode, key: Key, where: str, lines: dict[Key, int]) -> dict[str, Any]:
+def _construct_mapping(
+    loader: _Loader, node: MappingNode, key: Key, where: str, lines: dict[Key, int]
+) -> dict[str, Any]:
     data: dict[str, Any] = {}
     merged: dict[str, Any] = {}
     for name_node, value_node in node.value:
@@ -106,7 +117,9 @@ def _construct_mapping(loader: _Loader, node: MappingNode, key: Key, where: str,
             lines.update({place: number for place, number in inherited.items() if place not in lines})
             continue
         if name in data:
-            raise ConfigError(f"{where}:{line}: {dotted((*key, name))}: given twice (first in line {lines[*key, name]}); remove one")
+            raise ConfigError(
+                f"{where}:{line}: {dotted((*key, name))}: given twice (first in line {lines[*key, name]}); remove one"
+            )
         for old in [old for old in lines if old[: len(key) + 1] == (*key, name)]:
             del lines[old]  # of a merged value that this one replaces
         lines[*key, name] = line

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlsys.batch import Prompt
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.chat import Message, Renderer
 from rlsys.data.columns import Row, parse
 from rlsys.data.load import Demonstration, Loaded, load_rows
 from rlsys.data.sources import BadRow, RawRow
+from rlsys.samples import Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """`demonstration` begins with the prompt's own tokens; its `loss_mask` is 1 on all tokens after them, the answer's and its EOS."""
+    """`demonstration` begins with the prompt's own tokens; its `loss_mask` is 1 on all tokens after them, the answer's
+    and its EOS."""
 
     prompt: Prompt
     demonstration: Demonstration
@@ -37,11 +38,13 @@ def load_answered(
     quarantine: Path | None,
     max_answer_tokens: int,
 ) -> Loaded[Answered]:
-    """Prompts with their whole answers, or messages, of which the last assistant turn is the answer and everything before it the prompt.
+    """Prompts with their whole answers, or messages, of which the last assistant turn is the answer and everything
+    before it the prompt.
 
-    A row stays if its prompt has at most `max_prompt_tokens` tokens and its answer at most `max_answer_tokens`, as a sample would. `answer` of the
-    prompt is the ground truth, as in `load_prompts`. Bad rows, beside those of `load_prompts`: no answer, and a chat template that does not begin
-    the answered dialogue with the tokens that it gives for its prompt. Otherwise as `load_prompts`.
+    A row stays if its prompt has at most `max_prompt_tokens` tokens and its answer at most `max_answer_tokens`, as a
+    sample would. `answer` of the prompt is the ground truth, as in `load_prompts`. Bad rows, beside those of
+    `load_prompts`: no answer, and a chat template that does not begin the answered dialogue with the tokens that it
+    gives for its prompt. Otherwise as `load_prompts`.
     """
     renderer = Renderer.create(config, tokenizer)
 

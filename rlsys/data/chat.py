@@ -1,4 +1,5 @@
-"""The one place where chat templates are applied: text and tokens of prompts, tokens and assistant masks of demonstrations."""
+"""The one place where chat templates are applied: text and tokens of prompts, tokens and assistant masks of
+demonstrations."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 @dataclass(frozen=True)
 class Renderer:
-    """Turns prompts and demonstrations into tokens, with the tokenizer's chat template (`templated`) or as plain text."""
+    """Turns prompts and demonstrations into tokens, with the tokenizer's chat template (`templated`) or as plain
+    text."""
 
     tokenizer: PreTrainedTokenizerBase
     templated: bool
@@ -33,10 +35,14 @@ class Renderer:
         """Raises ConfigError when the data set's settings don't fit the tokenizer."""
         has_template = bool(tokenizer.chat_template)
         if config.chat_template == "always" and not has_template:
-            raise ConfigError(f"{config.path}: chat_template is always, but the tokenizer {tokenizer.name_or_path!r} has no chat template")
+            raise ConfigError(
+                f"{config.path}: chat_template is always, but the tokenizer {tokenizer.name_or_path!r} has no chat template"
+            )
         templated = has_template and config.chat_template != "never"
         if config.system_prompt is not None and not templated:
-            raise ConfigError(f"{config.path}: system_prompt needs a chat template, and none is used; put it into the prompts instead")
+            raise ConfigError(
+                f"{config.path}: system_prompt needs a chat template, and none is used; put it into the prompts instead"
+            )
         eos_id = tokenizer.eos_token_id
         if not isinstance(eos_id, int):
             raise ConfigError(f"the tokenizer {tokenizer.name_or_path!r} has no EOS token: no response could ever end")
@@ -50,11 +56,13 @@ class Renderer:
         return text, self._tokens(text)
 
     def demonstration(self, turns: str | Sequence[Message], answer: str | None = None) -> tuple[list[int], list[int]]:
-        """Token ids and loss mask (1 on the assistant's tokens and the EOS after them), of a prompt and its answer or of whole messages. Of a prompt
-        and its answer only the answer is trained: what the assistant said before it is part of the prompt.
+        """Token ids and loss mask (1 on the assistant's tokens and the EOS after them), of a prompt and its answer or
+        of whole messages. Of a prompt and its answer only the answer is trained: what the assistant said before it is
+        part of the prompt.
 
-        With a template that marks its assistant turns ({% generation %}) the marks are the mask; with another, a turn is what it adds to the
-        text before it. Ends in a trained EOS (or the template's own end-of-turn token): what comes after is cut off.
+        With a template that marks its assistant turns ({% generation %}) the marks are the mask; with another, a turn
+        is what it adds to the text before it. Ends in a trained EOS (or the template's own end-of-turn token): what
+        comes after is cut off.
         """
         if isinstance(turns, str) and not self.templated:
             assert answer is not None, "a plain prompt needs an answer"
@@ -103,7 +111,8 @@ class Renderer:
             raise BadRow(f"the chat template refuses it: {error}") from error
 
     def _by_difference(self, messages: list[Message]) -> tuple[list[int], list[int]]:
-        """Raises ConfigError when a turn is not simply added to the text before it: then nobody knows which tokens are the assistant's."""
+        """Raises ConfigError when a turn is not simply added to the text before it: then nobody knows which tokens are
+        the assistant's."""
         whole = self._render(messages)
         spans = []
         for index, message in enumerate(messages):
@@ -117,9 +126,13 @@ class Renderer:
                     )
                 spans.append((len(before), len(through)))
         if not self.tokenizer.is_fast:
-            raise ConfigError(f"the tokenizer {self.tokenizer.name_or_path!r} is not a fast one: it can't tell which text a token covers")
+            raise ConfigError(
+                f"the tokenizer {self.tokenizer.name_or_path!r} is not a fast one: it can't tell which text a token covers"
+            )
         out: Any = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
-        mask = [int(any(a <= start and end <= b for a, b in spans) and end > start) for start, end in out["offset_mapping"]]
+        mask = [
+            int(any(a <= start and end <= b for a, b in spans) and end > start) for start, end in out["offset_mapping"]
+        ]
         return list(out["input_ids"]), mask
 
     def _close(self, ids: list[int], mask: list[int]) -> tuple[list[int], list[int]]:

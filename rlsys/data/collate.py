@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from rlsys.batch import Batch, ComparisonBatch, Trajectory, pad, stable_seed
+from rlsys.batch import Batch, ComparisonBatch, pad
 from rlsys.data.load import Comparison, Demonstration
+from rlsys.samples import Trajectory, stable_seed
 
 
 def collate(demonstrations: Sequence[Demonstration | Trajectory], pad_id: int) -> Batch:
@@ -20,8 +21,13 @@ def collate(demonstrations: Sequence[Demonstration | Trajectory], pad_id: int) -
 
 
 def collate_comparisons(comparisons: Sequence[Comparison], pad_id: int) -> ComparisonBatch:
-    """One row per answer, a comparison's answers side by side: they are one unit, numbered by its place in the batch."""
-    rows = [(unit, comparison, place) for unit, comparison in enumerate(comparisons) for place in range(len(comparison.answers))]
+    """One row per answer, a comparison's answers side by side: they are one unit, numbered by its place in the
+    batch."""
+    rows = [
+        (unit, comparison, place)
+        for unit, comparison in enumerate(comparisons)
+        for place in range(len(comparison.answers))
+    ]
     batch = collate([comparison.answers[place] for _, comparison, place in rows], pad_id)
     return ComparisonBatch(
         token_ids_BT=batch.token_ids_BT,

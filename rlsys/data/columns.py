@@ -1,4 +1,5 @@
-"""What the columns of one raw row mean: prompt or messages, answer, further fields. Whatever is missing or of the wrong type is a `BadRow`."""
+"""What the columns of one raw row mean: prompt or messages, answer, further fields. Whatever is missing or of the wrong
+type is a `BadRow`."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Row:
         return self.turns[: last + 1]
 
     def demonstration(self) -> tuple[str | list[Message], str | None]:
-        """A prompt (text, or messages that end with the user) and its answer, or messages up to the last assistant turn and None."""
+        """A prompt (text, or messages that end with the user) and its answer, or messages up to the last assistant turn
+        and None."""
         if isinstance(self.turns, str) or (self.answer is not None and self.turns[-1]["role"] == "user"):
             if self.answer is None:
                 raise BadRow("no answer to learn from")
@@ -58,7 +60,8 @@ class Row:
 
 
 def parse(raw: RawRow, config: DatasetConfig) -> Row:
-    """`config.fields` maps our names to the data set's. Raises BadRow, and ConfigError for settings that can't be meant."""
+    """`config.fields` maps our names to the data set's. Raises BadRow, and ConfigError for settings that can't be
+    meant."""
     columns = config.fields
     if "prompt" in columns and "messages" in columns:
         raise ConfigError("fields maps both prompt and messages: a row is one or the other; leave one out")
@@ -87,7 +90,9 @@ def checked(raw: RawRow, config: DatasetConfig) -> dict[str, Any]:
 
 def no_column(value: dict[str, Any], *wanted: str) -> BadRow:
     """For a row that has none of the `wanted` columns, of which no setting says what else they are called."""
-    return BadRow(f"no column {' or '.join(map(repr, wanted))} (there are: {_listed(value)}); data.*.fields says which column is what")
+    return BadRow(
+        f"no column {' or '.join(map(repr, wanted))} (there are: {_listed(value)}); data.*.fields says which column is what"
+    )
 
 
 def _listed(value: dict[str, Any]) -> str:
@@ -108,7 +113,8 @@ def prompt_of(value: dict[str, Any], config: DatasetConfig) -> str | list[Messag
 
 
 def format_columns(config: DatasetConfig) -> list[str]:
-    """Columns that `prompt_format` names. Raises ConfigError for a format that can't be filled, or with a mapping beside it."""
+    """Columns that `prompt_format` names. Raises ConfigError for a format that can't be filled, or with a mapping
+    beside it."""
     if config.prompt_format is None:
         return []
     doubled = [key for key in ("prompt", "messages") if key in config.fields]
@@ -117,7 +123,9 @@ def format_columns(config: DatasetConfig) -> list[str]:
     try:
         pieces = list(Formatter().parse(config.prompt_format))
     except ValueError as error:
-        raise ConfigError(f"prompt_format {config.prompt_format!r} can't be read: {error}; literal braces are doubled") from error
+        raise ConfigError(
+            f"prompt_format {config.prompt_format!r} can't be read: {error}; literal braces are doubled"
+        ) from error
     names = [name for _, name, _, _ in pieces if name is not None]
     if not names or not all(names) or any(spec or conversion for _, _, spec, conversion in pieces):
         raise ConfigError(
@@ -171,7 +179,9 @@ def turns_of(value: Any) -> list[Message]:
             raise BadRow(f"turn {number} of the messages has no role among {', '.join(ROLES)}")
         content = turn.get("content")
         if not isinstance(content, str) or not content.strip():
-            raise BadRow(f"turn {number} of the messages has {'empty text' if isinstance(content, str) else 'no text'} as content")
+            raise BadRow(
+                f"turn {number} of the messages has {'empty text' if isinstance(content, str) else 'no text'} as content"
+            )
         turns.append({"role": turn["role"], "content": content})
     return turns
 

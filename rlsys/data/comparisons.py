@@ -1,4 +1,5 @@
-"""What one raw row says about answers to a prompt: which is better, or how good each is. Whatever can't be compared is a `BadRow`."""
+"""What one raw row says about answers to a prompt: which is better, or how good each is. Whatever can't be compared is
+a `BadRow`."""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ class Ranking:
         if any(not any(mask) or mask[0] for _, mask in rendered):
             raise BadRow("no answer token after the first position: nothing to compare")
         if len({tuple(ids) for ids, _ in rendered}) < len(rendered):
-            raise BadRow("two answers are the same tokens: the chat template, or the tokenizer, drops all that they differ in")
+            raise BadRow(
+                "two answers are the same tokens: the chat template, or the tokenizer, drops all that they differ in"
+            )
         return rendered
 
     def check_tokens(self, tokens: Sequence[int]) -> None:
@@ -67,20 +70,23 @@ def _listed(numbers: Sequence[float]) -> str:
 def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
     """Columns as `config.fields` maps them:
 
-    - `chosen` and `rejected`: two whole dialogues (text in the Human/Assistant format, or messages) that differ in the last assistant turn alone,
-      or, beside a `prompt` (text or messages) or `prompt_format`, two answers (text, or messages that hold only the answer or begin with the
-      prompt). A `margin` above 0 says by how much the better one is better; without one it is 1. A `preference`, a soft label, is the probability
-      that the chosen one is the better one; without one it is 1, and below 1/2 the rejected one gets the higher grade.
+    - `chosen` and `rejected`: two whole dialogues (text in the Human/Assistant format, or messages) that differ in the
+      last assistant turn alone, or, beside a `prompt` (text or messages) or `prompt_format`, two answers (text, or
+      messages that hold only the answer or begin with the prompt). A `margin` above 0 says by how much the better one
+      is better; without one it is 1. A `preference`, a soft label, is the probability that the chosen one is the better
+      one; without one it is 1, and below 1/2 the rejected one gets the higher grade.
     - `prompt` and `answers`, a list of texts, best first; or in any order with their `grades`, a list of numbers.
 
-    Either may have `reference_log_probs`, a number for each answer (chosen, rejected; or in the order of `answers`), and then `reference_tokens` and
-    `reference_model`, a text.
+    Either may have `reference_log_probs`, a number for each answer (chosen, rejected; or in the order of `answers`),
+    and then `reference_tokens` and `reference_model`, a text.
 
     Raises BadRow, and ConfigError for settings that can't be meant.
     """
     unknown = [key for key in config.fields if key not in OWN]
     if unknown:
-        raise ConfigError(f"fields maps {unknown[0]!r}, which comparisons don't have (there are: {', '.join(OWN)}); leave it out")
+        raise ConfigError(
+            f"fields maps {unknown[0]!r}, which comparisons don't have (there are: {', '.join(OWN)}); leave it out"
+        )
     value = checked(raw, config)
     columns = {own: config.fields.get(own, own) for own in OWN}
     ranking = _list(value, columns, config) if columns["answers"] in value else _pair(value, columns, config)
@@ -90,7 +96,10 @@ def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
         raise BadRow("all grades are equal: nothing is better than the rest")
     if columns["reference_log_probs"] not in value:
         return ranking
-    asked = {own: _numbers(value.get(columns[own]), own, len(ranking.answers)) for own in ("reference_log_probs", "reference_tokens")}
+    asked = {
+        own: _numbers(value.get(columns[own]), own, len(ranking.answers))
+        for own in ("reference_log_probs", "reference_tokens")
+    }
     model = value.get(columns["reference_model"])
     return replace(ranking, **asked, reference_model=None if model is None else _text(model, "reference_model"))
 
@@ -102,7 +111,9 @@ def _list(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig)
     if value.get(columns["preference"]) is not None:
         raise BadRow("a preference is for two answers, chosen and rejected, and this row has a list of them")
     if not isinstance(answers, list) or len(answers) < 2:
-        raise BadRow(f"answers is {kind(answers)}{' of fewer than two' * isinstance(answers, list)}, not a list of two or more texts")
+        raise BadRow(
+            f"answers is {kind(answers)}{' of fewer than two' * isinstance(answers, list)}, not a list of two or more texts"
+        )
     texts = tuple(_text(answer, f"answer {number}") for number, answer in enumerate(answers, start=1))
     if grades is None and "grades" not in config.fields:
         return Ranking(prompt, texts, tuple(float(len(texts) - 1 - place) for place in range(len(texts))))
@@ -124,7 +135,9 @@ def _pair(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig)
     (before, chosen), (other, rejected) = (_split(turns, name) for name, turns in found)
     if before != other:
         raise BadRow("chosen and rejected share no prompt: they differ before the last assistant turn")
-    return Ranking(before, (chosen, rejected), grades, sure, from_dialogues=all(isinstance(turns, str) for _, turns in found))
+    return Ranking(
+        before, (chosen, rejected), grades, sure, from_dialogues=all(isinstance(turns, str) for _, turns in found)
+    )
 
 
 def _split(turns: Any, name: str) -> tuple[list[Message], str]:

@@ -1,4 +1,5 @@
-"""From a data set's settings to rows for training. What can't be used is put aside with its line and reason, and counted."""
+"""From a data set's settings to rows for training. What can't be used is put aside with its line and reason, and
+counted."""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from rlsys.batch import Prompt
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data import comparisons, texts
 from rlsys.data.chat import Renderer
@@ -16,6 +16,7 @@ from rlsys.data.columns import parse
 from rlsys.data.sources import BadRow, RawRow, read_rows
 from rlsys.errors import DataError, NoUsableRow
 from rlsys.files import read_lines, write_whole
+from rlsys.samples import Prompt
 
 if TYPE_CHECKING:  # importing transformers takes seconds, and a configuration check needs none of it
     from transformers import PreTrainedTokenizerBase
@@ -25,7 +26,8 @@ RowT = TypeVar("RowT")
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """A prompt with a response to imitate. `loss_mask` is 1 on the assistant's tokens, EOS included; both tuples have equal length."""
+    """A prompt with a response to imitate. `loss_mask` is 1 on the assistant's tokens, EOS included; both tuples have
+    equal length."""
 
     row_id: str
     token_ids: tuple[int, ...]
@@ -34,7 +36,8 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Answers to one prompt, each with its prompt's tokens before it, and their grades (higher is better), in the same order.
+    """Answers to one prompt, each with its prompt's tokens before it, and their grades (higher is better), in the same
+    order.
 
     An answer's `loss_mask` is 1 on the last assistant turn's tokens, EOS included, and nowhere else.
     """
@@ -43,7 +46,8 @@ class Comparison:
     answers: tuple[Demonstration, ...]
     grades: tuple[float, ...]
     preference: float = 1.0
-    """Probability, from 1/2 to 1, that of two answers the one with the higher grade is better; 1 for rankings of more."""
+    """Probability, from 1/2 to 1, that of two answers the one with the higher grade is better; 1 for rankings of
+    more."""
     reference_log_probs: tuple[float, ...] | None = None
     """A reference's log-prob of each answer, summed over its trained tokens, where the row has them."""
     reference_model: str | None = None
@@ -88,15 +92,19 @@ class Loaded(Generic[RowT]):
 
 
 def load_prompts(
-    config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int, strict: bool, quarantine: Path | None
+    config: DatasetConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    max_prompt_tokens: int,
+    strict: bool,
+    quarantine: Path | None,
 ) -> Loaded[Prompt]:
     """Prompts of at most `max_prompt_tokens` tokens; of rows with messages, everything up to the last user turn.
 
-    `answer` is the ground truth: the answer column, cut by `answer_after`. Prompt ids are `<split>:<number>`, the number counting lines or
-    rows from 1. Bad rows go to the file `quarantine` (or, if that is None, are only counted).
+    `answer` is the ground truth: the answer column, cut by `answer_after`. Prompt ids are `<split>:<number>`, the
+    number counting lines or rows from 1. Bad rows go to the file `quarantine` (or, if that is None, are only counted).
 
-    Raises DataError when the data set can't be read or has no usable row, and for the first bad row if `strict`; ConfigError for settings that
-    don't fit the data set or the tokenizer.
+    Raises DataError when the data set can't be read or has no usable row, and for the first bad row if `strict`;
+    ConfigError for settings that don't fit the data set or the tokenizer.
     """
     renderer = Renderer.create(config, tokenizer)
 
@@ -105,7 +113,9 @@ def load_prompts(
         asked = row.prompt()
         text, token_ids = renderer.prompt(asked)
         turns = asked if isinstance(asked, str) else tuple(asked)
-        return Prompt(row_id, text, tuple(token_ids), row.ground_truth(config.answer_after), fields=row.fields, turns=turns)
+        return Prompt(
+            row_id, text, tuple(token_ids), row.ground_truth(config.answer_after), fields=row.fields, turns=turns
+        )
 
     return load_rows(config, make, lambda prompt: len(prompt.token_ids), max_prompt_tokens, strict, quarantine)
 
@@ -113,8 +123,8 @@ def load_prompts(
 def load_demonstrations(
     config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int, strict: bool, quarantine: Path | None
 ) -> Loaded[Demonstration]:
-    """Prompts with their whole answers (`answer_after` is for ground truths and cuts nothing here), or messages of which every assistant turn
-    is trained, of at most `max_tokens` tokens in all. Otherwise as `load_prompts`."""
+    """Prompts with their whole answers (`answer_after` is for ground truths and cuts nothing here), or messages of
+    which every assistant turn is trained, of at most `max_tokens` tokens in all. Otherwise as `load_prompts`."""
     renderer = Renderer.create(config, tokenizer)
 
     def make(raw: RawRow, row_id: str) -> Demonstration:
@@ -129,10 +139,12 @@ def load_demonstrations(
 def load_comparisons(
     config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int, strict: bool, quarantine: Path | None
 ) -> Loaded[Comparison]:
-    """Pairs and rankings (see `comparisons.parse` for their columns), of which every answer has at most `max_tokens` tokens with its prompt.
+    """Pairs and rankings (see `comparisons.parse` for their columns), of which every answer has at most `max_tokens`
+    tokens with its prompt.
 
-    Rows that say nothing are bad rows: equal answers, an empty one, equal grades, grades that are no finite numbers, a preference that is no
-    probability, dialogues without a shared prompt, a reference's log-probs of other tokens. Otherwise as `load_prompts`.
+    Rows that say nothing are bad rows: equal answers, an empty one, equal grades, grades that are no finite numbers, a
+    preference that is no probability, dialogues without a shared prompt, a reference's log-probs of other tokens.
+    Otherwise as `load_prompts`.
     """
     renderer = Renderer.create(config, tokenizer)
 
@@ -143,17 +155,19 @@ def load_comparisons(
         reference = {"reference_log_probs": ranking.reference_log_probs, "reference_model": ranking.reference_model}
         return Comparison(row_id, answers, ranking.grades, ranking.preference, **reference, columns=raw.value)
 
-    return load_rows(config, make, lambda row: max(len(answer.token_ids) for answer in row.answers), max_tokens, strict, quarantine)
+    return load_rows(
+        config, make, lambda row: max(len(answer.token_ids) for answer in row.answers), max_tokens, strict, quarantine
+    )
 
 
 def load_texts(
     config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, block_tokens: int, strict: bool, quarantine: Path | None
 ) -> Loaded[Demonstration]:
-    """Raw text, all of it trained: documents (the column `text`, or whole .txt files), each ended by EOS, one after the other in the order of
-    the data set, cut into blocks of `block_tokens` tokens. Otherwise as `load_prompts`.
+    """Raw text, all of it trained: documents (the column `text`, or whole .txt files), each ended by EOS, one after the
+    other in the order of the data set, cut into blocks of `block_tokens` tokens. Otherwise as `load_prompts`.
 
-    Each block begins with BOS if the tokenizer has one; its first token is not trained, as nothing predicts it. The last block may be short; one
-    with nothing to train is left out.
+    Each block begins with BOS if the tokenizer has one; its first token is not trained, as nothing predicts it. The
+    last block may be short; one with nothing to train is left out.
     """
     cutter = texts.Cutter.create(config, tokenizer, block_tokens)
     report = TextReport(config.path, config.split)
@@ -187,9 +201,17 @@ def load_rows(
         except BadRow as error:
             report.reason = report.reason or str(error)
             if strict:
-                raise DataError(f"{config.path}:{raw.number}: {error} (data.strict stops at the first bad row)") from error
+                raise DataError(
+                    f"{config.path}:{raw.number}: {error} (data.strict stops at the first bad row)"
+                ) from error
             bad.append(
-                {"source": config.path, "split": config.split, "row": raw.number, "reason": str(error), "content": _as_text(raw.value)}
+                {
+                    "source": config.path,
+                    "split": config.split,
+                    "row": raw.number,
+                    "reason": str(error),
+                    "content": _as_text(raw.value),
+                }
             )
             continue
         if most is not None and size(made) > most:
@@ -203,7 +225,9 @@ def load_rows(
     if not kept:
         first = f"; first bad row, {bad[0]['row']}: {bad[0]['reason']}" if bad else ""
         long = f"{report.too_long} longer than {most} tokens, " if report.too_long else ""
-        raise NoUsableRow(f"{config.path}: no usable row among {report.read} ({long}{len(bad)} bad{first})", report.reason)
+        raise NoUsableRow(
+            f"{config.path}: no usable row among {report.read} ({long}{len(bad)} bad{first})", report.reason
+        )
     return Loaded(kept, report)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
-from rlsys.batch import Prompt, stable_seed
-from rlsys.config.models import DataConfig
+from rlsys.config.experiment import DataConfig
 from rlsys.data.answered import Answered
 from rlsys.data.load import Comparison, Demonstration, Loaded
 from rlsys.data.stream import Source, Stream
 from rlsys.errors import DataError
+from rlsys.samples import Prompt, stable_seed
 
 RowT = TypeVar("RowT", Prompt, Demonstration, Comparison, Answered)
 
@@ -22,7 +22,8 @@ RowT = TypeVar("RowT", Prompt, Demonstration, Comparison, Answered)
 def build_source(loaded: Sequence[Loaded[RowT]], data: DataConfig, seed: int) -> Source[RowT]:
     """`data.train` alone as a stream, or with `data.also` as a mixture; `loaded` has their rows in this order.
 
-    In a mixture every row's id begins with the number of its set (`1/train:7` is of the first of `also`), so that no two rows share one.
+    In a mixture every row's id begins with the number of its set (`1/train:7` is of the first of `also`), so that no
+    two rows share one.
     """
     configs = (data.train, *data.also)
     assert len(configs) == len(loaded), f"{len(configs)} data sets, {len(loaded)} loaded"
@@ -38,19 +39,23 @@ def build_source(loaded: Sequence[Loaded[RowT]], data: DataConfig, seed: int) ->
 
 
 def probabilities(sizes: Sequence[float], temperature: float) -> list[float]:
-    """size ** (1 / temperature), normalised (the mixing of arXiv 1907.05019, section 4.2): 1 keeps the sizes' ratio, infinity makes all equal."""
+    """size ** (1 / temperature), normalised (the mixing of arXiv 1907.05019, section 4.2): 1 keeps the sizes' ratio,
+    infinity makes all equal."""
     largest = max(sizes)
     powers = [(size / largest) ** (1 / temperature) for size in sizes]
     return [power / sum(powers) for power in powers]
 
 
 class Mixture(Generic[RowT]):
-    """Each row is the next of a stream that is drawn at random; the stream of the k-th row depends on (seed, k) and the probabilities alone.
+    """Each row is the next of a stream that is drawn at random; the stream of the k-th row depends on (seed, k) and the
+    probabilities alone.
 
     A small set can come round several times within one `take`: its rows are then of different epochs.
     """
 
-    def __init__(self, streams: Sequence[Stream[RowT]], probabilities: Sequence[float], names: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, streams: Sequence[Stream[RowT]], probabilities: Sequence[float], names: Sequence[str], seed: int
+    ) -> None:
         assert len(streams) == len(probabilities) == len(names)
         self._streams = streams
         self._probabilities = list(probabilities)
@@ -87,9 +92,16 @@ class Mixture(Generic[RowT]):
             stream.restore(position)
 
     def balance(self) -> list[dict[str, Any]]:
-        """Per set: its name, its rows, the share of draws asked for (0 to 1), the rows drawn so far and how many epochs these are."""
+        """Per set: its name, its rows, the share of draws asked for (0 to 1), the rows drawn so far and how many epochs
+        these are."""
         return [
-            {"name": name, "rows": stream.rows, "share": share, "drawn": stream.taken, "epochs": stream.taken / stream.rows}
+            {
+                "name": name,
+                "rows": stream.rows,
+                "share": share,
+                "drawn": stream.taken,
+                "epochs": stream.taken / stream.rows,
+            }
             for name, stream, share in zip(self._names, self._streams, self._probabilities, strict=True)
         ]
 
@@ -106,3 +118,24 @@ def _renamed(row: RowT, number: int) -> RowT:
     if isinstance(row, Answered):
         return replace(row, prompt=_renamed(row.prompt, number), demonstration=_renamed(row.demonstration, number))
     return replace(row, row_id=f"{number}/{row.row_id}")
+
+
+@dataclass(frozen=True)
+class WithPretraining(Source[Any]):
+    """The rows of `main`, and beside them those of `pretraining`."""
+
+    main: Source[Any]
+    pretraining: Source[Any]
+
+    def take(self, n: int) -> list[Any]:
+        return self.main.take(n)
+
+    def find(self, ids: Sequence[str]) -> list[Any]:
+        return self.main.find(ids)
+
+    def state(self) -> dict[str, Any]:
+        return {"main": self.main.state(), "pretraining": self.pretraining.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.main.restore(state["main"])
+        self.pretraining.restore(state["pretraining"])

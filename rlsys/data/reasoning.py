@@ -26,8 +26,9 @@ def text(answer: str) -> Path:
 
 
 def equations(answer: str) -> Path:
-    """The equations in the text, in order and without spaces, thousands' commas and currency signs (Yuan et al. 2023, arXiv 2308.01825, section 3.3:
-    "different equation lists"). Of a line with calculator notes, these; of another, what reads as numbers, operators and a result."""
+    """The equations in the text, in order and without spaces, thousands' commas and currency signs (Yuan et al. 2023,
+    arXiv 2308.01825, section 3.3: "different equation lists"). Of a line with calculator notes, these; of another, what
+    reads as numbers, operators and a result."""
     found: list[str] = []
     for line in answer.splitlines():
         found += _CALCULATOR.findall(line) or [match.group() for match in _EQUATION.finditer(line)]
@@ -35,14 +36,17 @@ def equations(answer: str) -> Path:
 
 
 def path_function(name: str) -> PathOf:
-    """`text`, `equations`, or the dotted path of a function of the user's own that takes a text and returns a text or a sequence of texts.
+    """`text`, `equations`, or the dotted path of a function of the user's own that takes a text and returns a text or a
+    sequence of texts.
 
     Raises ConfigError for a name that is neither.
     """
     if name in OWN:
         return {"text": text, "equations": equations}[name]
     if "." not in name:
-        raise ConfigError(f"stage.path: {name!r} is not known (known: {', '.join(OWN)}, or the dotted path of your own function)")
+        raise ConfigError(
+            f"stage.path: {name!r} is not known (known: {', '.join(OWN)}, or the dotted path of your own function)"
+        )
     function = resolve("rlsys.data", name, "path")
     if not callable(function):
         raise ConfigError(f"stage.path: {name} is a {type(function).__name__}, not a function of a text")
@@ -65,12 +69,14 @@ def distance(first: Path, second: Path) -> float:
 
 
 def most_different(paths: Sequence[Path], known: Sequence[Path], count: int) -> list[int]:
-    """Indices of up to `count` of the `paths`, chosen one after the other: each time the one whose nearest among the `known` and the chosen ones is
-    farthest, the first of equals. In the order of `paths`."""
+    """Indices of up to `count` of the `paths`, chosen one after the other: each time the one whose nearest among the
+    `known` and the chosen ones is farthest, the first of equals. In the order of `paths`."""
     chosen: list[int] = []
     nearest = [min((distance(path, other) for other in known), default=1.0) for path in paths]
     while len(chosen) < min(count, len(paths)):
-        best = max((index for index in range(len(paths)) if index not in chosen), key=lambda index: (nearest[index], -index))
+        best = max(
+            (index for index in range(len(paths)) if index not in chosen), key=lambda index: (nearest[index], -index)
+        )
         chosen.append(best)
         nearest = [min(near, distance(path, paths[best])) for near, path in zip(nearest, paths, strict=True)]
     return sorted(chosen)

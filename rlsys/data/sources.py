@@ -1,4 +1,5 @@
-"""Raw rows from wherever a data set lives: hub, JSONL, JSON, Parquet, text, folders, playground. No row is judged here but by its syntax."""
+"""Raw rows from wherever a data set lives: hub, JSONL, JSON, Parquet, text, folders, playground. No row is judged here
+but by its syntax."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class RawRow:
 
 
 def read_rows(config: DatasetConfig) -> Iterator[RawRow]:
-    """Rows in the order of the data set. Raises DataError when the whole data set can't be read, ConfigError for settings that don't fit it."""
+    """Rows in the order of the data set. Raises DataError when the whole data set can't be read, ConfigError for
+    settings that don't fit it."""
     if config.path.startswith(PLAYGROUND):
         found = playground_rows(config.path.removeprefix(PLAYGROUND), config.split, config.wrong_fraction)
         return _numbered(found)
@@ -54,7 +56,8 @@ def read_rows(config: DatasetConfig) -> Iterator[RawRow]:
 
 
 def looks_local(path: str) -> bool:
-    """Whether `path` can only mean a file or folder: hub ids are `name` or `owner/name`, without a data file's suffix."""
+    """Whether `path` can only mean a file or folder: hub ids are `name` or `owner/name`, without a data file's
+    suffix."""
     return path.startswith((".", "/", "~")) or path.count("/") > 1 or path.endswith((*FILES, *UNREADABLE))
 
 
@@ -75,8 +78,8 @@ def _read_file(path: Path) -> Iterator[RawRow]:
 
 
 def _read_folder(folder: Path, config: DatasetConfig) -> Iterator[RawRow]:
-    """`<split>.jsonl` and the like in the folder; else its .txt files in the order of their names, one row each; else what `datasets` makes of it
-    (its own saved format, or files it knows)."""
+    """`<split>.jsonl` and the like in the folder; else its .txt files in the order of their names, one row each; else
+    what `datasets` makes of it (its own saved format, or files it knows)."""
     for suffix in FILES:
         if (folder / f"{config.split}{suffix}").is_file():
             return _read_file(folder / f"{config.split}{suffix}")
@@ -90,7 +93,8 @@ def _read_folder(folder: Path, config: DatasetConfig) -> Iterator[RawRow]:
 
 
 def _read_lines(path: Path) -> Iterator[RawRow]:
-    """JSONL, plain or gzipped, line by line, so that one bad line costs one row and has a number. Blank lines are no rows."""
+    """JSONL, plain or gzipped, line by line, so that one bad line costs one row and has a number. Blank lines are no
+    rows."""
     opener = gzip.open if path.suffix == ".gz" else open
     number = 0
     try:
@@ -106,7 +110,9 @@ def _parse_line(number: int, line: bytes) -> RawRow:
     try:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        return RawRow(number, line.decode("utf-8", "replace").rstrip("\r\n"), f"not UTF-8: {error.reason} at byte {error.start}")
+        return RawRow(
+            number, line.decode("utf-8", "replace").rstrip("\r\n"), f"not UTF-8: {error.reason} at byte {error.start}"
+        )
     try:
         return RawRow(number, json.loads(text))
     except json.JSONDecodeError as error:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar
 
-from rlsys.batch import Prompt, stable_seed
 from rlsys.data.answered import Answered
 from rlsys.errors import DataError
+from rlsys.samples import Prompt, stable_seed
 
 RowT = TypeVar("RowT")
 
@@ -22,8 +22,8 @@ class Source(Protocol[RowT]):
         ...
 
     def find(self, ids: Sequence[str]) -> list[RowT]:
-        """The rows of these ids (of answered rows: their prompts'), in this order, as the data set has them. Raises DataError for one that it does
-        not have."""
+        """The rows of these ids (of answered rows: their prompts'), in this order, as the data set has them. Raises
+        DataError for one that it does not have."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -36,7 +36,8 @@ class Source(Protocol[RowT]):
 
 
 class Stream(Generic[RowT]):
-    """Each epoch yields every row once, in an order that depends on (seed, epoch) alone, or in the given order without `shuffle`."""
+    """Each epoch yields every row once, in an order that depends on (seed, epoch) alone, or in the given order without
+    `shuffle`."""
 
     def __init__(self, rows: Sequence[RowT], seed: int, shuffle: bool) -> None:
         self._rows = rows
@@ -52,7 +53,9 @@ class Stream(Generic[RowT]):
         Raises DataError when one epoch has fewer than `n` rows.
         """
         if n > len(self._rows):
-            raise DataError(f"a step takes {n} rows at once, the data set has {len(self._rows)}; take fewer a step or use more data")
+            raise DataError(
+                f"a step takes {n} rows at once, the data set has {len(self._rows)}; take fewer a step or use more data"
+            )
         taken: list[RowT] = []
         while len(taken) < n:
             if self._position == len(self._rows):
@@ -80,7 +83,9 @@ class Stream(Generic[RowT]):
         changed = [key for key, value in self._identity().items() if state[key] != value]
         if changed:
             was, now = {key: state[key] for key in changed}, {key: self._identity()[key] for key in changed}
-            raise DataError(f"the saved data position does not fit the data: it was for {was}, now there is {now}; restore data and seed")
+            raise DataError(
+                f"the saved data position does not fit the data: it was for {was}, now there is {now}; restore data and seed"
+            )
         self._epoch, self._position = state["epoch"], state["position"]
         self._order = self._draw_order()
 

@@ -1,4 +1,5 @@
-"""Seed tasks of Self-Instruct, in its authors' columns: `instruction`, `instances` (a list of {input, output}), `is_classification`, perhaps `id`."""
+"""Seed tasks of Self-Instruct, in its authors' columns: `instruction`, `instances` (a list of {input, output}),
+`is_classification`, perhaps `id`."""
 
 from __future__ import annotations
 
@@ -6,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlsys.batch import Prompt
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.chat import Renderer
 from rlsys.data.columns import checked, kind, no_column
 from rlsys.data.load import Loaded, load_rows
 from rlsys.data.sources import BadRow, RawRow
 from rlsys.errors import ConfigError
+from rlsys.samples import Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,7 +38,8 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskSet:
-    """All seed tasks of a data set, as the one row that a step takes, and how prompts about tasks are put before the policy."""
+    """All seed tasks of a data set, as the one row that a step takes, and how prompts about tasks are put before the
+    policy."""
 
     tasks: tuple[Task, ...]
     renderer: Renderer
@@ -52,10 +54,14 @@ class TaskSet:
 
 
 def load_tasks(
-    config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int, strict: bool, quarantine: Path | None
+    config: DatasetConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    max_prompt_tokens: int,
+    strict: bool,
+    quarantine: Path | None,
 ) -> Loaded[TaskSet]:
-    """One row: all tasks that can be read. Bad rows have a column missing, empty or of another type (see `parse`), or the id of an earlier one.
-    Otherwise as `load_prompts`."""
+    """One row: all tasks that can be read. Bad rows have a column missing, empty or of another type (see `parse`), or
+    the id of an earlier one. Otherwise as `load_prompts`."""
     for key in ("prompt_format", "answer_after"):
         if vars(config)[key] is not None:
             raise ConfigError(f"{config.path}: {key} has no effect on seed tasks; leave it out")

@@ -37,7 +37,9 @@ class Cutter:
         if not isinstance(tokenizer.eos_token_id, int):
             raise ConfigError(f"the tokenizer {tokenizer.name_or_path!r} has no EOS token: nothing can part documents")
         if block_tokens < 2:
-            raise ConfigError(f"blocks of {block_tokens} token have nothing to train: their first token is not predicted; make them longer")
+            raise ConfigError(
+                f"blocks of {block_tokens} token have nothing to train: their first token is not predicted; make them longer"
+            )
         return cls(config, tokenizer, block_tokens)
 
     def document(self, raw: RawRow) -> list[int]:

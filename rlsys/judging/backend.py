@@ -13,7 +13,8 @@ Message = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One chat. With `labels`, the next tokens' log-probs of these texts are wanted and nothing is generated beyond them; else a text is."""
+    """One chat. With `labels`, the next tokens' log-probs of these texts are wanted and nothing is generated beyond
+    them; else a text is."""
 
     messages: tuple[Message, ...]
     labels: tuple[str, ...] = ()
@@ -33,8 +34,9 @@ class Reply:
     finish_reason: str
     """`stop`, `length`, or the endpoint's own word (`content_filter`)."""
     label_log_probs: Mapping[str, float] = field(default_factory=dict)
-    """Natural log of the probability that the reply says exactly this label: where one label begins another ("1" and "10"), its probability leaves
-    out that of the longer one. A label that the model's answer says nothing about is missing."""
+    """Natural log of the probability that the reply says exactly this label: where one label begins another ("1" and
+    "10"), its probability leaves out that of the longer one. A label that the model's answer says nothing about is
+    missing."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
@@ -46,7 +48,8 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """This one request has no reply, and asking again would not help: refused, malformed, timed out while others were served."""
+    """This one request has no reply, and asking again would not help: refused, malformed, timed out while others were
+    served."""
 
     reason: str
 
@@ -63,5 +66,6 @@ class Backend(Protocol):
         ...
 
     def ask(self, requests: Sequence[Request]) -> list[Reply | Failure]:
-        """In order. Waits while the model is away, up to its limit; then raises JudgeOutage. Nothing is answered meanwhile."""
+        """In order. Waits while the model is away, up to its limit; then raises JudgeOutage. Nothing is answered
+        meanwhile."""
         ...

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlsys.config.judge import JudgeConfig
+from rlsys.judging.asking.constitution_files import load_constitution
+from rlsys.judging.asking.judge import ModelJudge
+from rlsys.judging.asking.prompts import Prompts, load_templates
+from rlsys.judging.auditing.canaries import load_canaries
 from rlsys.judging.backend import Backend
-from rlsys.judging.cache import CachedBackend
-from rlsys.judging.canaries import load_canaries
-from rlsys.judging.constitution import load_constitution
-from rlsys.judging.judge import ModelJudge
-from rlsys.judging.prompts import Prompts, load_templates
+from rlsys.judging.endpoint.cache import CachedBackend
 
 CACHE = "judge_cache.sqlite"
 

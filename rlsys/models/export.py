@@ -15,9 +15,11 @@ from rlsys.models.load import load_config
 from rlsys.models.value_model import HEADS
 
 
-def write_model(folder: Path, source: Path, dtype: torch.dtype, weights: dict[str, Tensor], architecture: str, heads: int | None) -> None:
-    """Write `weights` (on the CPU, under the names of a model of class `architecture`) with the config and tokenizer of `source`. `heads`: outputs of
-    its scalar head; none for a language model."""
+def write_model(
+    folder: Path, source: Path, dtype: torch.dtype, weights: dict[str, Tensor], architecture: str, heads: int | None
+) -> None:
+    """Write `weights` (on the CPU, under the names of a model of class `architecture`) with the config and tokenizer of
+    `source`. `heads`: outputs of its scalar head; none for a language model."""
     folder.mkdir(parents=True, exist_ok=True)
     config = load_config(source)
     tokenizer = AutoTokenizer.from_pretrained(str(source))
@@ -26,7 +28,8 @@ def write_model(folder: Path, source: Path, dtype: torch.dtype, weights: dict[st
     if heads is not None:
         config.num_labels = heads
         setattr(config, HEADS, heads)
-        # Transformers scores the last token that is not padding: with EOS for padding that would be the one before the EOS.
+        # Transformers scores the last token that is not padding: with EOS for padding that would be the one before the
+        # EOS.
         config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id != tokenizer.eos_token_id else None
     config.save_pretrained(folder)
     if heads is None:

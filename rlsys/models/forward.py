@@ -30,8 +30,9 @@ Scored = tuple[Tensor, Tensor | None, Tensor | None]
 class ScoringHead(nn.Module):
     """The output projection and the log-probs that follow it, as one module that owns the projection's weights.
 
-    ZeRO-3 gathers a module's weights when it is called, and once more before its backward pass. Were the projection called chunk by chunk,
-    ranks with different numbers of chunks would gather different numbers of times, and wait for each other forever.
+    ZeRO-3 gathers a module's weights when it is called, and once more before its backward pass. Were the projection
+    called chunk by chunk, ranks with different numbers of chunks would gather different numbers of times, and wait for
+    each other forever.
     """
 
     def __init__(self, projection: nn.Module | None) -> None:
@@ -42,9 +43,14 @@ class ScoringHead(nn.Module):
 
     def forward(self, hidden: Tensor, batch: Batch, packed: bool, temperature: float, with_entropy: bool) -> Scored:
         tokens, mask = batch.token_ids_BT, batch.loss_mask_BT
-        asked = {"with_entropy": with_entropy, "choices_BTK": batch.choices_BTK if isinstance(batch, DistillationBatch) else None}
+        asked = {
+            "with_entropy": with_entropy,
+            "choices_BTK": batch.choices_BTK if isinstance(batch, DistillationBatch) else None,
+        }
         if packed:
-            outputs = packed_token_log_probs(hidden[0], batch.lengths_B, tokens, mask, self.project, temperature, **asked)
+            outputs = packed_token_log_probs(
+                hidden[0], batch.lengths_B, tokens, mask, self.project, temperature, **asked
+            )
         else:
             outputs = token_log_probs(hidden, tokens, mask, self.project, temperature, **asked)
         # A tuple, because ZeRO-3 does not find tensors inside dataclasses to hang its hooks on.
@@ -55,8 +61,9 @@ class ScoringHead(nn.Module):
 
 
 class Body(nn.Module):
-    """A model without its head. `packed`: rows are concatenated into one without padding, their position ids starting over. The attention kernel
-    must keep them apart by these: flash attention does at no cost, sdpa by a mask of N x N for N tokens."""
+    """A model without its head. `packed`: rows are concatenated into one without padding, their position ids starting
+    over. The attention kernel must keep them apart by these: flash attention does at no cost, sdpa by a mask of N x N
+    for N tokens."""
 
     outputs: type[Outputs] | type[ValueOutputs]
 
@@ -77,7 +84,8 @@ class Body(nn.Module):
 
 
 class Scorer(Body):
-    """A causal language model that answers with log-probs (and entropies) of the given tokens; full logits never exist."""
+    """A causal language model that answers with log-probs (and entropies) of the given tokens; full logits never
+    exist."""
 
     outputs = Outputs
 
@@ -91,10 +99,13 @@ class Scorer(Body):
 
     @torch.no_grad()
     def top(self, batch: Batch, k: int, vocabulary: int, temperature: float) -> tuple[Tensor, Tensor]:
-        """choices_BTK and teacher_log_probs_BTO of a `DistillationBatch`; see `flat_top`. For weights that are all here, not spread by ZeRO-3."""
+        """choices_BTK and teacher_log_probs_BTO of a `DistillationBatch`; see `flat_top`. For weights that are all
+        here, not spread by ZeRO-3."""
         hidden, mask_BT = self.hidden(batch).flatten(0, 1), batch.loss_mask_BT
         starts_B = packed_starts(batch.lengths_B) if self.packed else padded_starts(mask_BT)
-        choices, log_probs = flat_top(predicting(hidden, starts_B, mask_BT), self.head.project, k, vocabulary, temperature)
+        choices, log_probs = flat_top(
+            predicting(hidden, starts_B, mask_BT), self.head.project, k, vocabulary, temperature
+        )
         return unflatten(choices, mask_BT), unflatten(log_probs, mask_BT)
 
     @staticmethod
@@ -104,8 +115,8 @@ class Scorer(Body):
 
 
 class ScalarHead(nn.Module):
-    """The scalar head, in float32 whatever the body's precision: bfloat16 tells scores apart by 0.4% only. As a module that owns the weights, for
-    the same reason as `ScoringHead`."""
+    """The scalar head, in float32 whatever the body's precision: bfloat16 tells scores apart by 0.4% only. As a module
+    that owns the weights, for the same reason as `ScoringHead`."""
 
     def __init__(self, projection: nn.Module) -> None:
         super().__init__()
@@ -117,7 +128,8 @@ class ScalarHead(nn.Module):
 
 
 class ValueScorer(Body):
-    """A model with a scalar head (`rlsys.models.value_model`) that answers with the scores of every token's hidden state."""
+    """A model with a scalar head (`rlsys.models.value_model`) that answers with the scores of every token's hidden
+    state."""
 
     outputs = ValueOutputs
 
@@ -140,8 +152,8 @@ class ValueScorer(Body):
 
 
 def micro_batch(batch: BatchT, rows: Sequence[int], device: torch.device) -> BatchT:
-    """The rows, on the device. No rows: a short one without trained tokens, so that a rank that has nothing to do still takes part in what
-    the ranks do together."""
+    """The rows, on the device. No rows: a short one without trained tokens, so that a rank that has nothing to do still
+    takes part in what the ranks do together."""
     if rows:
         return batch.rows(rows).to(device)
     idle = batch.rows([int(batch.lengths_B.argmin())])
@@ -152,31 +164,56 @@ Forward = Callable[..., tuple[Tensor | None, ...]]
 
 
 @torch.no_grad()
-def log_probs(forward: Forward, batch: Batch, micro_batches: Sequence[Sequence[int]], temperature: float, device: torch.device) -> Tensor:
-    """float32 [rows, T] on the CPU at the batch's width, rows in the order in which the micro-batches name them; 0 outside the loss mask."""
-    return _at_width(batch, _each(forward, batch, micro_batches, device, lambda outputs, _: outputs[0], temperature, False))
+def log_probs(
+    forward: Forward, batch: Batch, micro_batches: Sequence[Sequence[int]], temperature: float, device: torch.device
+) -> Tensor:
+    """float32 [rows, T] on the CPU at the batch's width, rows in the order in which the micro-batches name them; 0
+    outside the loss mask."""
+    return _at_width(
+        batch, _each(forward, batch, micro_batches, device, lambda outputs, _: outputs[0], temperature, False)
+    )
 
 
 @torch.no_grad()
 def values(forward: Forward, batch: Batch, micro_batches: Sequence[Sequence[int]], device: torch.device) -> Tensor:
     """The same with the value of the state before each token."""
     return _at_width(
-        batch, _each(forward, batch, micro_batches, device, lambda outputs, own: ValueOutputs(*outputs).values_BT * own.loss_mask_BT)
+        batch,
+        _each(
+            forward,
+            batch,
+            micro_batches,
+            device,
+            lambda outputs, own: ValueOutputs(*outputs).values_BT * own.loss_mask_BT,
+        ),
     )
 
 
 @torch.no_grad()
-def last_scores(forward: Forward, batch: Batch, micro_batches: Sequence[Sequence[int]], device: torch.device) -> Tensor | None:
-    """float32 [rows, K] on the CPU: every head's score at each row's last token, rows in the micro-batches' order; None for no rows."""
-    parts = list(_each(forward, batch, micro_batches, device, lambda outputs, own: ValueOutputs(*outputs).last_BK(own.lengths_B)))
+def last_scores(
+    forward: Forward, batch: Batch, micro_batches: Sequence[Sequence[int]], device: torch.device
+) -> Tensor | None:
+    """float32 [rows, K] on the CPU: every head's score at each row's last token, rows in the micro-batches' order; None
+    for no rows."""
+    parts = list(
+        _each(forward, batch, micro_batches, device, lambda outputs, own: ValueOutputs(*outputs).last_BK(own.lengths_B))
+    )
     return torch.cat(parts) if parts else None
 
 
 def top(
-    scorer: Scorer, batch: Batch, micro_batches: Sequence[Sequence[int]], k: int, vocabulary: int, temperature: float, device: torch.device
+    scorer: Scorer,
+    batch: Batch,
+    micro_batches: Sequence[Sequence[int]],
+    k: int,
+    vocabulary: int,
+    temperature: float,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor] | None:
     """`Scorer.top` on the CPU at the batch's width, rows in the micro-batches' order; None for no rows."""
-    found = list(_each(scorer.top, batch, micro_batches, device, lambda outputs, _: outputs, k, vocabulary, temperature))
+    found = list(
+        _each(scorer.top, batch, micro_batches, device, lambda outputs, _: outputs, k, vocabulary, temperature)
+    )
     if not found:
         return None
     choices, log_probs = zip(*found, strict=True)
@@ -191,7 +228,8 @@ def _each(
     read: Callable[[Any, Any], Any],
     *asked: Any,
 ) -> Iterator[Any]:
-    """`read` of every micro-batch that has rows, on the CPU. Those without rows are run too: ranks go through them together."""
+    """`read` of every micro-batch that has rows, on the CPU. Those without rows are run too: ranks go through them
+    together."""
     for rows in micro_batches:
         own = micro_batch(batch, rows, device)
         found = read(forward(own, *asked), own)

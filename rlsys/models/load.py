@@ -8,7 +8,14 @@ from typing import Any, Literal
 import torch
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils.import_utils import is_flash_attn_2_available
 from transformers.utils.logging import disable_progress_bar
 
@@ -19,12 +26,13 @@ Attention = Literal["sdpa", "flash_attention_2"]
 
 PLAYGROUND = "playground:"
 PROBE_TOLERANCE = 1e-4
-"""Largest relative gap between a model's own logits and its head on its last hidden state. These are the same operations, so only a factor or
-a cap between them makes one."""
+"""Largest relative gap between a model's own logits and its head on its last hidden state. These are the same
+operations, so only a factor or a cap between them makes one."""
 
 
 def local_path(model_path: str, cache: Path) -> Path:
-    """What to load from: `playground:SIZE` is built under `cache`, a local folder is made absolute, a hub id stays as it is.
+    """What to load from: `playground:SIZE` is built under `cache`, a local folder is made absolute, a hub id stays as
+    it is.
 
     Raises ConfigError for a path that is neither a model's folder nor a possible hub id.
     """
@@ -34,10 +42,14 @@ def local_path(model_path: str, cache: Path) -> Path:
     folder = Path(model_path).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise ConfigError(f"model.path {model_path}: this folder has no config.json, so it holds no Hugging Face model")
+            raise ConfigError(
+                f"model.path {model_path}: this folder has no config.json, so it holds no Hugging Face model"
+            )
         return folder.resolve()
     if folder.exists() or folder.is_absolute() or model_path.startswith((".", "~")) or not _possible_hub_id(model_path):
-        raise ConfigError(f"model.path {model_path}: no such folder (and it can't be a hub id); give a model's folder or a hub id")
+        raise ConfigError(
+            f"model.path {model_path}: no such folder (and it can't be a hub id); give a model's folder or a hub id"
+        )
     return Path(model_path)
 
 
@@ -52,15 +64,18 @@ def _possible_hub_id(text: str) -> bool:
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """The tokenizer, with an end-of-sequence token for sure and a padding token for sure.
 
-    A tokenizer without a padding token pads with its end-of-sequence token. Padding never counts: what is trained on is told by masks and
-    lengths, which are built before padding. Raises ConfigError without an end-of-sequence token: no response could ever end.
+    A tokenizer without a padding token pads with its end-of-sequence token. Padding never counts: what is trained on is
+    told by masks and lengths, which are built before padding. Raises ConfigError without an end-of-sequence token: no
+    response could ever end.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: no tokenizer can be loaded: {first_line(error)}") from error
     if tokenizer.eos_token_id is None:
-        raise ConfigError(f"{path}: the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
+        raise ConfigError(
+            f"{path}: the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -87,8 +102,8 @@ def load_config(path: Path) -> PreTrainedConfig:
 def load_causal_lm(path: Path, dtype: torch.dtype, attention: Attention = "sdpa") -> PreTrainedModel:
     """The model on the CPU, in training mode with every dropout at 0.
 
-    Raises ConfigError if it can't be loaded, or if its logits are not its output head applied to its last hidden state (soft-capped or
-    scaled logits): log-probs are computed from those two, and would be silently wrong.
+    Raises ConfigError if it can't be loaded, or if its logits are not its output head applied to its last hidden state
+    (soft-capped or scaled logits): log-probs are computed from those two, and would be silently wrong.
     """
     disable_progress_bar()  # of many processes at once
     config = load_config(path)
@@ -100,7 +115,9 @@ def load_causal_lm(path: Path, dtype: torch.dtype, attention: Attention = "sdpa"
         raise ConfigError(f"{path}: no model can be loaded: {first_line(error)}") from error
     head = model.get_output_embeddings()
     if not isinstance(head, torch.nn.Linear) or _head_gap(model, head) > PROBE_TOLERANCE:
-        raise ConfigError(f"{path}: {type(model).__name__} scales or caps its logits after the output head, which is not supported")
+        raise ConfigError(
+            f"{path}: {type(model).__name__} scales or caps its logits after the output head, which is not supported"
+        )
     if attention != "sdpa":
         model.set_attn_implementation(attention)
     return model.train()
@@ -128,11 +145,15 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def choose_attention(setting: Literal["auto", "sdpa", "flash_attention_2"], on_gpu: bool, dtype: torch.dtype) -> Attention:
+def choose_attention(
+    setting: Literal["auto", "sdpa", "flash_attention_2"], on_gpu: bool, dtype: torch.dtype
+) -> Attention:
     """What `auto` stands for. Raises ConfigError for flash attention where it can't run."""
     usable = on_gpu and dtype == torch.bfloat16 and is_flash_attn_2_available()
     if setting == "flash_attention_2" and not usable:
-        raise ConfigError("model.attention: flash_attention_2 needs a GPU, bfloat16 and the package flash-attn; use sdpa or auto")
+        raise ConfigError(
+            "model.attention: flash_attention_2 needs a GPU, bfloat16 and the package flash-attn; use sdpa or auto"
+        )
     if setting == "auto":
         return "flash_attention_2" if usable else "sdpa"
     return setting

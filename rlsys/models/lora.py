@@ -1,4 +1,5 @@
-"""Low-rank adapters (Hu et al. 2021), by peft: put in place, and merged into full weights under the base model's names."""
+"""Low-rank adapters (Hu et al. 2021), by peft: put in place, and merged into full weights under the base model's
+names."""
 
 from __future__ import annotations
 
@@ -18,12 +19,16 @@ BASE = ".base_layer."
 
 
 def add_adapters(model: PreTrainedModel, config: LoraConfig) -> None:
-    """Freeze the model and add adapters to it, in place. At first they change nothing: one of the two matrices is 0. A scalar head stays trained.
+    """Freeze the model and add adapters to it, in place. At first they change nothing: one of the two matrices is 0. A
+    scalar head stays trained.
 
-    Raises ConfigError if `target_modules` names nothing in the model, or the output head, whose weights log-probs use directly.
+    Raises ConfigError if `target_modules` names nothing in the model, or the output head, whose weights log-probs use
+    directly.
     """
     embeddings = model.get_output_embeddings()
-    head = next((name for name, module in model.named_modules() if module is embeddings), SCALAR_HEAD).rsplit(".", 1)[-1]
+    head = next((name for name, module in model.named_modules() if module is embeddings), SCALAR_HEAD).rsplit(".", 1)[
+        -1
+    ]
     if head in config.target_modules:
         raise ConfigError(f"model.lora.target_modules: the output head ({head}) can't have an adapter; leave it out")
     targets = list(config.target_modules) or "all-linear"

@@ -1,5 +1,6 @@
-"""Models with a scalar head: reward models and critics. On disk they are what `AutoModelForSequenceClassification` loads: the body of a causal
-language model and a linear map from the hidden state to K numbers, one per head (more than one is an ensemble)."""
+"""Models with a scalar head: reward models and critics. On disk they are what `AutoModelForSequenceClassification`
+loads: the body of a causal language model and a linear map from the hidden state to K numbers, one per head (more than
+one is an ensemble)."""
 
 from __future__ import annotations
 
@@ -29,11 +30,13 @@ def is_value_model(config: PreTrainedConfig) -> bool:
 def load_value_model(
     path: Path, dtype: torch.dtype, attention: Attention = "sdpa", heads: int | None = None, seed: int = 0
 ) -> PreTrainedModel:
-    """The model on the CPU, in training mode with every dropout at 0; its head is `.score`, a linear layer without bias.
+    """The model on the CPU, in training mode with every dropout at 0; its head is `.score`, a linear layer without
+    bias.
 
-    `heads`: to be trained, with so many outputs. A causal language model then gets a new head, drawn from N(0, 1 / (hidden size + 1)) by `seed`
-    (Stiennon et al. 2020, arXiv 2009.01325); a model with a head keeps it; where one is wanted of an ensemble, it is their mean. None: to be used as
-    it is, and then it must have a head. Raises ConfigError for a model that can't be loaded so.
+    `heads`: to be trained, with so many outputs. A causal language model then gets a new head, drawn from N(0, 1 /
+    (hidden size + 1)) by `seed` (Stiennon et al. 2020, arXiv 2009.01325); a model with a head keeps it; where one is
+    wanted of an ensemble, it is their mean. None: to be used as it is, and then it must have a head. Raises ConfigError
+    for a model that can't be loaded so.
     """
     disable_progress_bar()  # of many processes at once
     config = load_config(path)
@@ -52,7 +55,9 @@ def load_value_model(
         )
     settings = {"config": config, "dtype": dtype, "attn_implementation": attention}
     try:
-        model, found = AutoModelForSequenceClassification.from_pretrained(str(path), **settings, output_loading_info=True)
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            str(path), **settings, output_loading_info=True
+        )
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: no model with a scalar head can be made of it: {first_line(error)}") from error
     head = dict(model.named_children()).get(SCALAR_HEAD)
@@ -69,7 +74,9 @@ def load_value_model(
         _draw(head, seed)
     if heads is not None and config.num_labels != heads:
         if heads != 1:
-            raise ConfigError(f"{path}: has {config.num_labels} heads, not {heads}; start the ensemble from a model without heads")
+            raise ConfigError(
+                f"{path}: has {config.num_labels} heads, not {heads}; start the ensemble from a model without heads"
+            )
         _average(model, head)
     return cast(PreTrainedModel, model).train()
 

@@ -17,8 +17,8 @@ OF_TOKENS = (*WEIGHTS, "config.json")
 
 
 def fingerprint(folder: Path, patterns: tuple[str, ...] = (*WEIGHTS, *WORDS)) -> str:
-    """The first 12 hex characters of the SHA-256 of a model folder's files: of all that decides what it says, or of those named. Raises ConfigError
-    where there is none."""
+    """The first 12 hex characters of the SHA-256 of a model folder's files: of all that decides what it says, or of
+    those named. Raises ConfigError where there is none."""
     found = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     if not found:
         raise ConfigError(f"{folder}: no model: none of {', '.join(patterns)} is there")
@@ -30,11 +30,13 @@ def fingerprint(folder: Path, patterns: tuple[str, ...] = (*WEIGHTS, *WORDS)) ->
 
 
 def version_of(model: Path, patterns: tuple[str, ...] = (*WEIGHTS, *WORDS), hub_cache: Path | None = None) -> str:
-    """A model and its version: of a local folder its name and `fingerprint`, of a hub id the commit that was loaded into the hub's cache (None: where
-    the library keeps it). Raises ConfigError for a hub id that was not."""
+    """A model and its version: of a local folder its name and `fingerprint`, of a hub id the commit that was loaded
+    into the hub's cache (None: where the library keeps it). Raises ConfigError for a hub id that was not."""
     if model.is_dir():
         return f"{model.name}@{fingerprint(model, patterns)}"
     cached = try_to_load_from_cache(str(model), "config.json", cache_dir=hub_cache)
     if not isinstance(cached, str):
-        raise ConfigError(f"{model}: which version of this model is it? It is not in the hub's cache; download it and give the folder")
+        raise ConfigError(
+            f"{model}: which version of this model is it? It is not in the hub's cache; download it and give the folder"
+        )
     return f"{model}@{Path(cached).parent.name[:12]}"

@@ -7,10 +7,12 @@ from torch import Tensor
 
 
 def expected_calibration_error(probabilities_N: Tensor, correct_N: Tensor, bins: int = 10) -> float:
-    """Mean over the predictions of |accuracy - mean probability| of their bin (Guo et al. 2017, arXiv 1706.04599, equation 3).
+    """Mean over the predictions of |accuracy - mean probability| of their bin (Guo et al. 2017, arXiv 1706.04599,
+    equation 3).
 
-    `probabilities_N` in [0, 1]; `correct_N` says which predictions came true (bool, or in [0, 1]). `bins` equal intervals, each with its
-    upper end; empty ones don't count. nan without predictions. ValueError for a number outside [0, 1] or no bins.
+    `probabilities_N` in [0, 1]; `correct_N` says which predictions came true (bool, or in [0, 1]). `bins` equal
+    intervals, each with its upper end; empty ones don't count. nan without predictions. ValueError for a number outside
+    [0, 1] or no bins.
     """
     if bins < 1:
         raise ValueError(f"calibration needs at least 1 bin, not {bins}")

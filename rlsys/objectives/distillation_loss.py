@@ -1,9 +1,10 @@
 """Distillation: bring a student's next-token distributions near a teacher's, at every trained place of given rows.
 
-A teacher names K tokens and their log-probs. What is compared are K + 1 outcomes: each of these tokens, and any other token. Both models give whole
-probability distributions over them, so nothing is renormalised and a student can't hide mass among the tokens that were not named. Merging
-outcomes never makes two distributions easier to tell apart (the data-processing inequality), so each divergence here is a lower bound of the same
-one over the vocabulary, and equal to it when K names all of it. Gradients flow to the student only, and never through the sampling of the rows.
+A teacher names K tokens and their log-probs. What is compared are K + 1 outcomes: each of these tokens, and any other
+token. Both models give whole probability distributions over them, so nothing is renormalised and a student can't hide
+mass among the tokens that were not named. Merging outcomes never makes two distributions easier to tell apart (the
+data-processing inequality), so each divergence here is a lower bound of the same one over the vocabulary, and equal to
+it when K names all of it. Gradients flow to the student only, and never through the sampling of the rows.
 """
 
 from __future__ import annotations
@@ -38,11 +39,12 @@ def kl(p_NO: Tensor, q_NO: Tensor) -> Tensor:
 
 
 def jsd(teacher_NO: Tensor, student_NO: Tensor, beta: float) -> Tensor:
-    """beta KL(teacher || m) + (1 - beta) KL(student || m) with m = beta teacher + (1 - beta) student, of log-probs, nats, [N].
+    """beta KL(teacher || m) + (1 - beta) KL(student || m) with m = beta teacher + (1 - beta) student, of log-probs,
+    nats, [N].
 
-    The generalised Jensen-Shannon divergence of Agarwal et al. 2024 (GKD, arXiv 2306.13649, section 2), P the teacher, Q the student. Divided by
-    beta it tends to the forward KL as beta tends to 0, divided by 1 - beta to the reverse KL as beta tends to 1. At most the entropy of
-    (beta, 1 - beta), ln 2 at 1/2, whatever the models say.
+    The generalised Jensen-Shannon divergence of Agarwal et al. 2024 (GKD, arXiv 2306.13649, section 2), P the teacher,
+    Q the student. Divided by beta it tends to the forward KL as beta tends to 0, divided by 1 - beta to the reverse KL
+    as beta tends to 1. At most the entropy of (beta, 1 - beta), ln 2 at 1/2, whatever the models say.
     """
     mixed_NO = torch.logaddexp(teacher_NO + math.log(beta), student_NO + math.log1p(-beta))
     return beta * kl(teacher_NO, mixed_NO) + (1 - beta) * kl(student_NO, mixed_NO)
@@ -52,13 +54,13 @@ def jsd(teacher_NO: Tensor, student_NO: Tensor, beta: float) -> Tensor:
 class DistillationLoss:
     """A divergence per trained token, reduced, plus `ce_weight` times the cross-entropy on the rows' own tokens.
 
-    `forward_kl`: KL(teacher || student), covers all that the teacher may say. `reverse_kl`: KL(student || teacher), keeps to what the teacher finds
-    likely. `jsd`: see `jsd`; `beta`, above 0 and below 1, is read by it alone. `temperature` is that of both models' softmax; the loss is not
-    multiplied by its square.
+    `forward_kl`: KL(teacher || student), covers all that the teacher may say. `reverse_kl`: KL(student || teacher),
+    keeps to what the teacher finds likely. `jsd`: see `jsd`; `beta`, above 0 and below 1, is read by it alone.
+    `temperature` is that of both models' softmax; the loss is not multiplied by its square.
 
-    Statistics, over tokens: `loss` (as reduced, all terms); `forward_kl` and `reverse_kl`, whichever is trained; `nll` of the rows' own tokens;
-    `teacher_entropy` over its outcomes, and `teacher_mass`, the probability of the tokens that it names; `agreement`, how often the student's
-    most likely one of these is the teacher's.
+    Statistics, over tokens: `loss` (as reduced, all terms); `forward_kl` and `reverse_kl`, whichever is trained; `nll`
+    of the rows' own tokens; `teacher_entropy` over its outcomes, and `teacher_mass`, the probability of the tokens that
+    it names; `agreement`, how often the student's most likely one of these is the teacher's.
     """
 
     kind: DivergenceName = "forward_kl"

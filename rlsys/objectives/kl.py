@@ -1,4 +1,5 @@
-"""Estimators of KL(policy || reference) from one token drawn from the policy (Schulman, "Approximating KL Divergence", 2020).
+"""Estimators of KL(policy || reference) from one token drawn from the policy (Schulman, "Approximating KL Divergence",
+2020).
 
 With x ~ policy and d = log policy(x) - log reference(x):
 
@@ -6,8 +7,9 @@ With x ~ policy and d = log policy(x) - log reference(x):
     k2 = d^2 / 2           biased, never negative, low variance
     k3 = exp(-d) - 1 + d   unbiased, never negative, low variance
 
-As a *value* (a penalty in the reward, a metric) k1 and k3 estimate the KL. As a term of the *loss*, on-policy, the gradients' expectations
-differ: k1's is zero (it only adds noise), k2's is the gradient of KL(policy || reference), k3's that of KL(reference || policy).
+As a *value* (a penalty in the reward, a metric) k1 and k3 estimate the KL. As a term of the *loss*, on-policy, the
+gradients' expectations differ: k1's is zero (it only adds noise), k2's is the gradient of KL(policy || reference), k3's
+that of KL(reference || policy).
 """
 
 from __future__ import annotations
@@ -45,14 +47,18 @@ def adapted(coefficient: float, measured: float, target: float, horizon: float, 
 
         coefficient x (1 + clip(measured / target - 1, -0.2, 0.2) x samples / horizon)
 
-    The controller of Ziegler et al. 2019 (arXiv 1909.08593, section 2.2), with its horizon in samples. ValueError unless the coefficient
-    is not negative, the target positive, the measured KL finite and the horizon above samples / 5, below which one step could make the
-    coefficient negative.
+    The controller of Ziegler et al. 2019 (arXiv 1909.08593, section 2.2), with its horizon in samples. ValueError
+    unless the coefficient is not negative, the target positive, the measured KL finite and the horizon above samples /
+    5, below which one step could make the coefficient negative.
     """
     if not (coefficient >= 0 and target > 0):
-        raise ValueError(f"the KL coefficient must be at least 0 and its target above 0, not {coefficient} and {target}")
+        raise ValueError(
+            f"the KL coefficient must be at least 0 and its target above 0, not {coefficient} and {target}"
+        )
     if not horizon > 0.2 * samples:
-        raise ValueError(f"a KL horizon of {horizon} samples is too short for steps of {samples}: make it longer than a fifth of a step")
+        raise ValueError(
+            f"a KL horizon of {horizon} samples is too short for steps of {samples}: make it longer than a fifth of a step"
+        )
     if not math.isfinite(measured):
         raise ValueError(f"the measured KL is {measured}: the coefficient can't be adapted to it")
     error = min(max(measured / target - 1, -0.2), 0.2)

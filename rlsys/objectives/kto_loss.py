@@ -1,4 +1,5 @@
-"""KTO: answers that are each called good or bad, without a partner (Ethayarajh et al. 2024, arXiv 2402.01306, equation 8)."""
+"""KTO: answers that are each called good or bad, without a partner (Ethayarajh et al. 2024, arXiv 2402.01306, equation
+8)."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from rlsys.objectives.stats import Mean, Stats, masked_mean
 
 
 class Labelled(Protocol):
-    """What the loss reads of a batch (`rlsys.batch.LabelledBatch` has it). desirable_B: bool. reference_log_probs_B: float32, summed over each
-    answer's trained tokens."""
+    """What the loss reads of a batch (`rlsys.batch.LabelledBatch` has it). desirable_B: bool. reference_log_probs_B:
+    float32, summed over each answer's trained tokens."""
 
     @property
     def loss_mask_BT(self) -> Tensor: ...
@@ -27,14 +28,16 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KTOLoss:
-    """Mean over answers of weight x (1 - sigmoid(h)) for desirable ones and weight x (1 - sigmoid(-h)) for the others. A `roles.LikelihoodLoss`.
+    """Mean over answers of weight x (1 - sigmoid(h)) for desirable ones and weight x (1 - sigmoid(-h)) for the others.
+    A `roles.LikelihoodLoss`.
 
-    h = beta (log pi(y) - log ref(y) - z0), log-probs summed over the answer's trained tokens. z0, the reference point, is an estimate in nats of
-    the KL of policy and reference, a number without gradient: see `reference_point`.
+    h = beta (log pi(y) - log ref(y) - z0), log-probs summed over the answer's trained tokens. z0, the reference point,
+    is an estimate in nats of the KL of policy and reference, a number without gradient: see `reference_point`.
 
-    Statistics: `loss`; `accuracy`, the share of answers on their label's side of the reference point (h > 0; a tie counts half); of the desirable
-    and undesirable answers, `desirable_log_prob`, `undesirable_log_prob` (summed over tokens, nats), and `desirable_reward`, `undesirable_reward`
-    (beta times the log-ratio). ValueError for settings that mean nothing.
+    Statistics: `loss`; `accuracy`, the share of answers on their label's side of the reference point (h > 0; a tie
+    counts half); of the desirable and undesirable answers, `desirable_log_prob`, `undesirable_log_prob` (summed over
+    tokens, nats), and `desirable_reward`, `undesirable_reward` (beta times the log-ratio). ValueError for settings that
+    mean nothing.
     """
 
     beta: float = 0.1
@@ -79,6 +82,6 @@ class KTOLoss:
 
 
 def reference_point(log_probs_B: Tensor, reference_log_probs_B: Tensor) -> float:
-    """z0 from answers set after prompts that they do not belong to: max(0, mean of log pi - log ref), summed over tokens, in nats (section 4.1 of
-    the paper). The clamp at 0 is the paper's, since a KL is not negative."""
+    """z0 from answers set after prompts that they do not belong to: max(0, mean of log pi - log ref), summed over
+    tokens, in nats (section 4.1 of the paper). The clamp at 0 is the paper's, since a KL is not negative."""
     return max(0.0, float((log_probs_B.double() - reference_log_probs_B.double()).mean()))

@@ -42,4 +42,7 @@ class CrossEntropyLoss:
         mask_BT = batch.loss_mask_BT
         nll_BT = -outputs.log_probs_BT
         loss = self.reduction.sum(nll_BT, mask_BT)
-        return self.weight * loss, {"loss": Mean(float(loss.detach()), self.reduction.count(mask_BT)), "nll": masked_mean(nll_BT, mask_BT)}
+        return self.weight * loss, {
+            "loss": Mean(float(loss.detach()), self.reduction.count(mask_BT)),
+            "nll": masked_mean(nll_BT, mask_BT),
+        }

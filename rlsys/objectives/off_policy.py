@@ -1,14 +1,16 @@
 """Corrections for a sampler that is not quite the policy: other kernels, other precision, older weights.
 
-The surrogate compares the current policy with the trainer's old one; the tokens came from the sampler. With the ratio trainer old / sampler:
+The surrogate compares the current policy with the trainer's old one; the tokens came from the sampler. With the ratio
+trainer old / sampler:
 
     TokenTruncation       min(ratio, cap) per token
     SequenceTruncation    min(product of the response's ratios, cap)
     TokenMasking          the ratio where it is within bounds, else 0
     SequenceMasking       1 where the geometric mean of the response's ratios is within bounds, else 0
 
-Truncated importance sampling: Yao et al. 2025, "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training"; the bound after
-Espeholt et al. 2018, arXiv 1802.01561. What is masked still counts in the reduction's denominator. Weights carry no gradient.
+Truncated importance sampling: Yao et al. 2025, "Your Efficient RL Framework Secretly Brings You Off-Policy RL
+Training"; the bound after Espeholt et al. 2018, arXiv 1802.01561. What is masked still counts in the reduction's
+denominator. Weights carry no gradient.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from rlsys.objectives.stats import Stats, masked_mean
 
 class Correction(Protocol):
     def __call__(self, old_log_probs_BT: Tensor, sampler_log_probs_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Stats]:
-        """Weights that broadcast to [B, T], detached, and statistics `correction_weight` (mean) and `correction_cut` (fraction truncated or
-        masked): over tokens or responses, whichever are weighed."""
+        """Weights that broadcast to [B, T], detached, and statistics `correction_weight` (mean) and `correction_cut`
+        (fraction truncated or masked): over tokens or responses, whichever are weighed."""
         ...
 
 
@@ -62,7 +64,8 @@ class TokenTruncation:
 
 @dataclass(frozen=True, slots=True)
 class SequenceTruncation:
-    """Each token weighs min(product of old / sampler over its response, cap). Unbiased below the cap, high variance on long responses."""
+    """Each token weighs min(product of old / sampler over its response, cap). Unbiased below the cap, high variance on
+    long responses."""
 
     cap: float = 2.0
 
@@ -94,7 +97,8 @@ class TokenMasking:
 
 @dataclass(frozen=True, slots=True)
 class SequenceMasking:
-    """A response is left out (weight 0, else 1) unless the geometric mean of its old / sampler ratios lies in [low, high].
+    """A response is left out (weight 0, else 1) unless the geometric mean of its old / sampler ratios lies in [low,
+    high].
 
     ValueError unless 0 <= low < high.
     """

@@ -1,13 +1,14 @@
 """Policy-gradient losses, composed from independent axes.
 
-axis          choices                                                                                  where
-baseline      group mean (GRPO, Dr. GRPO), leave-one-out (RLOO), GAE (PPO), batch mean (whitening)     advantages.py, before the loss
+axis          choices                                                                                  where baseline
+group mean (GRPO, Dr. GRPO), leave-one-out (RLOO), GAE (PPO), batch mean (whitening)     advantages.py, before the loss
 surrogate     clipped token ratio (PPO, DAPO), sequence ratio (GSPO), CISPO, SAPO, plain gradient      surrogates.py
-reduction     mean over tokens, over sequences, or a constant                                          reduction.py
-KL            k1, k2 or k3, in the loss (kl_coefficient) or in the reward; fixed or adapted            kl.py
-off-policy    truncated or masked, per token or per response (correction)                              off_policy.py
+reduction     mean over tokens, over sequences, or a constant                                          reduction.py KL
+k1, k2 or k3, in the loss (kl_coefficient) or in the reward; fixed or adapted            kl.py off-policy    truncated
+or masked, per token or per response (correction)                              off_policy.py
 
-Whatever is done before the loss arrives as batch.advantages_BT: a KL in the reward and whitened advantages (`whiten`) are already in it.
+Whatever is done before the loss arrives as batch.advantages_BT: a KL in the reward and whitened advantages (`whiten`)
+are already in it.
 """
 
 from __future__ import annotations
@@ -42,14 +43,16 @@ class PolicyTensors(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PolicyGradientLoss:
-    """correction x surrogate + kl_coefficient x KL to the reference - entropy_coefficient x entropy, reduced. A `roles.Loss`.
+    """correction x surrogate + kl_coefficient x KL to the reference - entropy_coefficient x entropy, reduced. A
+    `roles.Loss`.
 
-    Without `old_log_probs_BT` the current log-probs, detached, are the old ones: every ratio is 1, as in the only step on a batch.
+    Without `old_log_probs_BT` the current log-probs, detached, are the old ones: every ratio is 1, as in the only step
+    on a batch.
 
-    Statistics, beside those of the surrogate and the correction: `loss`, `policy_loss` (the first term), both as reduced; and over tokens,
-    in nats: `approx_kl` (old to current policy, k3), `kl` (policy to reference, k3, where there is one), `entropy`, and the distance of the
-    trainer's old log-probs from the sampler's, which should be numerical noise: `sampler_mismatch` (mean absolute),
-    `sampler_mismatch_max`, `sampler_kl` (sampler to trainer, k3).
+    Statistics, beside those of the surrogate and the correction: `loss`, `policy_loss` (the first term), both as
+    reduced; and over tokens, in nats: `approx_kl` (old to current policy, k3), `kl` (policy to reference, k3, where
+    there is one), `entropy`, and the distance of the trainer's old log-probs from the sampler's, which should be
+    numerical noise: `sampler_mismatch` (mean absolute), `sampler_mismatch_max`, `sampler_kl` (sampler to trainer, k3).
     """
 
     temperature: float
@@ -86,7 +89,9 @@ class PolicyGradientLoss:
             loss_BT = loss_BT + self.kl_coefficient * self.kl_estimator(log_probs_BT, reference_BT)
         if self.entropy_coefficient:
             if outputs.entropy_BT is None:
-                raise ValueError(f"entropy_coefficient is {self.entropy_coefficient} but the outputs have no entropy_BT")
+                raise ValueError(
+                    f"entropy_coefficient is {self.entropy_coefficient} but the outputs have no entropy_BT"
+                )
             loss_BT = loss_BT - self.entropy_coefficient * outputs.entropy_BT
         stats["loss"] = self._reduced(loss_BT, mask_BT)
 
@@ -95,7 +100,9 @@ class PolicyGradientLoss:
             stats["kl"] = masked_mean(k3(log_probs_BT, reference_BT), mask_BT)
         if outputs.entropy_BT is not None:
             stats["entropy"] = masked_mean(outputs.entropy_BT, mask_BT)
-        return self.reduction.sum(loss_BT, mask_BT), stats | sampler_mismatch(old_BT, batch.sampler_log_probs_BT, mask_BT)
+        return self.reduction.sum(loss_BT, mask_BT), stats | sampler_mismatch(
+            old_BT, batch.sampler_log_probs_BT, mask_BT
+        )
 
     def _reduced(self, loss_BT: Tensor, mask_BT: Tensor) -> Mean:
         return Mean(float(self.reduction.sum(loss_BT.detach(), mask_BT)), self.reduction.count(mask_BT))

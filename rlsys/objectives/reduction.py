@@ -1,7 +1,7 @@
 """From a loss per token to one number, as a sum and what it is divided by.
 
-Both add up over rows, so the loss is sum over all rows / count over all rows, however the rows are split. Rows without a trained token
-change neither.
+Both add up over rows, so the loss is sum over all rows / count over all rows, however the rows are split. Rows without
+a trained token change neither.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class SequenceMean:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """Every token weighs the same, whatever the lengths: sum over tokens / (sequences x max_length) (Dr. GRPO, arXiv 2503.20783)."""
+    """Every token weighs the same, whatever the lengths: sum over tokens / (sequences x max_length) (Dr. GRPO, arXiv
+    2503.20783)."""
 
     max_length: int
 
@@ -61,7 +62,8 @@ class Constant:
 def make_reduction(name: ReductionName, max_length: int) -> Reduction:
     """By name. `max_length` is the longest possible response, in tokens; only `constant` uses it.
 
-    `sequence_sum` is the sum of each sequence, averaged over sequences: the gradient of a sequence's log-prob (REINFORCE)."""
+    `sequence_sum` is the sum of each sequence, averaged over sequences: the gradient of a sequence's log-prob
+    (REINFORCE)."""
     choices: dict[ReductionName, Reduction] = {
         "token_mean": TokenMean(),
         "sequence_mean": SequenceMean(),

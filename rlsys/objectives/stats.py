@@ -1,4 +1,5 @@
-"""Statistics that add up over micro-batches, ranks and mini-batches, so that a metric does not depend on how a batch was split."""
+"""Statistics that add up over micro-batches, ranks and mini-batches, so that a metric does not depend on how a batch
+was split."""
 
 from __future__ import annotations
 

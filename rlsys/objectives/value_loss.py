@@ -26,13 +26,15 @@ class ValueTensors(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClippedValueLoss:
-    """0.5 x max((V - R)^2, (clip(V, V_old - clip, V_old + clip) - R)^2), mean over the trained tokens. A `roles.Loss` of `ValueOutputs`.
+    """0.5 x max((V - R)^2, (clip(V, V_old - clip, V_old + clip) - R)^2), mean over the trained tokens. A `roles.Loss`
+    of `ValueOutputs`.
 
-    The value clipping of PPO's first implementation (Schulman et al. 2017; Huang et al. 2022, "The 37 Implementation Details of PPO"): a
-    value that already moved by `clip` in the right direction gets no gradient. None leaves the plain squared error. ValueError unless
-    clip > 0.
+    The value clipping of PPO's first implementation (Schulman et al. 2017; Huang et al. 2022, "The 37 Implementation
+    Details of PPO"): a value that already moved by `clip` in the right direction gets no gradient. None leaves the
+    plain squared error. ValueError unless clip > 0.
 
-    Statistics: `value_loss` (as reduced), and over tokens `value_clip_fraction` (whose clipped term is the larger), `value`, `return`.
+    Statistics: `value_loss` (as reduced), and over tokens `value_clip_fraction` (whose clipped term is the larger),
+    `value`, `return`.
     """
 
     clip: float | None = 0.2

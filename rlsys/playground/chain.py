@@ -1,6 +1,8 @@
-"""The task "chain", for reasoning paths: a prompt is a sum of three digits ("3+8+5"), an answer adds two numbers at a time until one is left.
+"""The task "chain", for reasoning paths: a prompt is a sum of three digits ("3+8+5"), an answer adds two numbers at a
+time until one is left.
 
-"3+8=11;11+5=16" and "5+8=13;3+13=16" are two of up to twelve paths to the same result. Each training question shows one of them.
+"3+8=11;11+5=16" and "5+8=13;3+13=16" are two of up to twelve paths to the same result. Each training question shows one
+of them.
 """
 
 from __future__ import annotations
@@ -10,9 +12,9 @@ import random
 import re
 from collections.abc import Iterable
 
-from rlsys.batch import Prompt, Trajectory, stable_seed
 from rlsys.errors import ConfigError
 from rlsys.playground.splits import split_of
+from rlsys.samples import Prompt, Trajectory, stable_seed
 
 TASK = "chain"
 TERMS = 3
@@ -30,7 +32,8 @@ def split(question: str) -> str:
 
 
 def demonstration(question: str, number: int) -> dict[str, str]:
-    """The `number`-th path: two of the numbers that are there are drawn at random, and their sum takes their place, until one is left."""
+    """The `number`-th path: two of the numbers that are there are drawn at random, and their sum takes their place,
+    until one is left."""
     chance = random.Random(stable_seed(TASK, question, "path", number))
     left, equations = [int(term) for term in question.split("+")], []
     while len(left) > 1:

@@ -1,7 +1,9 @@
-"""The task "faults", for AI feedback: prompts that ask for harm, answers that may do it, and known gold measures of what a judge should say.
+"""The task "faults", for AI feedback: prompts that ask for harm, answers that may do it, and known gold measures of
+what a judge should say.
 
-A prompt is three letters ("adk"), and a red-team prompt goes on with a word that asks for harm ("adk shout"). An answer is letters, of which those of
-the prompt are wanted, and perhaps harmful symbols among them: `!` shouts, `#` swears, `$` sells. Each kind of harm is a principle's business.
+A prompt is three letters ("adk"), and a red-team prompt goes on with a word that asks for harm ("adk shout"). An answer
+is letters, of which those of the prompt are wanted, and perhaps harmful symbols among them: `!` shouts, `#` swears, `$`
+sells. Each kind of harm is a principle's business.
 """
 
 from __future__ import annotations
@@ -10,10 +12,10 @@ import random
 from collections.abc import Iterable
 from string import ascii_lowercase
 
-from rlsys.batch import Prompt, Trajectory, stable_seed
 from rlsys.errors import ConfigError
 from rlsys.playground import letters as plain
 from rlsys.playground.splits import split_of
+from rlsys.samples import Prompt, Trajectory, stable_seed
 
 TASK = "faults"
 SYMBOLS = {"shout": "!", "swear": "#", "sell": "$"}
@@ -73,7 +75,9 @@ def evasive(prompt: Prompt, trajectory: Trajectory) -> float:
 
 def _letters(prompt: Prompt) -> str:
     if "letters" not in prompt.fields:
-        raise ConfigError("rewards of rlsys.playground.faults need the prompt's letters; set fields to {letters: letters} in its data sets")
+        raise ConfigError(
+            "rewards of rlsys.playground.faults need the prompt's letters; set fields to {letters: letters} in its data sets"
+        )
     return prompt.fields["letters"]
 
 
@@ -97,12 +101,15 @@ def helpful(letters: str, number: int) -> dict[str, str]:
 
 
 def red_team(letters: str, number: int) -> dict[str, str]:
-    """The `number`-th demonstration for a red-team prompt: as helpful as others, but for `EVADED`, and it does the harm that is asked for."""
+    """The `number`-th demonstration for a red-team prompt: as helpful as others, but for `EVADED`, and it does the harm
+    that is asked for."""
     chance = random.Random(stable_seed(TASK, letters, "red team", number))
     principles = list(SYMBOLS)
     principle = principles[_turn(letters, number, len(principles))]
     answer = (
-        EVASION if chance.random() < EVADED else with_faults(plain.random_answer(letters, (1, plain.WANTED), chance), principle, chance)
+        EVASION
+        if chance.random() < EVADED
+        else with_faults(plain.random_answer(letters, (1, plain.WANTED), chance), principle, chance)
     )
     return {"prompt": f"{letters} {principle}", "answer": answer, "letters": letters}
 
@@ -118,15 +125,18 @@ def _turn(letters: str, number: int, kinds: int) -> int:
 
 
 def with_faults(answer: str, principle: str, chance: random.Random) -> str:
-    """One to three symbols of this principle behind it, and with probability 0.25 one of each other. All symbols stand at the end and in one order,
-    which makes revising the mere copying that a tiny model can learn."""
+    """One to three symbols of this principle behind it, and with probability 0.25 one of each other. All symbols stand
+    at the end and in one order, which makes revising the mere copying that a tiny model can learn."""
     for other, symbol in SYMBOLS.items():
         answer += symbol * (chance.randint(1, 3) if other == principle else int(chance.random() < 0.25))
-    return without_faults(answer).removesuffix(EVASION) + "".join(symbol * answer.count(symbol) for symbol in SYMBOLS.values())
+    return without_faults(answer).removesuffix(EVASION) + "".join(
+        symbol * answer.count(symbol) for symbol in SYMBOLS.values()
+    )
 
 
 def preference(letters: str, number: int) -> dict[str, str]:
-    """The `number`-th pair of answers to a red-team prompt (or, each fourth, to the plain one), labelled by helpfulness alone: harm says nothing."""
+    """The `number`-th pair of answers to a red-team prompt (or, each fourth, to the plain one), labelled by helpfulness
+    alone: harm says nothing."""
     chance = random.Random(stable_seed(TASK, letters, "pair", number))
     prompts = [*red_team_prompts(letters), letters]
     prompt = prompts[_turn(letters, number, len(prompts))]
@@ -138,8 +148,8 @@ def preference(letters: str, number: int) -> dict[str, str]:
 
 
 def any_answer(letters: str, chance: random.Random) -> str:
-    """What policies before, in and after training may say: 1 to 8 letters of any quality, with a few symbols of each kind or none; now and then an
-    evasion."""
+    """What policies before, in and after training may say: 1 to 8 letters of any quality, with a few symbols of each
+    kind or none; now and then an evasion."""
     if chance.random() < EVADED:
         return EVASION
     quality, others = chance.random(), [letter for letter in ascii_lowercase if letter not in letters]

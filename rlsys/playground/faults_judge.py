@@ -7,13 +7,14 @@ import random
 from functools import cache
 from typing import Any
 
-from rlsys.batch import stable_seed
 from rlsys.config.judge import CriterionConfig
-from rlsys.judging.constitution import Principle, load_constitution
-from rlsys.judging.prompts import Chat, Prompts, load_templates
-from rlsys.judging.questions import Answer, Pair, Single
+from rlsys.judging.asking.constitution import Principle
+from rlsys.judging.asking.constitution_files import load_constitution
+from rlsys.judging.asking.prompts import Chat, Prompts, load_templates
+from rlsys.judging.asking.questions import Answer, Pair, Single
 from rlsys.playground import faults
 from rlsys.playground.faults import SYMBOLS, TASK
+from rlsys.samples import stable_seed
 
 MAX_SCORE = 9
 """One digit, so that a score is one token."""
@@ -26,7 +27,8 @@ KINDS = {"compare": 10, "revision": 6, "critique": 5, "score": 7, "rubric": 2}
 
 
 def demonstration(letters: str, number: int) -> dict[str, Any]:
-    """The `number`-th question about answers to these letters, as {messages, kind, principle}; the last message is the right answer."""
+    """The `number`-th question about answers to these letters, as {messages, kind, principle}; the last message is the
+    right answer."""
     chance = random.Random(stable_seed(TASK, letters, "judge", number))
     kind = chance.choices(list(KINDS), list(KINDS.values()))[0]
     principle = chance.choice([*prompts().constitution.principles, None])
@@ -36,12 +38,16 @@ def demonstration(letters: str, number: int) -> dict[str, Any]:
     return {"messages": messages, "kind": kind, "principle": principle.id if principle else ""}
 
 
-def question(kind: str, letters: str, turns: str, principle: Principle | None, chance: random.Random) -> tuple[Chat, str]:
+def question(
+    kind: str, letters: str, turns: str, principle: Principle | None, chance: random.Random
+) -> tuple[Chat, str]:
     """A question of this kind about random answers, and its right answer."""
     name = principle.id if principle else None
     if kind == "compare":
         first, second = pair(letters, name, chance)
-        chat = prompts().compare(Pair("", turns, Answer("", first), Answer("", second), principle), swapped=False, reasons=False)
+        chat = prompts().compare(
+            Pair("", turns, Answer("", first), Answer("", second), principle), swapped=False, reasons=False
+        )
         return chat, prompts().labels[int(better(letters, first, second, name, chance) == second)]
     if kind in ("critique", "revision"):
         said = to_revise(letters, chance)
@@ -63,13 +69,21 @@ def pair(letters: str, principle: str | None, chance: random.Random) -> tuple[st
     if chance.random() < 0.5:
         return first, faults.any_answer(letters, chance)
     principle = principle if principle and chance.random() < 0.8 else chance.choice(list(SYMBOLS))
-    second = faults.without_faults(first, principle) if faults.faults(first, principle) else faults.with_faults(first, principle, chance)
+    second = (
+        faults.without_faults(first, principle)
+        if faults.faults(first, principle)
+        else faults.with_faults(first, principle, chance)
+    )
     return (first, second) if chance.random() < 0.5 else (second, first)
 
 
 def better(letters: str, first: str, second: str, principle: str | None, chance: random.Random) -> str:
-    """With less harm by the principle, else of higher gold; of equals either, so that the judge learns to be undecided."""
-    values = [-faults.faults(answer, principle) if principle else faults.gold_of(letters, answer) for answer in (first, second)]
+    """With less harm by the principle, else of higher gold; of equals either, so that the judge learns to be
+    undecided."""
+    values = [
+        -faults.faults(answer, principle) if principle else faults.gold_of(letters, answer)
+        for answer in (first, second)
+    ]
     if values[0] == values[1]:
         return chance.choice((first, second))
     return first if values[0] > values[1] else second
@@ -85,12 +99,16 @@ def to_revise(letters: str, chance: random.Random) -> str:
 
 def critique(answer: str, principle: str | None) -> str:
     """How often each symbol occurs that is asked about."""
-    return ", ".join(f"{faults.faults(answer, name)} of {SYMBOLS[name]}" for name in ([principle] if principle else SYMBOLS))
+    return ", ".join(
+        f"{faults.faults(answer, name)} of {SYMBOLS[name]}" for name in ([principle] if principle else SYMBOLS)
+    )
 
 
 def score(letters: str, answer: str, principle: str | None) -> int:
     """From 1 to `MAX_SCORE`, which is that of no harm by the principle, or of a gold of 6."""
-    return _within(MAX_SCORE - 3 * faults.faults(answer, principle) if principle else 3 + faults.gold_of(letters, answer))
+    return _within(
+        MAX_SCORE - 3 * faults.faults(answer, principle) if principle else 3 + faults.gold_of(letters, answer)
+    )
 
 
 def rubric(letters: str, answer: str) -> dict[str, int]:
@@ -107,4 +125,10 @@ def _within(value: float) -> int:
 @cache
 def prompts() -> Prompts:
     """The playground's constitution in the playground's words."""
-    return Prompts(load_templates("playground"), load_constitution("playground"), examples=0, max_score=MAX_SCORE, criteria=CRITERIA)
+    return Prompts(
+        load_templates("playground"),
+        load_constitution("playground"),
+        examples=0,
+        max_score=MAX_SCORE,
+        criteria=CRITERIA,
+    )

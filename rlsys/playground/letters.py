@@ -1,4 +1,5 @@
-"""The task "letters", for learned rewards: a prompt is three letters ("adk"), an answer any letters, and a known gold reward stands for the human."""
+"""The task "letters", for learned rewards: a prompt is three letters ("adk"), an answer any letters, and a known gold
+reward stands for the human."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ import random
 from collections.abc import Iterable
 from string import ascii_lowercase
 
-from rlsys.batch import Prompt, Trajectory, stable_seed
 from rlsys.errors import ConfigError
 from rlsys.playground.splits import check_split, split_of
+from rlsys.samples import Prompt, Trajectory, stable_seed
 
 TASK = "letters"
 WANTED = 6
@@ -19,16 +20,19 @@ RIGHT, WRONG, TOO_MANY = 1.0, -0.5, -1.0
 
 
 def gold(letters: str, answer: str) -> float:
-    """1 for each of the answer's first six characters that is among the prompt's letters, -0.5 for each that is not, -1 for each beyond."""
+    """1 for each of the answer's first six characters that is among the prompt's letters, -0.5 for each that is not, -1
+    for each beyond."""
     scored, beyond = answer[:WANTED], answer[WANTED:]
     return sum(RIGHT if letter in letters else WRONG for letter in scored) + TOO_MANY * len(beyond)
 
 
 def reward(prompt: Prompt, trajectory: Trajectory) -> float:
-    """`gold` as a reward. The data set must pass the prompt's letters on (fields: {letters: letters}), since `prompt.text` may hold a chat
-    template's words too."""
+    """`gold` as a reward. The data set must pass the prompt's letters on (fields: {letters: letters}), since
+    `prompt.text` may hold a chat template's words too."""
     if "letters" not in prompt.fields:
-        raise ConfigError("rlsys.playground.letters.reward needs the prompt's letters; set fields to {letters: letters} in its data sets")
+        raise ConfigError(
+            "rlsys.playground.letters.reward needs the prompt's letters; set fields to {letters: letters} in its data sets"
+        )
     return gold(prompt.fields["letters"], trajectory.text)
 
 
@@ -42,7 +46,8 @@ def split(letters: str) -> str:
 
 
 def log_prob_of_answer(letters: str, answer: str) -> float:
-    """The natural logarithm of the probability with which `demonstration` gives this answer to these letters; -inf where it never does."""
+    """The natural logarithm of the probability with which `demonstration` gives this answer to these letters; -inf
+    where it never does."""
     if not 1 <= len(answer) <= WANTED or not set(answer) <= set(ascii_lowercase):
         return -math.inf
     of_prompt, of_others = math.log(0.5 / len(letters)), math.log(0.5 / (len(ascii_lowercase) - len(letters)))
@@ -50,7 +55,8 @@ def log_prob_of_answer(letters: str, answer: str) -> float:
 
 
 def eager_demonstration(letters: str, number: int) -> dict[str, str]:
-    """Another teacher's `number`-th answer: nine of ten letters are the prompt's, where `demonstration` has one of two."""
+    """Another teacher's `number`-th answer: nine of ten letters are the prompt's, where `demonstration` has one of
+    two."""
     answer = random_answer(letters, (1, WANTED), random.Random(stable_seed(TASK, letters, "eager", number)), share=0.9)
     return {"prompt": letters, "answer": answer, "letters": letters}
 
@@ -74,10 +80,11 @@ def mislabelled(row: dict[str, str], _: random.Random) -> dict[str, str]:
 def comparisons(
     split: str, pairs: int, lengths: tuple[int, int] = (1, WANTED), label_noise: float = 0.0, seed: int = 0
 ) -> list[dict[str, str]]:
-    """`pairs` rows of {prompt, chosen, rejected, letters}: random answers to random prompts of the split, labelled by gold; ties are drawn anew.
+    """`pairs` rows of {prompt, chosen, rejected, letters}: random answers to random prompts of the split, labelled by
+    gold; ties are drawn anew.
 
-    `lengths`: least and most letters of an answer. Each label is turned round with probability `label_noise`, which changes nothing else.
-    Raises ConfigError for a split that does not exist and for lengths below 1.
+    `lengths`: least and most letters of an answer. Each label is turned round with probability `label_noise`, which
+    changes nothing else. Raises ConfigError for a split that does not exist and for lengths below 1.
     """
     check_split(TASK, split)
     least, most = lengths
@@ -97,7 +104,9 @@ def comparisons(
 def random_answer(letters: str, lengths: tuple[int, int], chance: random.Random, share: float = 0.5) -> str:
     """Of a uniform length; each letter is one of `letters` with probability `share`, else another one."""
     others = [letter for letter in ascii_lowercase if letter not in letters]
-    return "".join(chance.choice(letters if chance.random() < share else others) for _ in range(chance.randint(*lengths)))
+    return "".join(
+        chance.choice(letters if chance.random() < share else others) for _ in range(chance.randint(*lengths))
+    )
 
 
 def _pair(letters: str, lengths: tuple[int, int], chance: random.Random) -> tuple[str, str]:

@@ -1,4 +1,5 @@
-"""Tiny models with random weights, so that every loop runs on a laptop: Qwen3's architecture and a tokenizer of single bytes."""
+"""Tiny models with random weights, so that every loop runs on a laptop: Qwen3's architecture and a tokenizer of single
+bytes."""
 
 from __future__ import annotations
 
@@ -33,17 +34,20 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-"""A role marker before each turn. Only assistant turns end in EOS: what stops sampling is what was trained to stop it."""
+"""A role marker before each turn. Only assistant turns end in EOS: what stops sampling is what was trained to stop
+it."""
 
 
 MAX_POSITIONS = 4096
 
 
 def build(size: str, folder: Path, seed: int = 0) -> Path:
-    """Make `folder` a Hugging Face model folder (config, safetensors, tokenizer) of random float32 weights; returns `folder`.
+    """Make `folder` a Hugging Face model folder (config, safetensors, tokenizer) of random float32 weights; returns
+    `folder`.
 
-    A folder that was built from the same size and seed is left as it is. It appears whole or not at all: it is written beside its place and
-    then renamed. Raises ConfigError for an unknown size, and for a folder that holds something else.
+    A folder that was built from the same size and seed is left as it is. It appears whole or not at all: it is written
+    beside its place and then renamed. Raises ConfigError for an unknown size, and for a folder that holds something
+    else.
     """
     if size not in SIZES:
         raise ConfigError(f"playground model {size!r}: unknown size; there are {', '.join(SIZES)}")
@@ -76,7 +80,9 @@ def _holds(folder: Path, recipe: dict[str, object]) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     if not (folder / RECIPE).is_file() or json.loads((folder / RECIPE).read_text()) != recipe:
-        raise ConfigError(f"{folder}: holds something other than the playground model {recipe['size']} of seed {recipe['seed']}; remove it")
+        raise ConfigError(
+            f"{folder}: holds something other than the playground model {recipe['size']} of seed {recipe['seed']}; remove it"
+        )
     return True
 
 
@@ -103,8 +109,11 @@ def random_model(shape: Shape, seed: int) -> Qwen3ForCausalLM:
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per byte of UTF-8 (the id is the byte's value), then the special tokens: it can express any text and needs no training."""
-    core = Tokenizer(models.BPE(vocab={character: byte for byte, character in enumerate(_byte_characters())}, merges=[]))
+    """One token per byte of UTF-8 (the id is the byte's value), then the special tokens: it can express any text and
+    needs no training."""
+    core = Tokenizer(
+        models.BPE(vocab={character: byte for byte, character in enumerate(_byte_characters())}, merges=[])
+    )
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIALS])
@@ -121,7 +130,8 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _byte_characters() -> list[str]:
-    """The character that stands for each byte in `tokenizers`' ByteLevel: printable Latin-1 for itself, the others from U+0100 on."""
+    """The character that stands for each byte in `tokenizers`' ByteLevel: printable Latin-1 for itself, the others from
+    U+0100 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(0x100, 0x200))
     return [chr(byte if byte in printable else next(others)) for byte in range(256)]

@@ -1,4 +1,5 @@
-"""Sizes of the playground's models; apart from their code, so that a configuration check need not import transformers."""
+"""Sizes of the playground's models; apart from their code, so that a configuration check need not import
+transformers."""
 
 from __future__ import annotations
 

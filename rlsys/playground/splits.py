@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rlsys.batch import stable_seed
 from rlsys.errors import ConfigError
+from rlsys.samples import stable_seed
 
 SPLITS = ("train", "test")
 TEST_SHARE = 8

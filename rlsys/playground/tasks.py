@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from rlsys.batch import stable_seed
 from rlsys.errors import ConfigError
 from rlsys.playground import chain, faults, letters
 from rlsys.playground.splits import check_split, split_of
+from rlsys.samples import stable_seed
 
 Row = dict[str, Any]
 """Columns: texts, and `messages`, a list of {role, content}."""
@@ -34,15 +34,17 @@ class Task:
 def rows(task: str, split: str, wrong_fraction: float = 0.0) -> list[Row]:
     """Every question of the split as rows, such as {prompt, answer}, in a mixed order that is always the same.
 
-    `wrong_fraction` of the rows (rounded to a whole number of them, the same rows each time) are spoilt. Raises ConfigError for names that do
-    not exist, and for a `wrong_fraction` where nothing is right or wrong.
+    `wrong_fraction` of the rows (rounded to a whole number of them, the same rows each time) are spoilt. Raises
+    ConfigError for names that do not exist, and for a `wrong_fraction` where nothing is right or wrong.
     """
     if task not in TASKS:
         raise ConfigError(f"playground:{task}: no such task; there are {', '.join(TASKS)}")
     check_split(task, split)
     kind = TASKS[task]
     if wrong_fraction and kind.spoilt is None:
-        raise ConfigError(f"playground:{task}: no answer is right or wrong, so wrong_fraction has no meaning; leave it out")
+        raise ConfigError(
+            f"playground:{task}: no answer is right or wrong, so wrong_fraction has no meaning; leave it out"
+        )
     numbers = range(kind.train_rows if split == "train" else 1)
     asked = [(question, number) for question in kind.questions() if kind.split(question) == split for number in numbers]
     random.Random(stable_seed(task, split, "order")).shuffle(asked)

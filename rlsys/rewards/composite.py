@@ -17,11 +17,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rlsys.batch import Abstention, Prompt, RewardResult, Score, Trajectory
 from rlsys.config.actors import RewardSpec
 from rlsys.config.base import Model
 from rlsys.errors import ConfigError
 from rlsys.registry import resolve
+from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
 
 THREADS = 16
 """Samples in work at the same time: rewards wait for processes and services rather than compute."""
@@ -40,13 +40,16 @@ class Part:
 
 
 class WeightedSum:
-    """`score` gives one result per sample: sum of weight x value over all rewards, or an abstention as soon as one of them abstains.
+    """`score` gives one result per sample: sum of weight x value over all rewards, or an abstention as soon as one of
+    them abstains.
 
-    A reward's crash, and a result that is no finite number, are abstentions. Rewards are called from several threads at once.
+    A reward's crash, and a result that is no finite number, are abstentions. Rewards are called from several threads at
+    once.
     """
 
     def __init__(self, specs: Sequence[RewardSpec], timeout: float) -> None:
-        """`timeout`: seconds for all samples of one call of `score`. Raises ConfigError for a reward that can't be made."""
+        """`timeout`: seconds for all samples of one call of `score`. Raises ConfigError for a reward that can't be
+        made."""
         if not specs:
             raise ConfigError("rewards: none is given, and there is something to score")
         self._timeout = timeout
@@ -69,7 +72,9 @@ class WeightedSum:
                     return
                 done[index] = self._score(*samples[index])
 
-        threads = [threading.Thread(target=work, name=f"reward-{i}", daemon=True) for i in range(min(THREADS, len(samples)))]
+        threads = [
+            threading.Thread(target=work, name=f"reward-{i}", daemon=True) for i in range(min(THREADS, len(samples)))
+        ]
         deadline = time.monotonic() + self._timeout
         for thread in threads:
             thread.start()
@@ -100,7 +105,8 @@ class WeightedSum:
 
 
 def part_names(specs: Sequence[RewardSpec]) -> list[str]:
-    """Keys of `Score.parts`, one per reward: its label or name, and `name.2`, `name.3`, ... where it is listed again."""
+    """Keys of `Score.parts`, one per reward: its label or name, and `name.2`, `name.3`, ... where it is listed
+    again."""
     names: list[str] = []
     for spec in specs:
         name = spec.label or spec.name
@@ -133,7 +139,8 @@ def check(spec: RewardSpec) -> None:
 
 
 def build(spec: RewardSpec, name: str) -> Part:
-    """The reward that `spec` names: a file of rlsys/rewards, or your own module, class or function. Raises ConfigError."""
+    """The reward that `spec` names: a file of rlsys/rewards, or your own module, class or function. Raises
+    ConfigError."""
     check(spec)
     target, config = _named(spec)
     if config is not None:

@@ -1,14 +1,14 @@
-"""1 if the answer evades the question, else 0. With weight 0 it reports how often that happens: a policy that is to be harmless may learn to refuse
-everything (Bai et al. 2022, arXiv 2212.08073, section 4.4)."""
+"""1 if the answer evades the question, else 0. With weight 0 it reports how often that happens: a policy that is to be
+harmless may learn to refuse everything (Bai et al. 2022, arXiv 2212.08073, section 4.4)."""
 
 from __future__ import annotations
 
 import regex
 from pydantic import NonNegativeInt, PositiveFloat
 
-from rlsys.batch import Abstention, Prompt, RewardResult, Score, Trajectory
 from rlsys.config.base import Model
 from rlsys.rewards.patterns import PatternText, found
+from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
 
 CANT = r"(?:can['’]?t|cannot|can not|won['’]?t|will not)"
 OBLIGE = "(?:help|assist|answer|respond|comply|provide|discuss|talk|engage|support|say|do (?:that|this))"
@@ -26,7 +26,8 @@ REFUSALS = (
 
 class Config(Model):
     patterns: tuple[PatternText, ...] = REFUSALS
-    """An answer in which one of these regular expressions is found evades; capitals make no difference. The default are English refusals."""
+    """An answer in which one of these regular expressions is found evades; capitals make no difference. The default are
+    English refusals."""
     min_characters: NonNegativeInt = 1
     """So does an answer of fewer characters, white space around it left out; 1 is an empty one."""
     time_limit: PositiveFloat = 5.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlsys.batch import Abstention, Prompt, RewardResult, Score, Trajectory
 from rlsys.config.base import Model
+from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
 
 
 class Config(Model):

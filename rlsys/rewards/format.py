@@ -14,9 +14,9 @@ from pydantic import PositiveFloat, model_validator
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from rlsys.batch import Abstention, Prompt, RewardResult, Score, Trajectory
 from rlsys.config.base import Model
 from rlsys.rewards.patterns import PatternText, found
+from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
 
 
 class Config(Model):
@@ -25,7 +25,8 @@ class Config(Model):
     regex: PatternText | None = None
     """Must be found somewhere in the response; anchor it with \\A and \\Z to mean the whole."""
     tags: tuple[str, ...] = ()
-    """The response is these elements, each once and in this order, white space between: [think, answer] is <think>..</think> <answer>..</answer>."""
+    """The response is these elements, each once and in this order, white space between: [think, answer] is
+    <think>..</think> <answer>..</answer>."""
     json_schema: dict[str, Any] | None = None
     """The whole response is JSON that fits this schema."""
     time_limit: PositiveFloat = 5.0

@@ -1,4 +1,5 @@
-"""The score that a service of yours gives, asked over HTTP. Whatever goes wrong there is an abstention with its reason."""
+"""The score that a service of yours gives, asked over HTTP. Whatever goes wrong there is an abstention with its
+reason."""
 
 from __future__ import annotations
 
@@ -8,12 +9,21 @@ import json
 import random
 
 import httpx
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
-from rlsys.batch import Abstention, Prompt, RewardResult, Score, Trajectory
 from rlsys.config.base import Model
 from rlsys.config.url import Url
-from rlsys.retries import CLOSING_TIME, Backoff, Fault, LoopThread, plain, read_token, retry_after
+from rlsys.judging.endpoint.retries import CLOSING_TIME, Backoff, Fault, LoopThread, plain, read_token, retry_after
+from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
 
 
 class Config(Model):
@@ -42,11 +52,11 @@ class Answer(BaseModel):
 
 
 class Reward:
-    """Posts {"prompt", "response", "answer", "fields", "sample_id"} as JSON. The answer is {"score": number}, if you like with
-    "parts": {name: number}, or {"abstain": "reason"}.
+    """Posts {"prompt", "response", "answer", "fields", "sample_id"} as JSON. The answer is {"score": number}, if you
+    like with "parts": {name: number}, or {"abstain": "reason"}.
 
-    Attempts run on one event loop in a thread of its own: cancelling is what bounds a whole attempt, since a time limit per read lets a
-    service that sends a byte now and then go on for ever. Environment proxies and .netrc are not used.
+    Attempts run on one event loop in a thread of its own: cancelling is what bounds a whole attempt, since a time limit
+    per read lets a service that sends a byte now and then go on for ever. Environment proxies and .netrc are not used.
     """
 
     def __init__(self, config: Config) -> None:
@@ -77,7 +87,9 @@ class Reward:
         call = self._thread.start(lambda: self._ask(body))
         if call is None:
             return Abstention("the connection was closed")
-        limit = (self._config.retries + 1) * (self._config.timeout + CLOSING_TIME) + self._config.retries * self._config.max_wait
+        limit = (self._config.retries + 1) * (
+            self._config.timeout + CLOSING_TIME
+        ) + self._config.retries * self._config.max_wait
         try:
             return call.result(limit)
         except concurrent.futures.CancelledError:
@@ -98,11 +110,16 @@ class Reward:
                 return result
             await asyncio.sleep(backoff.after(result))
         last = await self._attempt(body)
-        return self._abstention(f"{last.reason} (attempt {self._config.retries + 1})") if isinstance(last, Fault) else last
+        return (
+            self._abstention(f"{last.reason} (attempt {self._config.retries + 1})") if isinstance(last, Fault) else last
+        )
 
     async def _attempt(self, body: bytes) -> RewardResult | Fault:
         try:
-            async with asyncio.timeout(self._config.timeout), self._client.stream("POST", self._config.url, content=body) as response:
+            async with (
+                asyncio.timeout(self._config.timeout),
+                self._client.stream("POST", self._config.url, content=body) as response,
+            ):
                 return await self._read(response)
         except TimeoutError:
             return Fault(f"no whole answer within {self._config.timeout:g} s")

@@ -1,12 +1,13 @@
-"""1 if the response's final answer equals the ground truth mathematically (math-verify), else 0. Each check runs in a killable process."""
+"""1 if the response's final answer equals the ground truth mathematically (math-verify), else 0. Each check runs in a
+killable process."""
 
 from __future__ import annotations
 
 from pydantic import PositiveFloat, PositiveInt
 
-from rlsys.batch import Abstention, Prompt, RewardResult, Score, Trajectory
 from rlsys.config.base import Model
 from rlsys.rewards.worker_pool import CallFailed, WorkerPool
+from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
 
 
 class Config(Model):
@@ -17,8 +18,9 @@ class Config(Model):
 
 
 class Reward:
-    """The answer is what math-verify finds in the response: the last boxed or announced expression, else the last number. A response without any
-    is a wrong answer (0). A ground truth that is missing or can't be parsed, a crash and a timeout are abstentions."""
+    """The answer is what math-verify finds in the response: the last boxed or announced expression, else the last
+    number. A response without any is a wrong answer (0). A ground truth that is missing or can't be parsed, a crash and
+    a timeout are abstentions."""
 
     def __init__(self, config: Config) -> None:
         self._pool = WorkerPool("rlsys.rewards.math_worker", config.processes, config.time_limit)

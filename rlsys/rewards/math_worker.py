@@ -13,7 +13,8 @@ from rlsys.rewards.worker_pool import serve
 def handle(request: dict[str, Any]) -> dict[str, Any]:
     """Whether the last answer found in `response` equals `gold`. `right` is None when `gold` can't be parsed.
 
-    The time limits of math-verify itself are off: the caller kills this process instead, which also ends what signals can't interrupt.
+    The time limits of math-verify itself are off: the caller kills this process instead, which also ends what signals
+    can't interrupt.
     """
     gold = _parse_gold(request["gold"])
     if not gold:
@@ -26,7 +27,8 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parse_gold(gold: str) -> list[Any]:
-    """As LaTeX when it is not marked up already; only what parses counts, a mere text is no ground truth to compare with."""
+    """As LaTeX when it is not marked up already; only what parses counts, a mere text is no ground truth to compare
+    with."""
     marked = "$" in gold or "\\boxed" in gold or "\\(" in gold or "\\[" in gold
     text = gold if marked else f"${gold}$"
     return parse(text, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=False)  # pyright: ignore[reportArgumentType]

@@ -9,7 +9,7 @@ from typing import Annotated
 import regex
 from pydantic import AfterValidator
 
-from rlsys.batch import Abstention
+from rlsys.samples import Abstention
 
 
 def _valid(pattern: str) -> str:
@@ -24,9 +24,12 @@ PatternText = Annotated[str, AfterValidator(_valid)]
 
 
 def found(patterns: Sequence[regex.Pattern[str]], text: str, time_limit: float) -> bool | Abstention:
-    """Whether any of them matches somewhere in `text`; an abstention where that is not known within `time_limit` seconds."""
+    """Whether any of them matches somewhere in `text`; an abstention where that is not known within `time_limit`
+    seconds."""
     deadline = time.monotonic() + time_limit
     try:
-        return any(pattern.search(text, timeout=max(1e-3, deadline - time.monotonic())) is not None for pattern in patterns)
+        return any(
+            pattern.search(text, timeout=max(1e-3, deadline - time.monotonic())) is not None for pattern in patterns
+        )
     except TimeoutError:
         return Abstention(f"regex timed out after {time_limit:g} s")

@@ -9,32 +9,39 @@ from dataclasses import replace
 from itertools import combinations
 from statistics import fmean
 
-from rlsys.batch import Abstention, Group, RewardResult, Score, ScoredGroup, Trajectory, Verdict
 from rlsys.config.judge import JudgeRewardConfig
 from rlsys.errors import ConfigError
-from rlsys.judging.constitution import Principle
-from rlsys.judging.questions import Answer, Opinion, Pair, Single
-from rlsys.rewards.on_top import add, chunks
+from rlsys.judging.asking.constitution import Principle
+from rlsys.judging.asking.questions import Answer, Opinion, Pair, Single
+from rlsys.rewards.adding import add, chunks
 from rlsys.roles import Judge, Reward
+from rlsys.samples import Abstention, Group, RewardResult, Score, ScoredGroup, Trajectory, Verdict
 
 GROUPS_PER_CALL = 32
 """How many groups the judge is asked about at once, while more are sampled."""
 
 
 class WithJudge:
-    """Implements `rlsys.roles.Reward`. A sample's value is the inner reward's plus weight x the judge's, from 0 to 1; its `parts` get the judge's
-    unweighted value under the config's `name` (and a rubric's criteria as `name.CRITERION`), its group the verdicts.
+    """Implements `rlsys.roles.Reward`. A sample's value is the inner reward's plus weight x the judge's, from 0 to 1;
+    its `parts` get the judge's unweighted value under the config's `name` (and a rubric's criteria as
+    `name.CRITERION`), its group the verdicts.
 
-    An empty answer is judged like any other: whether it evades is for the judge to say. Samples that the inner reward abstained from stay as they
-    are and are not shown to the judge, and what the judge has no opinion of is an abstention with its reason. With `compare` a value is the mean
-    over the other samples of the group that both could be compared: a sample that is alone, or all of whose comparisons failed, has none.
+    An empty answer is judged like any other: whether it evades is for the judge to say. Samples that the inner reward
+    abstained from stay as they are and are not shown to the judge, and what the judge has no opinion of is an
+    abstention with its reason. With `compare` a value is the mean over the other samples of the group that both could
+    be compared: a sample that is alone, or all of whose comparisons failed, has none.
     """
 
     def __init__(
-        self, inner: Reward | None, judge: Judge, config: JudgeRewardConfig, seed: int, groups_per_call: int = GROUPS_PER_CALL
+        self,
+        inner: Reward | None,
+        judge: Judge,
+        config: JudgeRewardConfig,
+        seed: int,
+        groups_per_call: int = GROUPS_PER_CALL,
     ) -> None:
-        """`inner` None: every sample starts from 0. The judge is asked about `groups_per_call` groups at once. Raises ConfigError for a weight
-        that is not finite."""
+        """`inner` None: every sample starts from 0. The judge is asked about `groups_per_call` groups at once. Raises
+        ConfigError for a weight that is not finite."""
         if not math.isfinite(config.weight):
             raise ConfigError(f"judge.reward.weight is {config.weight}; it must be finite")
         assert groups_per_call > 0, f"groups_per_call is {groups_per_call}"
@@ -45,7 +52,8 @@ class WithJudge:
         self._groups_per_call = groups_per_call
 
     def score(self, groups: Iterable[Group]) -> Iterator[ScoredGroup]:
-        """In the order in which the inner reward let them out. Groups come out as soon as `groups_per_call` have come in.
+        """In the order in which the inner reward let them out. Groups come out as soon as `groups_per_call` have come
+        in.
 
         Raises what the judge raises (JudgeOutage); ConfigError for a part that has the judge's name already.
         """
@@ -65,10 +73,13 @@ class WithJudge:
         return add(result, name, self._config.weight, said.value, said.parts)
 
     def _principle(self, group: Group) -> Principle | None:
-        """One for all samples of a group, so that they can be compared with each other; another one each time the prompt comes round."""
+        """One for all samples of a group, so that they can be compared with each other; another one each time the
+        prompt comes round."""
         if not self._config.principle:
             return None
-        return self._judge.constitution.draw("comparison", self._seed, "judge reward", group.prompt.prompt_id, group.prompt.epoch)
+        return self._judge.constitution.draw(
+            "comparison", self._seed, "judge reward", group.prompt.prompt_id, group.prompt.epoch
+        )
 
     def _scored(self, groups: Sequence[ScoredGroup]) -> list[Said]:
         """Of each group, what the judge says about each sample that is still in question, and its verdicts."""
@@ -106,9 +117,14 @@ def eligible(group: ScoredGroup) -> dict[int, Trajectory]:
 
 
 def standing(index: int, pairs: dict[tuple[int, int], Opinion]) -> RewardResult:
-    """Mean probability that sample `index` is the better one, over its comparisons that have an answer. `pairs`: by first and second sample."""
+    """Mean probability that sample `index` is the better one, over its comparisons that have an answer. `pairs`: by
+    first and second sample."""
     own = {pair: opinion.result for pair, opinion in pairs.items() if index in pair}
-    wins = [result.value if pair[0] == index else 1 - result.value for pair, result in own.items() if isinstance(result, Score)]
+    wins = [
+        result.value if pair[0] == index else 1 - result.value
+        for pair, result in own.items()
+        if isinstance(result, Score)
+    ]
     if wins:
         return Score(fmean(wins))
     reasons = Counter(result.reason for result in own.values() if isinstance(result, Abstention))

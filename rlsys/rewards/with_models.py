@@ -11,10 +11,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rlsys.batch import Abstention, Batch, Group, RewardResult, Score, ScoredGroup, Trajectory, pad
+from rlsys.batch import Batch, pad
 from rlsys.errors import ConfigError
-from rlsys.rewards.on_top import add, chunks
+from rlsys.rewards.adding import add, chunks
 from rlsys.roles import Reward, ScoreModel
+from rlsys.samples import Abstention, Group, RewardResult, Score, ScoredGroup, Trajectory
 from rlsys.side_by_side import side_by_side
 
 Combine = Literal["mean", "min", "mean_minus_std"]
@@ -24,8 +25,9 @@ Combine = Literal["mean", "min", "mean_minus_std"]
 class Member:
     """One reward model of the sum. Its value is (the heads' scores combined - offset) / scale.
 
-    `combine`, as in Coste et al. 2023 (arXiv 2310.02743): `mean`; `min`, their worst case; `mean_minus_std`, their uncertainty weighting with
-    coefficient 1 and the standard deviation (ddof 1) where they subtract the variance, so that the penalty has the unit of the scores.
+    `combine`, as in Coste et al. 2023 (arXiv 2310.02743): `mean`; `min`, their worst case; `mean_minus_std`, their
+    uncertainty weighting with coefficient 1 and the standard deviation (ddof 1) where they subtract the variance, so
+    that the penalty has the unit of the scores.
     """
 
     name: str
@@ -45,7 +47,8 @@ class Member:
 
 @dataclass(frozen=True)
 class Judged:
-    """What one member says about one sample. `spread`: standard deviation over the heads (ddof 1), in the value's unit, None without an ensemble."""
+    """What one member says about one sample. `spread`: standard deviation over the heads (ddof 1), in the value's unit,
+    None without an ensemble."""
 
     value: float
     spread: float | None
@@ -56,13 +59,14 @@ class Judged:
 class WithModels:
     """Implements `rlsys.roles.Reward`. A sample's value is the rules' plus the sum of weight x value over the members.
 
-    `parts` gets each member's unweighted value under its name and, for ensembles, `name.spread`. Models see the tokens that were sampled.
-    Samples that the rules abstained from stay as they are, an empty response is an abstention, and neither is sent to a model.
+    `parts` gets each member's unweighted value under its name and, for ensembles, `name.spread`. Models see the tokens
+    that were sampled. Samples that the rules abstained from stay as they are, an empty response is an abstention, and
+    neither is sent to a model.
     """
 
     def __init__(self, rules: Reward | None, members: Sequence[Member], pad_id: int, groups_per_call: int = 32) -> None:
-        """`rules` None: every sample starts from 0. Models are asked about `groups_per_call` groups at once. Raises ConfigError for no member
-        or two of one name."""
+        """`rules` None: every sample starts from 0. Models are asked about `groups_per_call` groups at once. Raises
+        ConfigError for no member or two of one name."""
         names = [member.name for member in members]
         if not names or len(set(names)) < len(names):
             raise ConfigError(f"reward models: at least one, each with its own name, not {names}")
@@ -75,13 +79,16 @@ class WithModels:
     def score(self, groups: Iterable[Group]) -> Iterator[ScoredGroup]:
         """In the order in which the rules let them out. Groups come out as soon as `groups_per_call` have come in.
 
-        Raises what a model raises; ConfigError for `mean_minus_std` without an ensemble, or a rule with a member's name.
+        Raises what a model raises; ConfigError for `mean_minus_std` without an ensemble, or a rule with a member's
+        name.
         """
         for chunk in chunks(self._rules, groups, self._groups_per_call):
             yield from self._with_models(chunk)
 
     def _with_models(self, groups: Sequence[ScoredGroup]) -> Iterator[ScoredGroup]:
-        results = [[_checked(*pair) for pair in zip(group.trajectories, group.results, strict=True)] for group in groups]
+        results = [
+            [_checked(*pair) for pair in zip(group.trajectories, group.results, strict=True)] for group in groups
+        ]
         wanted = [(g, s) for g, row in enumerate(results) for s, result in enumerate(row) if isinstance(result, Score)]
         if wanted:
             batch = as_batch([groups[g].trajectories[s] for g, s in wanted], self._pad_id)
@@ -96,7 +103,9 @@ class WithModels:
         for member, said in zip(self._members, judged, strict=True):
             if said.strange is not None:
                 return Abstention(f"{member.name}: returned {said.strange}")
-            result = add(result, member.name, member.weight, said.value, {} if said.spread is None else {"spread": said.spread})
+            result = add(
+                result, member.name, member.weight, said.value, {} if said.spread is None else {"spread": said.spread}
+            )
         return result
 
 
@@ -114,7 +123,9 @@ def judge(member: Member, batch: Batch) -> list[Judged]:
     scores_BK = member.model.scores(batch).double()
     heads = scores_BK.shape[-1]
     assert heads > 0, f"reward model {member.name!r} has no head"
-    assert scores_BK.shape == (len(batch), heads), f"reward model {member.name!r}: shape {tuple(scores_BK.shape)} for {len(batch)} samples"
+    assert scores_BK.shape == (len(batch), heads), (
+        f"reward model {member.name!r}: shape {tuple(scores_BK.shape)} for {len(batch)} samples"
+    )
     values_B = (combined(scores_BK, member) - member.offset) / member.scale
     spreads: list[float | None] = [*(scores_BK.std(1) / member.scale).tolist()] if heads > 1 else [None] * len(batch)
     return [
@@ -132,11 +143,15 @@ def combined(scores_BK: Tensor, member: Member) -> Tensor:
             return scores_BK.amin(1)
         case "mean_minus_std":
             if scores_BK.shape[1] == 1:
-                raise ConfigError(f"reward model {member.name!r}: mean_minus_std needs at least two heads, and it has one; choose mean")
+                raise ConfigError(
+                    f"reward model {member.name!r}: mean_minus_std needs at least two heads, and it has one; choose mean"
+                )
             return scores_BK.mean(1) - scores_BK.std(1)
 
 
 def _checked(sample: Trajectory, result: RewardResult) -> RewardResult:
     if isinstance(result, Score) and sample.response_length == 0:
-        return Abstention("a text that was not sampled: reward models score tokens" if sample.text else "empty response")
+        return Abstention(
+            "a text that was not sampled: reward models score tokens" if sample.text else "empty response"
+        )
     return result

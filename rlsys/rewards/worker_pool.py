@@ -1,7 +1,7 @@
 """Worker processes for calls that may hang or crash: one call at a time each, killed at the time limit and replaced.
 
-A worker is `python -m MODULE TIME_LIMIT`, and MODULE calls `serve`. Both sides speak JSON lines over pipes, which needs neither pickling nor a
-re-import of the parent's main module.
+A worker is `python -m MODULE TIME_LIMIT`, and MODULE calls `serve`. Both sides speak JSON lines over pipes, which needs
+neither pickling nor a re-import of the parent's main module.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class CallFailed(Exception):
 
 
 class WorkerPool:
-    """`call` may be used by many threads; at most `processes` calls run at the same time, further ones wait for a free worker."""
+    """`call` may be used by many threads; at most `processes` calls run at the same time, further ones wait for a free
+    worker."""
 
     def __init__(self, module: str, processes: int, time_limit: float) -> None:
         self._workers = [_Worker(module, time_limit) for _ in range(processes)]
@@ -80,10 +81,13 @@ class _Worker:
         self._stop()
 
     def _start(self) -> None:
-        # The parent's search path, so that a worker finds what the parent found; one thread each, as more only reserve address space.
+        # The parent's search path, so that a worker finds what the parent found; one thread each, as more only reserve
+        # address space.
         path = os.pathsep.join(entry for entry in sys.path if entry)
         environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(self._command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self._process = subprocess.Popen(
+            self._command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        )
         self._ready = False
 
     def _stop(self) -> None:
@@ -125,8 +129,8 @@ class _Worker:
 def serve(handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """The worker's side: answer requests from standard input until it ends, which it does when the parent dies.
 
-    Before each call an alarm without handler is set: the kernel then ends a worker whose parent died in the middle of a call, even inside a C
-    function that never returns to Python.
+    Before each call an alarm without handler is set: the kernel then ends a worker whose parent died in the middle of a
+    call, even inside a C function that never returns to Python.
     """
     time_limit = float(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))

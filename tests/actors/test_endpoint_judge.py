@@ -10,12 +10,12 @@ from chat_bodies import label
 from fault_server import Server, says, serving
 
 from actors.spawn_judge import spawn_judge
-from rlsys.batch import Score
 from rlsys.config.actors import RolloutConfig
+from rlsys.config.experiment import ClusterConfig
 from rlsys.config.judge import EndpointConfig, JudgeConfig
-from rlsys.config.models import ClusterConfig
 from rlsys.errors import ConfigError
-from rlsys.judging.questions import Answer, Pair
+from rlsys.judging.asking.questions import Answer, Pair
+from rlsys.samples import Score
 
 pytestmark = pytest.mark.engine
 PAIR = Pair("q", "Hello?", Answer("a", "good"), Answer("b", "bad"))
@@ -46,14 +46,17 @@ def test_it_takes_one_cpu_and_gives_the_template_its_variables(ray_session: None
     assert {str(body["chat_template_kwargs"]) for _, _, body in server.seen} == {"{'enable_thinking': False}"}
 
 
-def test_a_key_that_the_actor_does_not_have(ray_session: None, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_key_that_the_actor_does_not_have(
+    ray_session: None, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Ray's processes have the environment that Ray was started in."""
     monkeypatch.setenv("JUDGE_KEY_SET_LATE", "s3cret")
     endpoint = EndpointConfig(base_url=server.url, key_env="JUDGE_KEY_SET_LATE")
     config = JudgeConfig(backend="openai", model="judge", endpoint=endpoint)
     with (
         pytest.raises(
-            ConfigError, match=r"JUDGE_KEY_SET_LATE is not set; export it with the bearer token where Ray runs its actors: here, "
+            ConfigError,
+            match=r"JUDGE_KEY_SET_LATE is not set; export it with the bearer token where Ray runs its actors: here, ",
         ),
         spawn_judge(config, ClusterConfig(), tmp_path, seed=0, timeout=60.0),
     ):

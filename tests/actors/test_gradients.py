@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from train_engine import SEED, Crew, Setting, assert_trained_alike, cross_entropy, preferred, rankings, rows, taught, valued
+from train_engine import (
+    SEED,
+    Crew,
+    Setting,
+    assert_trained_alike,
+    cross_entropy,
+    preferred,
+    rankings,
+    rows,
+    taught,
+    valued,
+)
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from rlsys.models.value_model import load_value_model
@@ -29,7 +40,10 @@ def crews(one: Crew, two: Crew) -> dict[int, Crew]:
 
 def clipped(network: torch.nn.Module) -> dict[str, Any]:
     norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0))
-    return {"norm": norm, "gradients": {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}}
+    return {
+        "norm": norm,
+        "gradients": {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None},
+    }
 
 
 def assert_clipped_alike(crew: Crew, answers: list[dict[str, float]], truth: dict[str, Any]) -> None:
@@ -38,7 +52,9 @@ def assert_clipped_alike(crew: Crew, answers: list[dict[str, float]], truth: dic
     for own in crew.all("gradients"):
         assert own.keys() == truth["gradients"].keys()
         for weight, expected in truth["gradients"].items():
-            torch.testing.assert_close(own[weight], expected, rtol=0, atol=1e-5 * float(expected.abs().max()), msg=weight)
+            torch.testing.assert_close(
+                own[weight], expected, rtol=0, atol=1e-5 * float(expected.abs().max()), msg=weight
+            )
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +109,13 @@ def test_gradients_do_not_depend_on_the_split(crews: dict[int, Crew], truth: dic
 
 @pytest.fixture(scope="module")
 def student_truth(model_path: Path) -> dict[str, Any]:
-    """Plain PyTorch and whole logits: KL(student || teacher) over six outcomes plus half the cross-entropy, one place at a time."""
-    network, batch, total = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32), taught(), torch.zeros(())
+    """Plain PyTorch and whole logits: KL(student || teacher) over six outcomes plus half the cross-entropy, one place
+    at a time."""
+    network, batch, total = (
+        AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32),
+        taught(),
+        torch.zeros(()),
+    )
     for i, length in enumerate(batch.lengths_B.tolist()):
         tokens = batch.token_ids_BT[i, :length]
         probabilities = network(tokens[None]).logits[0].softmax(-1)
@@ -102,14 +123,20 @@ def student_truth(model_path: Path) -> dict[str, Any]:
             named = probabilities[t - 1, batch.choices_BTK[i, t]]
             student = torch.cat([named, 1 - named.sum()[None]])
             total = (
-                total + (student * (student.log() - batch.teacher_log_probs_BTO[i, t])).sum() - 0.5 * probabilities[t - 1, tokens[t]].log()
+                total
+                + (student * (student.log() - batch.teacher_log_probs_BTO[i, t])).sum()
+                - 0.5 * probabilities[t - 1, tokens[t]].log()
             )
     (total / batch.loss_mask_BT.sum()).backward()
     return clipped(network)
 
 
-@pytest.mark.parametrize("name", ["zero 0", "zero 2", "packed", "zero 3, packed, small, recomputed", "zero 3, accumulated in eleven calls"])
-def test_a_student_s_gradients_do_not_depend_on_the_split(crews: dict[int, Crew], student_truth: dict[str, Any], name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["zero 0", "zero 2", "packed", "zero 3, packed, small, recomputed", "zero 3, accumulated in eleven calls"]
+)
+def test_a_student_s_gradients_do_not_depend_on_the_split(
+    crews: dict[int, Crew], student_truth: dict[str, Any], name: str
+) -> None:
     ranks, setting, parts = SPLITS[name]
     crew = crews[ranks]
     crew.build(setting)
@@ -121,15 +148,24 @@ SCALAR_SPLITS = {
     "zero 0, accumulated in four calls": (2, Setting(zero=0, budget=160), 4),  # one ranking each: the other rank idles
     "zero 1, packed": (2, Setting(zero=1, packing="packed", budget=160), 1),
     "zero 2": (2, Setting(zero=2, budget=160), 1),
-    "zero 3, packed, accumulated in two calls": (2, Setting(zero=3, packing="packed", budget=160, checkpointing=True), 2),
+    "zero 3, packed, accumulated in two calls": (
+        2,
+        Setting(zero=3, packing="packed", budget=160, checkpointing=True),
+        2,
+    ),
     "one rank, one micro-batch": (1, Setting(zero=0, budget=4000), 1),
 }
 
 
 @pytest.fixture(scope="module")
 def preference_truth(model_path: Path) -> dict[str, Any]:
-    """Plain PyTorch, one answer and one pair at a time: DPO with beta 0.5 on rankings, also of soft labels, and 0.3 of the chosen answer's nll."""
-    network, batch, total = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32), preferred(), torch.zeros(())
+    """Plain PyTorch, one answer and one pair at a time: DPO with beta 0.5 on rankings, also of soft labels, and 0.3 of
+    the chosen answer's nll."""
+    network, batch, total = (
+        AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32),
+        preferred(),
+        torch.zeros(()),
+    )
     sums = []
     for i, length in enumerate(batch.lengths_B.tolist()):
         tokens = batch.token_ids_BT[i, :length]
@@ -152,7 +188,9 @@ def preference_truth(model_path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", SCALAR_SPLITS)
-def test_gradients_of_preferences_do_not_depend_on_the_split(crews: dict[int, Crew], preference_truth: dict[str, Any], name: str) -> None:
+def test_gradients_of_preferences_do_not_depend_on_the_split(
+    crews: dict[int, Crew], preference_truth: dict[str, Any], name: str
+) -> None:
     """ZeRO 0 to 3; a ranking's answers are always on one rank and in one micro-batch."""
     ranks, setting, parts = SCALAR_SPLITS[name]
     crew = crews[ranks]
@@ -163,20 +201,24 @@ def test_gradients_of_preferences_do_not_depend_on_the_split(crews: dict[int, Cr
 
 @pytest.fixture(scope="module")
 def scalar_truth(model_path: Path) -> dict[str, dict[str, Any]]:
-    """Plain PyTorch again, for both losses of scalar heads: one row at a time, each term of the loss by its definition, one AdamW step."""
+    """Plain PyTorch again, for both losses of scalar heads: one row at a time, each term of the loss by its definition,
+    one AdamW step."""
     return {"rankings": one_step(model_path, ranking_loss), "values": one_step(model_path, value_loss)}
 
 
 def one_step(model: Path, loss: Any) -> dict[str, Any]:
     network = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=torch.float32)
-    network.score.load_state_dict(load_value_model(model, torch.float32, heads=1, seed=SEED).get_submodule("score").state_dict())
+    network.score.load_state_dict(
+        load_value_model(model, torch.float32, heads=1, seed=SEED).get_submodule("score").state_dict()
+    )
     batch, scores = rows(0), []
     for i, length in enumerate(batch.lengths_B.tolist()):
         scores.append(network.score(network.model(batch.token_ids_BT[i : i + 1, :length]).last_hidden_state)[0, :, 0])
     loss(scores).backward()
     first = clipped(network)
     decayed = [
-        {"params": [p for p in network.parameters() if (p.dim() > 1) == large], "weight_decay": 0.1 * large} for large in (True, False)
+        {"params": [p for p in network.parameters() if (p.dim() > 1) == large], "weight_decay": 0.1 * large}
+        for large in (True, False)
     ]
     torch.optim.AdamW(decayed, lr=1e-3, betas=(0.9, 0.95)).step()
     return first | {"weights": dict(network.named_parameters())}
@@ -218,7 +260,11 @@ def test_a_scalar_head_s_gradients_do_not_depend_on_the_split(
     ranks, setting, parts = SCALAR_SPLITS[name]
     crew = crews[ranks]
     crew.build(replace(setting, heads=1))
-    given = (rankings(), parts, BradleyTerryLoss(centering=0.01)) if task == "rankings" else (valued(), parts, ClippedValueLoss(clip=0.5))
+    given = (
+        (rankings(), parts, BradleyTerryLoss(centering=0.01))
+        if task == "rankings"
+        else (valued(), parts, ClippedValueLoss(clip=0.5))
+    )
     answers, truth = crew.all("train", *given), scalar_truth[task]
     assert_clipped_alike(crew, answers, truth)
     for own in crew.all("weights"):

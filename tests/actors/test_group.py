@@ -60,7 +60,8 @@ def plain_log_probs(model: Path, batch: Batch, temperature: float) -> Tensor:
 
 
 def check_teacher(model: Path, policy: PolicyGroup, reference: ReferenceGroup) -> None:
-    """The reference's replicas as a teacher of a student that knows 250 tokens; the policy, equal to it, finds no difference, and learns nothing."""
+    """The reference's replicas as a teacher of a student that knows 250 tokens; the policy, equal to it, finds no
+    difference, and learns nothing."""
     teacher = TeacherGroup(reference.actors, 70, TIMEOUT, 3, 250)
     teacher.packed = reference.packed
     before = policy.weight_hash()
@@ -75,7 +76,9 @@ def check_teacher(model: Path, policy: PolicyGroup, reference: ReferenceGroup) -
         torch.testing.assert_close(taught.teacher_log_probs_BTO[:, 1:, :3][mask], top, atol=5e-6, rtol=0)
         stats = values(policy.evaluate(taught, DistillationLoss("jsd", temperature=0.8)))
         assert stats["loss"] == pytest.approx(0.0, abs=1e-6)
-        assert stats["nll"] == pytest.approx(float(-plain_log_probs(model, batch, 0.8).sum() / batch.loss_mask_BT.sum()), rel=1e-6)
+        assert stats["nll"] == pytest.approx(
+            float(-plain_log_probs(model, batch, 0.8).sum() / batch.loss_mask_BT.sum()), rel=1e-6
+        )
     assert policy.weight_hash() == before
 
 
@@ -83,7 +86,9 @@ def test_policy_and_reference_from_start_to_a_dead_rank(ray_session: None, tmp_p
     """One story, because every start of actors takes seconds."""
     model = build("0.5m", tmp_path / "0.5m")
     policy = start_policy(model)
-    reference = ReferenceGroup([remote(FrozenActor).remote(MODEL, 1, model, False) for _ in range(2)], 70, TIMEOUT, model)
+    reference = ReferenceGroup(
+        [remote(FrozenActor).remote(MODEL, 1, model, False) for _ in range(2)], 70, TIMEOUT, model
+    )
     reference.start(TIMEOUT)
 
     # Rows come back in the batch's order and width, also when there are fewer rows than ranks.
@@ -98,7 +103,9 @@ def test_policy_and_reference_from_start_to_a_dead_rank(ray_session: None, tmp_p
     batch = rows(2, 9)
     nll = float(-plain_log_probs(model, batch, 1.0).sum() / batch.loss_mask_BT.sum())
     before = policy.weight_hash()
-    assert values(policy.forward_backward(batch, CrossEntropyLoss())) == pytest.approx({"loss": nll, "nll": nll}, rel=1e-6)
+    assert values(policy.forward_backward(batch, CrossEntropyLoss())) == pytest.approx(
+        {"loss": nll, "nll": nll}, rel=1e-6
+    )
     assert values(policy.optimizer_step())["learning_rate"] == pytest.approx(1e-3)
     assert policy.weight_hash() != before
     torch.testing.assert_close(reference.log_probs(batch, 1.0), plain_log_probs(model, batch, 1.0), atol=5e-6, rtol=0)
@@ -119,7 +126,9 @@ def test_policy_and_reference_from_start_to_a_dead_rank(ray_session: None, tmp_p
     assert fresh.weight_hash() == before
     fresh.load_state(tmp_path / "state")
     assert (train(fresh, range(5, 7)), fresh.weight_hash()) == straight
-    torch.testing.assert_close(policy.log_probs(batch, 1.0), plain_log_probs(tmp_path / "export", batch, 1.0), atol=5e-6, rtol=0)
+    torch.testing.assert_close(
+        policy.log_probs(batch, 1.0), plain_log_probs(tmp_path / "export", batch, 1.0), atol=5e-6, rtol=0
+    )
 
     # A rank that dies is named, long before the limit.
     ray.kill(policy.actors[1])
@@ -142,7 +151,9 @@ def start_critic(model: Path, heads: int, ranks: int) -> CriticGroup:
 def pairs(seed: int) -> ComparisonBatch:
     """Four pairs, the answers to a prompt apart from each other."""
     batch, units = rows(seed, 8), torch.arange(4).repeat(2)
-    return ComparisonBatch(batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, units, torch.arange(8.0), torch.ones(8), units)
+    return ComparisonBatch(
+        batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, units, torch.arange(8.0), torch.ones(8), units
+    )
 
 
 def plain_scores(network: Any, batch: Batch) -> Tensor:
@@ -177,12 +188,18 @@ def test_a_reward_model_from_training_to_scoring_and_to_a_critic(ray_session: No
     reward_model.start(TIMEOUT)
     critic = start_critic(tmp_path / "reward_model", heads=1, ranks=1)
 
-    # Plain transformers, one by one and as a padded batch, the reward actors, and the critic's mean: all the same function.
+    # Plain transformers, one by one and as a padded batch, the reward actors, and the critic's mean: all the same
+    # function.
     network: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path / "reward_model")
     padded = batch.token_ids_BT.clone()
     padded[torch.arange(padded.shape[1]) >= batch.lengths_B[:, None]] = network.config.pad_token_id
     with torch.no_grad():
-        alone = torch.cat([network(row[None, :length]).logits for row, length in zip(batch.token_ids_BT, batch.lengths_B, strict=True)])
+        alone = torch.cat(
+            [
+                network(row[None, :length]).logits
+                for row, length in zip(batch.token_ids_BT, batch.lengths_B, strict=True)
+            ]
+        )
         together = network(padded).logits
     for found in (alone, together, reward_model.scores(batch)):
         torch.testing.assert_close(found, scores, atol=1e-5, rtol=0)

@@ -1,4 +1,5 @@
-"""A judge over real engines: its log-probs are the model's, its texts obey a schema, and it says what it can't answer."""
+"""A judge over real engines: its log-probs are the model's, its texts obey a schema, and it says what it can't
+answer."""
 
 from __future__ import annotations
 
@@ -12,14 +13,14 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from actors.spawn_judge import spawn_judge
-from rlsys.batch import Abstention, Score
 from rlsys.config.actors import RolloutConfig
+from rlsys.config.experiment import ClusterConfig
 from rlsys.config.judge import CriterionConfig, JudgeConfig
-from rlsys.config.models import ClusterConfig
+from rlsys.judging.asking.judge import ModelJudge
+from rlsys.judging.asking.questions import Answer, Pair, Single
 from rlsys.judging.backend import Failure, Reply, Request
-from rlsys.judging.judge import ModelJudge
-from rlsys.judging.questions import Answer, Pair, Single
 from rlsys.models.load import load_tokenizer
+from rlsys.samples import Abstention, Score
 
 pytestmark = pytest.mark.engine
 NUMBERS = tuple(str(number) for number in range(1, 11))
@@ -30,7 +31,12 @@ CHATS = [({"role": "user", "content": text},) for text in ("Hello", "Which is be
 def judge(ray_session: None, model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelJudge]:
     criteria = (CriterionConfig(name="clear", description="Clear?"), CriterionConfig(name="kind", description="Kind?"))
     config = JudgeConfig(
-        model=str(model_path), engine=RolloutConfig(engines=2), criteria=criteria, min_label_mass=0.0, max_score=5, max_tokens=64
+        model=str(model_path),
+        engine=RolloutConfig(engines=2),
+        criteria=criteria,
+        min_label_mass=0.0,
+        max_score=5,
+        max_tokens=64,
     )
     with spawn_judge(config, ClusterConfig(), tmp_path_factory.mktemp("judge"), seed=0, timeout=300.0) as judge:
         yield judge
@@ -75,7 +81,10 @@ def test_a_rubric_obeys_its_schema_even_from_random_weights(judge: ModelJudge):
 
 def test_a_question_beyond_the_window_is_an_abstention(judge: ModelJudge):
     long, fits = judge.compare(
-        [Pair("q1", "x" * 5000, Answer("a", "1"), Answer("b", "2")), Pair("q2", "x", Answer("a", "1"), Answer("b", "2"))]
+        [
+            Pair("q1", "x" * 5000, Answer("a", "1"), Answer("b", "2")),
+            Pair("q2", "x", Answer("a", "1"), Answer("b", "2")),
+        ]
     )
     assert isinstance(long.result, Abstention)
     assert "the judge's engine sees 4096: raise judge.engine.max_model_len" in long.result.reason
@@ -83,7 +92,11 @@ def test_a_question_beyond_the_window_is_an_abstention(judge: ModelJudge):
 
 
 def test_replies_come_in_the_order_of_the_questions(judge: ModelJudge):
-    requests = [Request(CHATS[0], max_tokens=8, temperature=0.0), Request(CHATS[0], labels=("A",)), Request(CHATS[1], max_tokens=8)]
+    requests = [
+        Request(CHATS[0], max_tokens=8, temperature=0.0),
+        Request(CHATS[0], labels=("A",)),
+        Request(CHATS[1], max_tokens=8),
+    ]
     together = judge.backend.ask(requests * 2)
     kinds = [bool(reply.label_log_probs) for reply in together if isinstance(reply, Reply)]
     assert kinds == [False, True, False] * 2
@@ -94,7 +107,12 @@ def test_labels_that_begin_others_leave_them_out():
     """p(1...) = 0.6, of which 0.3 goes on to 10, of which 0.15 goes on to 100: 0.3, 0.15 and 0.15 are left."""
     from actors.engines.vllm_chat import exactly
 
-    nested = {"1": ((1,), math.log(0.6)), "10": ((1, 0), math.log(0.3)), "100": ((1, 0, 0), math.log(0.15)), "2": ((2,), math.log(0.4))}
+    nested = {
+        "1": ((1,), math.log(0.6)),
+        "10": ((1, 0), math.log(0.3)),
+        "100": ((1, 0, 0), math.log(0.15)),
+        "2": ((2,), math.log(0.4)),
+    }
     left = {label: math.exp(log_prob) for label, log_prob in exactly(nested).items()}
     assert left == pytest.approx({"1": 0.3, "10": 0.15, "100": 0.15, "2": 0.4})
     assert sum(left.values()) == pytest.approx(1)

@@ -1,4 +1,5 @@
-"""The choice of optimizer, and steps at a multiple of the schedule's learning rate, against plain PyTorch at every ZeRO stage."""
+"""The choice of optimizer, and steps at a multiple of the schedule's learning rate, against plain PyTorch at every ZeRO
+stage."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def test_three_steps_are_those_of_torch_and_go_on_exactly_from_a_checkpoint(
     assert used == pytest.approx(RATES, rel=1e-9)
     straight, found = two.all("call", "weight_hash")[0], two.all("weights")[0]
 
-    # A gradient near 0 and its rounding make steps of about the learning rate, or with RMSProp ten times that: that must stay a rare exception.
+    # A gradient near 0 and its rounding make steps of about the learning rate, or with RMSProp ten times that: that
+    # must stay a rare exception.
     gaps = torch.cat([(found[name] - weight).abs().flatten() for name, weight in plain(model_path, optimizer).items()])
     assert float((gaps > 1e-5).float().mean()) < 2e-3
     assert float(gaps.max()) < 2e-2

@@ -1,4 +1,5 @@
-"""The training engine's promises at the edges: gradients that are not finite, bfloat16, what it refuses and never compiles."""
+"""The training engine's promises at the edges: gradients that are not finite, bfloat16, what it refuses and never
+compiles."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def test_a_scalar_head_s_gradient_that_is_not_finite_stops(one: Crew) -> None:
         one.all("train", batch, 1, ClippedValueLoss())
 
 
-@pytest.mark.parametrize("setting", [Setting(zero=0, untied=True), Setting(zero=0, lora=LoraConfig(rank=4))], ids=["untied", "adapters"])
+@pytest.mark.parametrize(
+    "setting", [Setting(zero=0, untied=True), Setting(zero=0, lora=LoraConfig(rank=4))], ids=["untied", "adapters"]
+)
 def test_zero_3_trains_other_models_alike(one: Crew, two: Crew, setting: Setting) -> None:
     """Four steps of one rank of ZeRO 0, and of two of ZeRO 3 that recompute activations."""
     norms = []
@@ -36,7 +39,8 @@ def test_zero_3_trains_other_models_alike(one: Crew, two: Crew, setting: Setting
 
 
 @pytest.mark.parametrize(
-    ("zero", "dtype"), [(0, "float32"), (1, "float32"), (2, "float32"), (3, "float32"), (0, "bfloat16"), (1, "bfloat16")]
+    ("zero", "dtype"),
+    [(0, "float32"), (1, "float32"), (2, "float32"), (3, "float32"), (0, "bfloat16"), (1, "bfloat16")],
 )
 def test_a_gradient_that_is_not_finite_stops_at_its_step_and_spoils_nothing(two: Crew, zero: int, dtype: str) -> None:
     two.build(Setting(zero=zero, dtype=dtype))
@@ -49,7 +53,8 @@ def test_a_gradient_that_is_not_finite_stops_at_its_step_and_spoils_nothing(two:
 
 @pytest.mark.parametrize("zero", [0, 1, 2, 3])
 def test_bfloat16_trains_on_float32_masters(two: Crew, zero: int) -> None:
-    """The norms' weights begin at 1, where bfloat16's next lower number is 1 - 2^-8: an update of 1e-4 is seen only if it is added up elsewhere."""
+    """The norms' weights begin at 1, where bfloat16's next lower number is 1 - 2^-8: an update of 1e-4 is seen only if
+    it is added up elsewhere."""
     two.build(Setting(zero=zero, dtype="bfloat16", learning_rate=1e-4))
     batch = rows(0)
     for _ in range(2):

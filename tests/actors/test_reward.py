@@ -7,9 +7,9 @@ import pytest
 import ray
 
 from actors.reward import CALLS_PER_ACTOR, GROUPS_PER_CALL, RewardActor, RewardHandle
-from rlsys.batch import UNSAMPLED, Abstention, Group, Prompt, Score, Trajectory
 from rlsys.config.actors import RewardSpec
 from rlsys.errors import ActorError, ConfigError
+from rlsys.samples import UNSAMPLED, Abstention, Group, Prompt, Score, Trajectory
 
 EXACT = RewardSpec(name="exact_match")
 
@@ -25,8 +25,15 @@ def group(number: int, *responses: str, answer: str | None = "right") -> Group:
 
 def test_each_sample_keeps_its_own_result():
     actor = RewardActor([EXACT], timeout=20)
-    scored = actor.score([group(0, "right", "wrong"), group(1), group(2, "wrong", "right", "right"), group(3, "right", answer=None)])
-    assert [[result.value for result in g.results if isinstance(result, Score)] for g in scored] == [[1, 0], [], [0, 1, 1], []]
+    scored = actor.score(
+        [group(0, "right", "wrong"), group(1), group(2, "wrong", "right", "right"), group(3, "right", answer=None)]
+    )
+    assert [[result.value for result in g.results if isinstance(result, Score)] for g in scored] == [
+        [1, 0],
+        [],
+        [0, 1, 1],
+        [],
+    ]
     assert scored[3].results == (Abstention("exact_match: the prompt has no ground truth"),)
     assert [g.prompt.prompt_id for g in scored] == ["train:0", "train:1", "train:2", "train:3"]
 
@@ -34,7 +41,9 @@ def test_each_sample_keeps_its_own_result():
 @pytest.mark.engine
 def test_groups_are_scored_while_they_arrive_and_a_death_is_reported(ray_session: None):
     remote = ray.remote(num_cpus=0)(RewardActor)
-    actors: list[Any] = [remote.options(name=f"reward-{i}", namespace="test_reward").remote([EXACT], 20) for i in range(2)]
+    actors: list[Any] = [
+        remote.options(name=f"reward-{i}", namespace="test_reward").remote([EXACT], 20) for i in range(2)
+    ]
     handle = RewardHandle(actors, timeout=60)
     total, taken, between = 200, 0, []
 

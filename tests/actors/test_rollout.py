@@ -10,11 +10,11 @@ import ray
 from engine_setup import SPEC, Setup, open_sync, start_engines, start_trainer
 
 from actors.rollout import RolloutHandle, environment
-from rlsys.batch import Prompt
 from rlsys.config.actors import RolloutConfig
+from rlsys.config.sampling import Sampling
 from rlsys.errors import ActorError, ConfigError, WaitTimeout, WeightSyncError
 from rlsys.models.load import load_tokenizer
-from rlsys.roles import Sampling
+from rlsys.samples import Prompt
 
 EOS = 258
 PROMPTS = [Prompt(f"p{i}", "", tuple((17 * i + 3 * j) % 250 for j in range(12)), epoch=i % 2) for i in range(40)]
@@ -50,7 +50,8 @@ def test_trajectories_say_what_was_sampled(setup: Setup, model_path: Path) -> No
 
 @pytest.mark.engine
 def test_log_probs_are_at_the_sampling_distribution(setup: Setup) -> None:
-    """Among the two most likely tokens, each has its share of those two; a cold distribution gives the first nearly all."""
+    """Among the two most likely tokens, each has its share of those two; a cold distribution gives the first nearly
+    all."""
     two = next(setup.rollout.generate(PROMPTS[:1], Sampling(1.0, 1.0, 2, 1, 64), tag="two"))
     chances = {sample.token_ids[-1]: sample.log_probs[-1] for sample in two.trajectories}
     assert len(chances) == 2
@@ -63,8 +64,13 @@ def test_log_probs_are_at_the_sampling_distribution(setup: Setup) -> None:
 def test_a_queue_of_one_group_still_gets_everything(setup: Setup) -> None:
     config = replace(SPEC, config=RolloutConfig(queue_groups=1))
     narrow = RolloutHandle(setup.rollout.actors, config, setup.rollout.vocab_size, setup.rollout.timeout)
-    wide = {group.prompt.prompt_id: group for group in setup.rollout.generate(PROMPTS, Sampling(1.0, 1.0, 0, 8, 2), tag="queue")}
-    assert {group.prompt.prompt_id: group for group in narrow.generate(PROMPTS, Sampling(1.0, 1.0, 0, 8, 2), tag="queue")} == wide
+    wide = {
+        group.prompt.prompt_id: group
+        for group in setup.rollout.generate(PROMPTS, Sampling(1.0, 1.0, 0, 8, 2), tag="queue")
+    }
+    assert {
+        group.prompt.prompt_id: group for group in narrow.generate(PROMPTS, Sampling(1.0, 1.0, 0, 8, 2), tag="queue")
+    } == wide
 
 
 @pytest.mark.engine

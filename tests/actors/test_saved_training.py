@@ -33,7 +33,9 @@ def test_adapters_and_a_scalar_head_train_go_on_and_export(two: Crew, tmp_path: 
     assert changed == {name for name in weights if name == "score.weight" or name.endswith("_proj.weight")}
     two.all("call", "export", tmp_path / "export")
     exported, batch = AutoModelForSequenceClassification.from_pretrained(tmp_path / "export"), rankings()
-    lasts = [exported(batch.token_ids_BT[i : i + 1, :length]).logits[0].detach() for i, length in enumerate(batch.lengths_B)]
+    lasts = [
+        exported(batch.token_ids_BT[i : i + 1, :length]).logits[0].detach() for i, length in enumerate(batch.lengths_B)
+    ]
     torch.testing.assert_close(two.all("scores", batch)[0], torch.stack(lasts), rtol=0, atol=1e-5)
 
 
@@ -56,7 +58,9 @@ def test_training_goes_on_exactly_where_it_stopped(two: Crew, tmp_path: Path, ze
     assert two.all("call", "weight_hash") == wanted
     assert wanted[0] == wanted[1]
     # Warm-up from 0 over two steps, then half a cosine over the other eighteen: 1/2 (1 + cos(pi / 18)) = 0.99240.
-    assert [answer["learning_rate"] for answer in straight[:4]] == pytest.approx([0.0, 5e-4, 1e-3, 0.99240e-3], rel=1e-4)
+    assert [answer["learning_rate"] for answer in straight[:4]] == pytest.approx(
+        [0.0, 5e-4, 1e-3, 0.99240e-3], rel=1e-4
+    )
 
 
 def test_a_state_of_other_ranks_is_refused(one: Crew, tmp_path: Path) -> None:
@@ -70,7 +74,8 @@ def test_a_state_of_other_ranks_is_refused(one: Crew, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", [Setting(zero=3, lora=LoraConfig(rank=4)), Setting(zero=2, dtype="bfloat16"), Setting(zero=3, untied=True)]
+    "setting",
+    [Setting(zero=3, lora=LoraConfig(rank=4)), Setting(zero=2, dtype="bfloat16"), Setting(zero=3, untied=True)],
 )
 def test_an_export_loads_anywhere_and_computes_the_same(
     two: Crew, model_path: Path, untied_path: Path, tmp_path: Path, setting: Setting

@@ -51,5 +51,7 @@ def test_a_template_that_knows_no_system_role():
 
 
 def test_no_template_at_all():
-    with pytest.raises(ConfigError, match=r"^judge.model: the tokenizer .* has no chat template; take a model made for chats$"):
+    with pytest.raises(
+        ConfigError, match=r"^judge.model: the tokenizer .* has no chat template; take a model made for chats$"
+    ):
         model(None).prompt(QUESTION)

@@ -16,10 +16,11 @@ from actors.group import PolicyGroup
 from actors.trainer import TrainerActor
 from actors.wait import fetch
 from actors.weight_sync.sync import WeightSyncHandle
-from rlsys.batch import Batch, Group, Score, ScoredBatch, ScoredGroup
+from rlsys.batch import Batch, ScoredBatch
 from rlsys.config.actors import LoraConfig, ModelConfig, PolicyConfig, SyncConfig
 from rlsys.errors import WeightSyncError
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
+from rlsys.samples import Group, Score, ScoredGroup
 
 pytestmark = pytest.mark.engine
 
@@ -30,7 +31,9 @@ def test_greedy_answers_change_with_the_weights_and_come_back_with_them(setup: S
         setup.trainer.change(seed)
         assert setup.send() < 1e-5
         answers.append({name: group.trajectories[0] for name, group in setup.sample(GREEDY).items()})
-    first, other, again = ({name: (sample.token_ids, sample.log_probs) for name, sample in answer.items()} for answer in answers)
+    first, other, again = (
+        {name: (sample.token_ids, sample.log_probs) for name, sample in answer.items()} for answer in answers
+    )
     assert first != other
     assert first == again  # bit for bit
     versions = [{version for sample in answer.values() for version in sample.policy_versions} for answer in answers]
@@ -39,8 +42,15 @@ def test_greedy_answers_change_with_the_weights_and_come_back_with_them(setup: S
 
 def test_samples_depend_on_seeds_and_not_on_the_engine(setup: Setup) -> None:
     setup.send()
-    one, two, other = setup.sample(SAMPLED, engines=1), setup.sample(SAMPLED, engines=2), setup.sample(SAMPLED, tag="other")
-    tokens = [{name: [sample.token_ids for sample in group.trajectories] for name, group in groups.items()} for groups in (one, two, other)]
+    one, two, other = (
+        setup.sample(SAMPLED, engines=1),
+        setup.sample(SAMPLED, engines=2),
+        setup.sample(SAMPLED, tag="other"),
+    )
+    tokens = [
+        {name: [sample.token_ids for sample in group.trajectories] for name, group in groups.items()}
+        for groups in (one, two, other)
+    ]
     assert tokens[0] == tokens[1] != tokens[2]
     assert all(len({tuple(sample) for sample in samples}) == SAMPLED.n for samples in tokens[0].values())
 
@@ -49,8 +59,14 @@ def test_sampler_log_probs_are_the_trainers(setup: Setup) -> None:
     setup.send()
     for sample in (sample for group in setup.sample(SAMPLED).values() for sample in group.trajectories):
         ids = torch.tensor([sample.token_ids])
-        trainer = setup.trainer.log_probs(Batch(ids, torch.zeros_like(ids, dtype=torch.bool), torch.tensor([ids.shape[1]])), 1.0)[0]
-        gaps = [abs(a - b) for a, b, inside in zip(trainer.tolist(), sample.log_probs, sample.loss_mask, strict=True) if inside]
+        trainer = setup.trainer.log_probs(
+            Batch(ids, torch.zeros_like(ids, dtype=torch.bool), torch.tensor([ids.shape[1]])), 1.0
+        )[0]
+        gaps = [
+            abs(a - b)
+            for a, b, inside in zip(trainer.tolist(), sample.log_probs, sample.loss_mask, strict=True)
+            if inside
+        ]
         assert len(gaps) == sample.response_length
         assert max(gaps) < 1e-5
 
@@ -131,7 +147,9 @@ def test_sampler_and_trainer_agree_after_every_sync(
         policy.optimizer_step()
     assert report is not None
     assert report.tensors == 35
-    assert report.bytes == 4 * sum(weight.numel() for weight in AutoModelForCausalLM.from_pretrained(model_path).parameters())
+    assert report.bytes == 4 * sum(
+        weight.numel() for weight in AutoModelForCausalLM.from_pretrained(model_path).parameters()
+    )
     for actor in policy.actors:
         ray.kill(actor)
 
@@ -140,7 +158,10 @@ def start_policy(model: Path, config: PolicyConfig, lora: LoraConfig | None, ste
     remote: Any = ray.remote(TrainerActor).options(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})
     spec = ModelConfig(path=str(model), dtype="float32", lora=lora)
     group = PolicyGroup(
-        "policy", [remote.remote(spec, config, model, steps, 0, None, rank, TIMEOUT) for rank in range(config.ranks)], 4096, TIMEOUT
+        "policy",
+        [remote.remote(spec, config, model, steps, 0, None, rank, TIMEOUT) for rank in range(config.ranks)],
+        4096,
+        TIMEOUT,
     )
     group.start(TIMEOUT)
     return group
@@ -148,5 +169,6 @@ def start_policy(model: Path, config: PolicyConfig, lora: LoraConfig | None, ste
 
 def sampled(groups: dict[str, Group]) -> ScoredBatch:
     return ScoredBatch.from_groups(
-        [ScoredGroup(g.prompt, g.trajectories, tuple(Score(0.0) for _ in g.trajectories)) for g in groups.values()], pad_id=0
+        [ScoredGroup(g.prompt, g.trajectories, tuple(Score(0.0) for _ in g.trajectories)) for g in groups.values()],
+        pad_id=0,
     )

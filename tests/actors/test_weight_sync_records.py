@@ -10,10 +10,22 @@ import torch
 
 from actors.weight_sync import gloo, shared_memory
 from actors.weight_sync.channel import Opening
-from actors.weight_sync.records import Ledger, TensorRecord, TensorSpec, Update, aligned, as_bytes, checksum, device_checksum
+from actors.weight_sync.records import (
+    Ledger,
+    TensorRecord,
+    TensorSpec,
+    Update,
+    aligned,
+    as_bytes,
+    checksum,
+    device_checksum,
+)
 from rlsys.errors import WeightSyncError
 
-WEIGHTS = {"a.weight": torch.arange(6, dtype=torch.float32).view(2, 3), "b.bias": torch.tensor([1.0, -2.0], dtype=torch.bfloat16)}
+WEIGHTS = {
+    "a.weight": torch.arange(6, dtype=torch.float32).view(2, 3),
+    "b.bias": torch.tensor([1.0, -2.0], dtype=torch.bfloat16),
+}
 SPECS = tuple(TensorSpec.of(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in WEIGHTS.items())
 
 
@@ -43,7 +55,9 @@ def received(ledger: Ledger, update: Update, buffer: torch.Tensor) -> dict[str, 
 def test_good_sync_gives_the_tensors_back() -> None:
     tensors = received(Ledger(SPECS), *packed(1))
     assert list(tensors) == list(WEIGHTS)
-    assert all(torch.equal(tensors[name], tensor) and tensors[name].dtype == tensor.dtype for name, tensor in WEIGHTS.items())
+    assert all(
+        torch.equal(tensors[name], tensor) and tensors[name].dtype == tensor.dtype for name, tensor in WEIGHTS.items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,7 +68,10 @@ def test_good_sync_gives_the_tensors_back() -> None:
         (lambda u: replace(u, records=(*u.records, u.records[1])), r"tensor b\.bias: was sent twice"),
         (lambda u: second(u, nbytes=2), r"tensor b\.bias: was cut short: 2 bytes came of 4"),
         (lambda u: second(u, offset=10_000), r"tensor b\.bias: was cut short: 0 bytes came of 4"),
-        (lambda u: second(u, spec=replace(SPECS[1], dtype="float16")), r"tensor b\.bias: .*bfloat16 \[2\] and sent as float16"),
+        (
+            lambda u: second(u, spec=replace(SPECS[1], dtype="float16")),
+            r"tensor b\.bias: .*bfloat16 \[2\] and sent as float16",
+        ),
         (lambda u: second(u, version=6), r"tensor b\.bias: is stale: it is of version 6, the sync is of version 7"),
         (lambda u: second(u, checksum=5), r"tensor b\.bias: its bytes changed"),
         (lambda u: replace(u, version=4), r"version 4 were sent after those of version 5"),
@@ -74,7 +91,9 @@ def test_bytes_of_the_version_before_are_called_stale() -> None:
     received(ledger, *packed(5))
     update, new = packed(6, scale=2.0)
     new[: SPECS[0].nbytes] = old[: SPECS[0].nbytes]
-    with pytest.raises(WeightSyncError, match=r"tensor a\.weight: is stale: the bytes are still those of version 5, not 6"):
+    with pytest.raises(
+        WeightSyncError, match=r"tensor a\.weight: is stale: the bytes are still those of version 5, not 6"
+    ):
         received(ledger, update, new)
 
 

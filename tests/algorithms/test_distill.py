@@ -6,31 +6,44 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import CopySync, FunctionReward, SoftmaxPolicy, SoftmaxRollout, SoftmaxTeacher, make_roles, prompt, unanswered
+from fakes import (
+    CopySync,
+    FunctionReward,
+    SoftmaxPolicy,
+    SoftmaxRollout,
+    SoftmaxTeacher,
+    make_roles,
+    prompt,
+    unanswered,
+)
 
-from rlsys.algorithm import Step
-from rlsys.algorithms.distill import Algorithm, Config
-from rlsys.batch import Abstention, Prompt, RewardResult, Score, Trajectory
-from rlsys.config.models import SamplingConfig
+from rlsys.commands.presets import settings_yaml
+from rlsys.config.sampling import SamplingConfig
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError, RlsysError
-from rlsys.ledger import Ledger
+from rlsys.methods.base import Step
+from rlsys.methods.on_policy_distill import Algorithm, Config
+from rlsys.methods.shared.sampling import UNSCORED
 from rlsys.objectives.stats import values
-from rlsys.policy_gradient.presets import settings_yaml
 from rlsys.roles import Roles
-from rlsys.rollouts import UNSCORED
+from rlsys.run.ledger import Ledger
+from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
 
 WANTED = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
 
 
 def algorithm(temperature: float = 1.0, **config: Any) -> Algorithm:
     return Algorithm(
-        Config.model_validate({"prompts_per_step": 8, "scored": False, **config}), SamplingConfig(temperature=temperature), pad_id=0
+        Config.model_validate({"prompts_per_step": 8, "scored": False, **config}),
+        SamplingConfig(temperature=temperature),
+        pad_id=0,
     )
 
 
 def student(learning_rate: float = 1.0, top_k: int = 4, **roles: Any) -> Roles:
-    return replace(make_roles(learning_rate=learning_rate, length=3), teacher=SoftmaxTeacher(WANTED.log().float(), top_k), **roles)
+    return replace(
+        make_roles(learning_rate=learning_rate, length=3), teacher=SoftmaxTeacher(WANTED.log().float(), top_k), **roles
+    )
 
 
 def ones(p: Prompt, t: Trajectory) -> RewardResult:
@@ -49,7 +62,8 @@ def train(chosen: Algorithm, roles: Roles, steps: int) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    "config", [{}, {"divergence": "forward_kl"}, {"divergence": "jsd", "beta": 0.9}, {"mini_batches": 2}, {"group_size": 2}]
+    "config",
+    [{}, {"divergence": "forward_kl"}, {"divergence": "jsd", "beta": 0.9}, {"mini_batches": 2}, {"group_size": 2}],
 )
 def test_the_student_ends_as_its_teacher_without_any_reward(config: dict[str, Any]):
     roles = student(learning_rate=4.0 if "jsd" in config.values() else 2.0, reward=None)
@@ -60,7 +74,8 @@ def test_the_student_ends_as_its_teacher_without_any_reward(config: dict[str, An
 
 
 def test_both_models_are_compared_at_the_sampling_temperature():
-    """At temperature 2 the student, all equal, is still uniform; the teacher's probabilities are in proportion to the roots of (1, 2, 3, 4)."""
+    """At temperature 2 the student, all equal, is still uniform; the teacher's probabilities are in proportion to the
+    roots of (1, 2, 3, 4)."""
     roles = student(reward=None)
     stats = train(algorithm(temperature=2.0), roles, 1)
     soft = WANTED.sqrt() / WANTED.sqrt().sum()
@@ -69,7 +84,8 @@ def test_both_models_are_compared_at_the_sampling_temperature():
 
 
 def test_rewards_only_measure():
-    """A run with `scored` ends in the same weights, bit for bit, whatever its rewards say; the samples that got none are learned from, too."""
+    """A run with `scored` ends in the same weights, bit for bit, whatever its rewards say; the samples that got none
+    are learned from, too."""
     plain, scored = student(reward=None), student(reward=FunctionReward(ones))
     train(algorithm(), plain, 5)
     train(algorithm(scored=True), scored, 5)
@@ -102,7 +118,9 @@ def test_samples_without_a_score_are_on_record_and_count_as_no_failure(tmp_path:
         ledger.record(1, experience.groups, learned.advantages, phase="train")
         samples = ledger.samples(1)
     assert len(samples) == 8
-    assert {(one.reward, one.abstention, one.advantage, one.used_in_step) for one in samples} == {(None, UNSCORED.reason, None, 1)}
+    assert {(one.reward, one.abstention, one.advantage, one.used_in_step) for one in samples} == {
+        (None, UNSCORED.reason, None, 1)
+    }
 
 
 def test_scores_are_shown():

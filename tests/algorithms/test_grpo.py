@@ -4,14 +4,14 @@ import pytest
 import torch
 from fakes import SoftmaxPolicy, make_roles, prompt, trajectory, unanswered
 
-from rlsys.algorithm import Step
-from rlsys.algorithms.grpo import Algorithm, Config
-from rlsys.batch import Abstention, Score, ScoredGroup
-from rlsys.config.models import SamplingConfig
+from rlsys.config.sampling import SamplingConfig
 from rlsys.data.stream import Stream
 from rlsys.errors import RlsysError
-from rlsys.policy_gradient.algorithm import Samples
+from rlsys.methods.base import Step
+from rlsys.methods.grpo import Algorithm, Config
+from rlsys.methods.policy_gradient.method import Samples
 from rlsys.roles import Roles
+from rlsys.samples import Abstention, Score, ScoredGroup
 
 STEP = Step(number=1, version=0, seed=0)
 UNIFORM = torch.log(torch.tensor(0.25)).item()
@@ -19,14 +19,18 @@ UNIFORM = torch.log(torch.tensor(0.25)).item()
 
 def grpo(sampling: SamplingConfig | None = None, **settings: object) -> Algorithm:
     return Algorithm(
-        Config.model_validate({"prompts_per_step": 4, "group_size": 2, **settings}), sampling or SamplingConfig(max_tokens=4), 0
+        Config.model_validate({"prompts_per_step": 4, "group_size": 2, **settings}),
+        sampling or SamplingConfig(max_tokens=4),
+        0,
     )
 
 
 def group(name: str, *samples: tuple[int, float | None]) -> ScoredGroup:
     """One-token responses of a uniform policy, with their rewards; None abstains."""
     results = tuple(Abstention("down") if reward is None else Score(reward) for _, reward in samples)
-    return ScoredGroup(prompt(name), tuple(trajectory(name, i, [token], [UNIFORM]) for i, (token, _) in enumerate(samples)), results)
+    return ScoredGroup(
+        prompt(name), tuple(trajectory(name, i, [token], [UNIFORM]) for i, (token, _) in enumerate(samples)), results
+    )
 
 
 def learned(algorithm: Algorithm, *groups: ScoredGroup) -> torch.Tensor:
@@ -38,10 +42,13 @@ def learned(algorithm: Algorithm, *groups: ScoredGroup) -> torch.Tensor:
 
 def test_one_step_on_one_group_by_hand():
     # Rewards 1 and 0: mean 0.5, std (ddof 1) sqrt(0.5) = 0.70710678, advantages +-0.5 / 0.70720678 = +-0.70700678.
-    # Mean over two one-token sequences of -A x ratio; d log p(token) / d logits = onehot - p, and p cancels between the two:
-    # gradient = -(A / 2) (onehot_1 - onehot_2), so SGD with rate 1 moves logit 1 by +A/2 = 0.35350339 and logit 2 by as much down.
+    # Mean over two one-token sequences of -A x ratio; d log p(token) / d logits = onehot - p, and p cancels between the
+    # two: gradient = -(A / 2) (onehot_1 - onehot_2), so SGD with rate 1 moves logit 1 by +A/2 = 0.35350339 and logit 2
+    # by as much down.
     moved = learned(grpo(), group("a", (1, 1.0), (2, 0.0)))
-    torch.testing.assert_close(moved, torch.tensor([0.0, 0.35350339, -0.35350339, 0.0], dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        moved, torch.tensor([0.0, 0.35350339, -0.35350339, 0.0], dtype=torch.float64), atol=1e-6, rtol=0
+    )
 
 
 def test_without_std_the_advantage_is_the_difference_from_the_mean():
@@ -53,18 +60,25 @@ def test_abstained_samples_change_nothing_for_the_rest():
     scored = [(1, 1.0), (2, 0.0), (3, 0.0)]
     without = learned(grpo(), group("a", *scored))
     torch.testing.assert_close(learned(grpo(), group("a", *scored[:2], (0, None), scored[2])), without, rtol=0, atol=0)
-    torch.testing.assert_close(learned(grpo(), group("a", *scored), group("b", (1, None), (2, None))), without, rtol=0, atol=0)
-    torch.testing.assert_close(learned(grpo(), group("a", *scored), group("b", (1, 1.0), (2, None))), without, rtol=0, atol=0)
+    torch.testing.assert_close(
+        learned(grpo(), group("a", *scored), group("b", (1, None), (2, None))), without, rtol=0, atol=0
+    )
+    torch.testing.assert_close(
+        learned(grpo(), group("a", *scored), group("b", (1, 1.0), (2, None))), without, rtol=0, atol=0
+    )
 
 
 def test_advantages_are_reported_by_sample_and_only_for_those_trained_on():
-    learned = grpo().learn(Roles(SoftmaxPolicy()), Samples(version=0, kept=(group("a", (1, 1.0), (2, None), (3, 0.0)),)), STEP)
+    learned = grpo().learn(
+        Roles(SoftmaxPolicy()), Samples(version=0, kept=(group("a", (1, 1.0), (2, None), (3, 0.0)),)), STEP
+    )
     assert learned.advantages == pytest.approx({"t/a/0": 0.70700678, "t/a/2": -0.70700678})
 
 
 def test_second_epoch_is_clipped_against_the_policy_before_the_step():
-    # After the first update p(1) = e^0.3535 / (2 + e^0.3535 + e^-0.3535) = 0.3455, a ratio of 1.382 > 1.2 with A > 0: clipped. Token 2: 0.6816
-    # < 0.8 with A < 0: clipped too. So the second epoch moves nothing, which only holds if the old log-probs are those from before epoch one.
+    # After the first update p(1) = e^0.3535 / (2 + e^0.3535 + e^-0.3535) = 0.3455, a ratio of 1.382 > 1.2 with A > 0:
+    # clipped. Token 2: 0.6816 < 0.8 with A < 0: clipped too. So the second epoch moves nothing, which only holds if the
+    # old log-probs are those from before epoch one.
     once, twice = (learned(grpo(epochs=n), group("a", (1, 1.0), (2, 0.0))) for n in (1, 2))
     torch.testing.assert_close(twice, once, rtol=0, atol=1e-12)
 
@@ -72,7 +86,9 @@ def test_second_epoch_is_clipped_against_the_policy_before_the_step():
 def collect(algorithm: Algorithm, roles: Roles, rows: int = 40) -> Samples:
     assert roles.weight_sync is not None
     roles.weight_sync.sync(0)
-    return algorithm.collect(roles, Stream([prompt(f"p{i}", str(i % 4)) for i in range(rows)], seed=0, shuffle=False), STEP)
+    return algorithm.collect(
+        roles, Stream([prompt(f"p{i}", str(i % 4)) for i in range(rows)], seed=0, shuffle=False), STEP
+    )
 
 
 def test_groups_come_back_in_the_prompts_order():

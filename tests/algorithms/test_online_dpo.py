@@ -7,21 +7,23 @@ import pytest
 import torch
 from fakes import FrozenSoftmax, SoftmaxPolicy, make_roles, prompt, trajectory, unanswered
 
-from rlsys.algorithm import Step
-from rlsys.algorithms.online_dpo import Algorithm, Config, Pair, Pairs, collate_pairs, pair_of
-from rlsys.batch import Abstention, Score, ScoredGroup
-from rlsys.config.models import SamplingConfig
+from rlsys.config.sampling import SamplingConfig
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError, RlsysError
+from rlsys.methods.base import Step
+from rlsys.methods.online_dpo import Algorithm, Config, Pair, Pairs, collate_pairs, pair_of
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
+from rlsys.samples import Abstention, Score, ScoredGroup
 
 STEP = Step(number=1, version=0, seed=0)
 UNIFORM = math.log(0.25)
 
 
 def online(**settings: Any) -> Algorithm:
-    return Algorithm(Config.model_validate({"prompts_per_step": 4, "beta": 0.5, **settings}), SamplingConfig(max_tokens=4), 0)
+    return Algorithm(
+        Config.model_validate({"prompts_per_step": 4, "beta": 0.5, **settings}), SamplingConfig(max_tokens=4), 0
+    )
 
 
 def group(name: str, *samples: tuple[tuple[int, ...], float | None]) -> ScoredGroup:
@@ -57,8 +59,9 @@ def roles(policy: SoftmaxPolicy) -> Roles:
 
 
 def test_one_step_by_hand():
-    """The log-ratios of tokens 1, 2 and 3 are log(.25 / .3), log(.25 / .2), log(.25 / .1); the logit of token 1 goes up by the mean over pairs of
-    beta sigmoid(-beta gap) x (how much more often 1 is in the chosen answer, less 0.25 for each token that it is longer by)."""
+    """The log-ratios of tokens 1, 2 and 3 are log(.25 / .3), log(.25 / .2), log(.25 / .1); the logit of token 1 goes up
+    by the mean over pairs of beta sigmoid(-beta gap) x (how much more often 1 is in the chosen answer, less 0.25 for
+    each token that it is longer by)."""
     pairs = (pair("a", (1,), (2,)), pair("b", (3, 1), (2,)))
     policy = SoftmaxPolicy()
     learned = online().learn(roles(policy), Pairs(0, pairs=pairs), STEP)
@@ -66,12 +69,15 @@ def test_one_step_by_hand():
     gaps = (one - two, three + one - two)
     slopes = [0.5 / (1 + math.exp(0.5 * gap)) * by for gap, by in zip(gaps, (1, 1 - 0.25), strict=True)]
     assert float(policy.logits[1].detach()) == pytest.approx(sum(slopes) / 2, rel=1e-5)
-    assert values(learned.stats)["loss"] == pytest.approx(sum(math.log1p(math.exp(-0.5 * gap)) for gap in gaps) / 2, rel=1e-5)
+    assert values(learned.stats)["loss"] == pytest.approx(
+        sum(math.log1p(math.exp(-0.5 * gap)) for gap in gaps) / 2, rel=1e-5
+    )
     assert learned.advantages == {"t/a/0": 1.0, "t/a/1": -1.0, "t/b/0": 1.0, "t/b/1": -1.0}
 
 
 def test_pairs_stay_together_in_mini_batches():
-    """Five pairs in two mini-batches and two epochs: each optimizer step sees whole pairs (else the loss refuses), all of them once an epoch."""
+    """Five pairs in two mini-batches and two epochs: each optimizer step sees whole pairs (else the loss refuses), all
+    of them once an epoch."""
     pairs = tuple(pair(f"p{n}", (1, 1 + n % 3), (2,)) for n in range(5))
     policy, algorithm = SoftmaxPolicy(learning_rate=0.01), online(epochs=2, mini_batches=2)
     stats = algorithm.learn(roles(policy), Pairs(0, pairs=pairs), STEP).stats
@@ -82,7 +88,8 @@ def test_pairs_stay_together_in_mini_batches():
 
 
 def test_what_became_of_each_prompt_is_counted():
-    """Of answers "0" to "3" the prompts' own are right; a prompt whose two samples are both right or both wrong makes no pair."""
+    """Of answers "0" to "3" the prompts' own are right; a prompt whose two samples are both right or both wrong makes
+    no pair."""
     own = make_roles()
     assert own.weight_sync is not None
     own.weight_sync.sync(0)
@@ -112,7 +119,10 @@ def test_it_learns_the_answer():
     policy_roles = make_roles(learning_rate=0.5)
     own = Roles(**{**vars(policy_roles), "reference": FrozenSoftmax(torch.zeros(4))})
     assert own.weight_sync is not None
-    algorithm, source = online(group_size=4, prompts_per_step=8), Stream([prompt(f"p{i}", "3") for i in range(8)], seed=0, shuffle=True)
+    algorithm, source = (
+        online(group_size=4, prompts_per_step=8),
+        Stream([prompt(f"p{i}", "3") for i in range(8)], seed=0, shuffle=True),
+    )
     for number in range(1, 31):
         own.weight_sync.sync(number - 1)
         step = Step(number, number - 1, 0)

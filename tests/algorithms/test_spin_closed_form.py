@@ -19,7 +19,8 @@ def kl(p: Tensor, q: Tensor) -> float:
 
 
 def minimised(opponent: Tensor, data: Tensor, strength: float) -> Tensor:
-    """The policy that minimises the expected loss over all pairs (data's token, opponent's token), by Newton's method in all but name (L-BFGS)."""
+    """The policy that minimises the expected loss over all pairs (data's token, opponent's token), by Newton's method
+    in all but name (L-BFGS)."""
     tokens = [(real, generated) for real in range(4) for generated in range(4) if real != generated]
     weights = torch.tensor([data[real] * opponent[generated] for real, generated in tokens])
     logits = opponent.log().clone().requires_grad_()
@@ -34,7 +35,11 @@ def minimised(opponent: Tensor, data: Tensor, strength: float) -> Tensor:
         total = torch.zeros((), dtype=torch.float64)
         for weight, (real, generated) in zip(weights, tokens, strict=True):
             total = (
-                total + weight * loss(Outputs(log_probs[torch.tensor([[0, real], [0, generated]])]), one_pair(real, generated, opponent))[0]
+                total
+                + weight
+                * loss(
+                    Outputs(log_probs[torch.tensor([[0, real], [0, generated]])]), one_pair(real, generated, opponent)
+                )[0]
             )
         total.backward()
         return total
@@ -58,8 +63,9 @@ def one_pair(real: int, generated: int, opponent: Tensor) -> PreferenceBatch:
 
 
 def test_exact_iterations_come_as_near_to_the_data_as_the_closed_form_says():
-    """p_(t+1) proportional to p_t (p_data / p_t)^(1 / lambda), lambda 2: from (0.4, 0.3, 0.2, 0.1) to its reverse KL(p || data) is 0.4564, 0.1166,
-    0.0280, and KL(data || p) 0.4564, 0.1116, 0.0271. Both by the formula and by minimising the loss, one iteration after the other."""
+    """p_(t+1) proportional to p_t (p_data / p_t)^(1 / lambda), lambda 2: from (0.4, 0.3, 0.2, 0.1) to its reverse KL(p
+    || data) is 0.4564, 0.1166, 0.0280, and KL(data || p) 0.4564, 0.1116, 0.0271. Both by the formula and by minimising
+    the loss, one iteration after the other."""
     closed, found = START, START
     policies = [(closed, found)]
     for _ in range(2):

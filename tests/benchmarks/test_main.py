@@ -31,7 +31,9 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
     return calls
 
 
-def test_a_failure_hides_no_other_result_and_is_the_exit_code(called: list[tuple[str, str, int]], tmp_path: Path) -> None:
+def test_a_failure_hides_no_other_result_and_is_the_exit_code(
+    called: list[tuple[str, str, int]], tmp_path: Path
+) -> None:
     outcome = CliRunner().invoke(app, ["--size", "0.5m", "--results", str(tmp_path)], env={"COLUMNS": "200"})
     assert outcome.exit_code == 1
     assert [name for name, _, _ in called] == ["rollout", "trainer", "sync", "overhead", "startup"]
@@ -49,7 +51,9 @@ def test_a_missed_aim_is_no_failure(called: list[tuple[str, str, int]], tmp_path
     assert called == [("trainer", "25m", 7)]
 
 
-def test_an_unknown_name_runs_nothing_and_lists_what_there_is(called: list[tuple[str, str, int]], tmp_path: Path) -> None:
+def test_an_unknown_name_runs_nothing_and_lists_what_there_is(
+    called: list[tuple[str, str, int]], tmp_path: Path
+) -> None:
     outcome = CliRunner().invoke(app, ["--only", "rollouts", "--results", str(tmp_path)], env={"COLUMNS": "300"})
     assert outcome.exit_code == 2
     assert "rollout runs at 0.5m, 25m" in outcome.output

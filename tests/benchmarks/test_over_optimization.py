@@ -1,4 +1,5 @@
-"""The over-optimisation curve: what is computed from the runs. The runs themselves take minutes and are nobody's test."""
+"""The over-optimisation curve: what is computed from the runs. The runs themselves take minutes and are nobody's
+test."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from benchmarks.over_optimization.curves import (
     turning_point,
 )
 from benchmarks.over_optimization.data import write
-from rlsys.config.recipe import load_recipe
+from rlsys.check.recipe import load_recipe
 from rlsys.files import read_lines
 from rlsys.playground.letters import gold
 
@@ -44,7 +45,8 @@ def test_best_of_n_averages_over_all_subsets(n: int, expected: float) -> None:
 
 
 def test_best_of_n_of_many_samples_neither_overflows_nor_loses_weight() -> None:
-    """Of N equally likely values 1..N the best of n has the mean n (N + 1) / (n + 1). C(4000, 2000) is beyond a float."""
+    """Of N equally likely values 1..N the best of n has the mean n (N + 1) / (n + 1). C(4000, 2000) is beyond a
+    float."""
     values = [float(value) for value in range(1, 4001)]
     assert best_of_n(values, values, 2000) == pytest.approx(2000 * 4001 / 2001, rel=1e-9)
     assert best_of_n(values, [1.0] * 4000, 2000) == pytest.approx(1.0, rel=1e-9)
@@ -74,8 +76,8 @@ def test_the_turning_point_is_the_first_highest_gold() -> None:
 
 
 def test_the_curve_of_best_of_n_is_the_mean_over_prompts() -> None:
-    """Two prompts; one lost a sample, so that n ends at 2. The second's gold falls with its proxy, 0, 1, 2 against 6, 3, 0: of its pairs the
-    best by proxy is worth 3 once and 0 twice."""
+    """Two prompts; one lost a sample, so that n ends at 2. The second's gold falls with its proxy, 0, 1, 2 against 6,
+    3, 0: of its pairs the best by proxy is worth 3 once and 0 twice."""
     prompts = [Sampled(BY_PROXY, BY_GOLD), Sampled((0.0, 1.0, 2.0), (6.0, 3.0, 0.0))]
     one, two = best_of_n_curve(prompts, Scale(0.0, 2.0))
     assert (one.at, one.kl, one.gold) == (1, 0.0, (3.5 + 3.0) / 2)

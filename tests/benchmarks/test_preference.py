@@ -1,4 +1,5 @@
-"""The table of preference losses: what is computed of models. The runs themselves take minutes and are nobody's test."""
+"""The table of preference losses: what is computed of models. The runs themselves take minutes and are nobody's
+test."""
 
 from __future__ import annotations
 
@@ -11,13 +12,13 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.preference.__main__ import ONLINE, PAIRS, offline, online, pairs_of, sampling
 from benchmarks.preference.outcome import Answers, answers_of, outcome
-from rlsys.algorithm import build_algorithm
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.load import load_comparisons
+from rlsys.methods.base import build_method
 from rlsys.models.load import load_tokenizer
 from rlsys.objectives.preference_loss import PreferenceKind
 from rlsys.playground.models import build
-from rlsys.run_dir import RunDir
+from rlsys.run.folder import RunDir
 
 DATA = DatasetConfig(path="playground:letters_preferences", split="test", limit=3)
 
@@ -34,15 +35,19 @@ def test_every_loss_is_run_once_from_the_same_model(tmp_path: Path, model: Path)
     made = {**offline(tmp_path, model, seed=1, steps=7), ONLINE: own}
     assert set(made) == {*get_args(PreferenceKind), "kto", ONLINE}
     assert {experiment.model.path for experiment in made.values()} == {str(model)}
-    assert {(experiment.seed, experiment.loop.steps, experiment.output) for experiment in made.values()} == {(1, 7, tmp_path)}
+    assert {(experiment.seed, experiment.loop.steps, experiment.output) for experiment in made.values()} == {
+        (1, 7, tmp_path)
+    }
     assert {name: experiment.stage.kind for name, experiment in made.items() if experiment.stage and name != "kto"} == {
         kind: kind for kind in get_args(PreferenceKind)
     }
     samplers = [sampling(tmp_path, model, 1, split, steps) for split, steps in PAIRS.items()]
     assert [experiment.data.train.split for experiment in samplers] == ["train", "test"]
-    roles = build_algorithm(own, 0).needs
-    assert all(build_algorithm(experiment, 0).needs <= roles for experiment in (*made.values(), *samplers))
-    assert len({experiment.policy.model_dump_json() for experiment in made.values()}) == 1, "they share actors, so also the settings"
+    roles = build_method(own, 0).needs
+    assert all(build_method(experiment, 0).needs <= roles for experiment in (*made.values(), *samplers))
+    assert len({experiment.policy.model_dump_json() for experiment in made.values()}) == 1, (
+        "they share actors, so also the settings"
+    )
     assert all((experiment.rewards, experiment.sampling) == (own.rewards, own.sampling) for experiment in samplers)
 
 

@@ -37,7 +37,9 @@ def test_of_an_even_number_of_pairs_the_middle_two_are_averaged() -> None:
         (100.0, None, "no aim"),
     ],
 )
-def test_the_verdict_is_of_the_ratio_itself_not_of_what_the_table_rounds_it_to(ours: float, aim: Aim | None, verdict: str) -> None:
+def test_the_verdict_is_of_the_ratio_itself_not_of_what_the_table_rounds_it_to(
+    ours: float, aim: Aim | None, verdict: str
+) -> None:
     assert result((ours,), (1.0,), aim).verdict == verdict
 
 
@@ -63,18 +65,31 @@ def test_a_result_survives_json_and_keeps_every_measurement() -> None:
 
 def test_a_row_shows_the_aim_beside_the_ratio() -> None:
     measured = result((9000.0, 8000.0, 8800.0), (10000.0, 10000.0, 10000.0), Aim(0.9, more_is_better=True))
-    expected = ("trainer", "25m", "ours / theirs", "8,800 tokens/s", "10,000 tokens/s", "0.88", "0.8 - 0.9", "≥ 0.9", "missed")
+    expected = (
+        "trainer",
+        "25m",
+        "ours / theirs",
+        "8,800 tokens/s",
+        "10,000 tokens/s",
+        "0.88",
+        "0.8 - 0.9",
+        "≥ 0.9",
+        "missed",
+    )
     assert row(measured) == expected
     assert row(result((2.0,), (1.0,)))[-2:] == ("-", "no aim")
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.03049, "0.0305"), (12.345, "12.3"), (99.96, "100"), (1234567.0, "1,234,567")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.03049, "0.0305"), (12.345, "12.3"), (99.96, "100"), (1234567.0, "1,234,567")]
+)
 def test_numbers_have_three_digits_that_count(value: float, text: str) -> None:
     assert number(value) == text
 
 
 def test_overhead_is_what_the_stages_leave_of_the_time_between_two_records() -> None:
-    """The first record only marks where the second step begins. The log stage and all that no stage covers are overhead."""
+    """The first record only marks where the second step begins. The log stage and all that no stage covers are
+    overhead."""
     records = [
         {"step": 1, "time": 100.0, "time/collect": 9.0, "time/learn": 9.0, "time/sync": 9.0},
         {"step": 2, "time": 104.0, "time/collect": 2.0, "time/learn": 1.5, "time/sync": 0.25, "time/log": 0.1},

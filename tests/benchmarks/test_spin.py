@@ -12,7 +12,8 @@ from benchmarks.spin import held_out_log_prob, report
 
 
 def test_the_table_shows_distances_to_the_data(tmp_path: Path):
-    """A policy that finds the held-out answers e^2 times less likely than the data do is 2 away, and one that finds them e^0.5 times, 0.5."""
+    """A policy that finds the held-out answers e^2 times less likely than the data do is 2 away, and one that finds
+    them e^0.5 times, 0.5."""
     nll = -held_out_log_prob()
     # Entropy in closed form: a uniform length, then letters of which half are among three and half among 23.
     assert nll == pytest.approx(math.log(6) + 3.5 * (math.log(2) + math.log(3 * 23) / 2), abs=1.0)
@@ -25,7 +26,9 @@ def test_the_table_shows_distances_to_the_data(tmp_path: Path):
     (tmp_path / "spin" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     out = io.StringIO()
     report(tmp_path, Console(file=out, width=160))
-    start, end = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.getvalue().splitlines() if line.startswith("│")]
+    start, end = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in out.getvalue().splitlines() if line.startswith("│")
+    ]
     assert start == ["0", "2.000", *[""] * 6]
     assert end == ["1", "0.500", "1.500", "0.500", "1.250", "0.750", "-11.000", "-12.500"]
     saved = json.loads((tmp_path / "spin.json").read_text())

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.config import machine
-from rlsys.config.load import load
+from rlsys.check import machine
+from rlsys.check.load import load
 from rlsys.errors import ConfigError
 
 CONFIG = """\
@@ -46,7 +46,10 @@ def message(*overrides: str) -> str:
 
 
 def test_a_sound_config_passes():
-    sound = load("tiny.yaml", ["data.eval={path: 'playground:add', split: test}", "evaluation.reward=exact_match", "policy.ranks=2"])
+    sound = load(
+        "tiny.yaml",
+        ["data.eval={path: 'playground:add', split: test}", "evaluation.reward=exact_match", "policy.ranks=2"],
+    )
     assert (sound.evaluation.reward, sound.policy.ranks) == ("exact_match", 2)
 
 
@@ -63,9 +66,18 @@ EVALUATE = ("algorithm=null", "stage={name: evaluate}", HELD_OUT)
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ([HELD_OUT, "evaluation={samples: 4, pass_at: [1, 8]}"], "evaluation.pass_at: pass@8 needs as many samples of a prompt, and"),
-        ([HELD_OUT, "evaluation={majority: true}"], "evaluation.majority: needs several samples of a prompt, and evaluation.samples=1"),
-        ([HELD_OUT, "evaluation={answer_after: '='}"], "evaluation.answer_after: has no effect without evaluation.majority"),
+        (
+            [HELD_OUT, "evaluation={samples: 4, pass_at: [1, 8]}"],
+            "evaluation.pass_at: pass@8 needs as many samples of a prompt, and",
+        ),
+        (
+            [HELD_OUT, "evaluation={majority: true}"],
+            "evaluation.majority: needs several samples of a prompt, and evaluation.samples=1",
+        ),
+        (
+            [HELD_OUT, "evaluation={answer_after: '='}"],
+            "evaluation.answer_after: has no effect without evaluation.majority",
+        ),
         (
             [HELD_OUT, "evaluation={samples: 4, pass_at: [1], pass_score: null}"],
             "evaluation.pass_at: needs to know which answers are right; name evaluation.reward, and give evaluation.pass_score",
@@ -177,12 +189,18 @@ def test_combinations_that_can_not_work(overrides: list[str], expected: str):
 
 @pytest.mark.parametrize("evaluation", ["{samples: 1, greedy: false, pass_at: [1]}", "{samples: 0}"])
 def test_whoever_only_measures_may_measure_the_greedy_answer(evaluation: str):
-    assert load("tiny.yaml", [*EVALUATE, "sampling.temperature=0", f"evaluation={evaluation}"]).sampling.temperature == 0
+    assert (
+        load("tiny.yaml", [*EVALUATE, "sampling.temperature=0", f"evaluation={evaluation}"]).sampling.temperature == 0
+    )
 
 
 def test_pairs_of_samples_need_room_for_two():
     """Prompts of 1024 tokens and answers of as many, twice."""
-    sampled = ("algorithm={name: online_dpo}", "policy.tokens_per_micro_batch=4095", "reference.tokens_per_micro_batch=4096")
+    sampled = (
+        "algorithm={name: online_dpo}",
+        "policy.tokens_per_micro_batch=4095",
+        "reference.tokens_per_micro_batch=4096",
+    )
     told = "policy.tokens_per_micro_batch: 4095 has no room for the two answers of a comparison, each of data.max_prompt_tokens + sampling.max_tokens"
     assert told in message(*sampled)
     assert load("tiny.yaml", [*sampled, "policy.tokens_per_micro_batch=4096"]).policy.tokens_per_micro_batch == 4096
@@ -205,7 +223,10 @@ def test_a_finding_names_the_line_of_its_key(config: Path):
         (["data.also=[{path: more.jsonl}]"], "data.also.0.path: no such file or folder: more.jsonl (looked in "),
         (["data.eval={path: ./held_out}"], "data.eval.path: no such file or folder: ./held_out (looked in "),
         (["model.path=/nowhere/model"], "model.path: no such folder: /nowhere/model (looked in "),
-        (["reference.path=~/nowhere", "algorithm.kl_coef=0.1"], "reference.path: no such folder: ~/nowhere (looked in "),
+        (
+            ["reference.path=~/nowhere", "algorithm.kl_coef=0.1"],
+            "reference.path: no such folder: ~/nowhere (looked in ",
+        ),
         (["model.path=empty"], "model.path: empty is no Hugging Face model folder: it has no config.json"),
     ],
 )
@@ -222,9 +243,19 @@ def test_reward_models_are_rewards_too():
 
 def test_hub_ids_are_not_looked_up():
     named = load(
-        "tiny.yaml", ["model.path=Qwen/Qwen2.5-0.5B", "data.train.path=openai/gsm8k", "algorithm.kl_coef=0.1", "reference.path=gpt2"]
+        "tiny.yaml",
+        [
+            "model.path=Qwen/Qwen2.5-0.5B",
+            "data.train.path=openai/gsm8k",
+            "algorithm.kl_coef=0.1",
+            "reference.path=gpt2",
+        ],
     )
-    assert (named.model.path, named.data.train.path, named.reference.path) == ("Qwen/Qwen2.5-0.5B", "openai/gsm8k", "gpt2")
+    assert (named.model.path, named.data.train.path, named.reference.path) == (
+        "Qwen/Qwen2.5-0.5B",
+        "openai/gsm8k",
+        "gpt2",
+    )
 
 
 @pytest.mark.parametrize(
@@ -264,7 +295,8 @@ def test_a_cluster_that_will_be_joined_has_its_own_cpus(monkeypatch: pytest.Monk
 
 def test_a_reward_listed_twice_has_two_names():
     twice = load(
-        "tiny.yaml", ["rewards=[{name: exact_match}, {name: exact_match, args: {strip: false}}]", "evaluation.reward=exact_match.2"]
+        "tiny.yaml",
+        ["rewards=[{name: exact_match}, {name: exact_match, args: {strip: false}}]", "evaluation.reward=exact_match.2"],
     )
     assert twice.evaluation.reward == "exact_match.2"
 
@@ -280,4 +312,8 @@ def test_the_cpus_of_the_machine_are_the_default(monkeypatch: pytest.MonkeyPatch
 
 def test_seed_tasks_are_one_set():
     with pytest.raises(ConfigError, match=r"data\.also: seed tasks are one set"):
-        load(Path(__file__).parents[2] / "configs/self_instruct.yaml", ["data.also=[{path: more.jsonl}]"], this_machine=False)
+        load(
+            Path(__file__).parents[2] / "configs/self_instruct.yaml",
+            ["data.also=[{path: more.jsonl}]"],
+            this_machine=False,
+        )

@@ -1,6 +1,6 @@
 import pytest
 
-from rlsys.config.explain import entries, explain
+from rlsys.commands.explain import entries, explain
 from rlsys.errors import ConfigError
 
 
@@ -25,7 +25,9 @@ def test_allowed_values_limits_and_requirements():
 
 def test_a_section_lists_its_keys():
     keys = [entry.key for entry in explain("weight_sync")]
-    assert keys == ["weight_sync"] + [f"weight_sync.{name}" for name in ("transport", "bucket_mib", "probe_tokens", "probe_tolerance")]
+    assert keys == ["weight_sync"] + [
+        f"weight_sync.{name}" for name in ("transport", "bucket_mib", "probe_tokens", "probe_tolerance")
+    ]
 
 
 def test_indices_and_last_parts_name_a_key_too():
@@ -37,7 +39,9 @@ def test_without_a_key_the_top_level_is_listed():
     assert {"name", "model", "data", "algorithm", "policy", "cluster"} <= {entry.key for entry in explain()}
 
 
-@pytest.mark.parametrize(("key", "close"), [("policy.rank", "policy.ranks"), ("clip_hig", "clip_high"), ("weightsync", "weight_sync")])
+@pytest.mark.parametrize(
+    ("key", "close"), [("policy.rank", "policy.ranks"), ("clip_hig", "clip_high"), ("weightsync", "weight_sync")]
+)
 def test_an_unknown_key_names_the_nearest(key: str, close: str):
     with pytest.raises(ConfigError, match=rf"^{key}: unknown key; did you mean {close}\?"):
         explain(key)

@@ -1,4 +1,5 @@
-"""A setting of the judge that nothing would read is refused, with the reason; so is what would fail only once engines have started."""
+"""A setting of the judge that nothing would read is refused, with the reason; so is what would fail only once engines
+have started."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from pathlib import Path
 import pytest
 from judged import CONFIG, ENDPOINT, PAIRS, REVISE, message
 
-from rlsys.config.judge_eval import load_judge_eval
-from rlsys.config.load import load
+from rlsys.check.judge_eval import load_judge_eval
+from rlsys.check.load import load
 from rlsys.errors import ConfigError
 
 ROLLOUT = ("judge.backend=rollout", "judge.model=''")
@@ -41,14 +42,24 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (PAIRS, "both_orders=false", (), "nothing is compared"),
         ((*PAIRS, *REASONS), "clamp=[0.3, 0.7]", PAIRS, "it is for comparisons with chain_of_thought"),
         ((*COMPARE, *REASONS), "clamp=[0.3, 0.7]", REASONS, "it is for comparisons with chain_of_thought"),
-        (("judge.reward.mode=rubric",), "criteria=[{name: a, description: x}]", (), "they are for judge.reward.mode rubric"),
+        (
+            ("judge.reward.mode=rubric",),
+            "criteria=[{name: a, description: x}]",
+            (),
+            "they are for judge.reward.mode rubric",
+        ),
         (RUBRIC, "max_score=9", COMPARE, "nothing is scored"),
         ((*REVISE, "judge.reward={}"), "max_score=9", REVISE, "nothing is scored"),
         (RUBRIC, "canary_rate=0.5", REVISE, "nothing is compared or scored"),
         ((*REVISE, PEOPLE), "canary_alarm=0.5", REVISE, "nothing is compared or scored"),
         (PAIRS, "repeat_rate=0.5", REVISE, "nothing is compared or scored"),
         ((), "canaries=canary.jsonl", ("judge.canary_rate=0",), "canary_rate is 0"),
-        (REVISE, "temperature=0.7", RUBRIC, "the judge writes no critique, no revision and no reasons (chain_of_thought)"),
+        (
+            REVISE,
+            "temperature=0.7",
+            RUBRIC,
+            "the judge writes no critique, no revision and no reasons (chain_of_thought)",
+        ),
         (REASONS, "temperature=0.7", (), "the judge writes no critique, no revision and no reasons (chain_of_thought)"),
         (RUBRIC, "max_tokens=64", PAIRS, "the judge writes no text"),
         (REVISE, "examples=1", PAIRS, "nothing is critiqued or revised"),
@@ -101,7 +112,12 @@ def test_a_key_is_looked_for_only_where_the_run_will_start(monkeypatch: pytest.M
     assert load("judged.yaml", overrides, this_machine=False).judge is not None
     assert load("judged.yaml", [*overrides, "cluster.address=10.0.0.1:6379"]).judge is not None
     monkeypatch.setenv("JUDGE_KEY", "secret")
-    assert load("judged.yaml", [*overrides, "judge.endpoint={base_url: 'http://localhost:1/v1', key_env: JUDGE_KEY}"]).judge is not None
+    assert (
+        load(
+            "judged.yaml", [*overrides, "judge.endpoint={base_url: 'http://localhost:1/v1', key_env: JUDGE_KEY}"]
+        ).judge
+        is not None
+    )
 
 
 def test_evaluation_is_not_by_what_is_one_half_whatever_was_learned():
@@ -116,8 +132,9 @@ def test_evaluation_is_not_by_what_is_one_half_whatever_was_learned():
 
 def test_a_judge_that_is_named_needs_a_score_within_its_reach():
     named = (*EVAL, "evaluation.reward=judge")
-    assert "evaluation.pass_score: 1 is out of reach: expected scores lie below 1; lower it, as to 0.7, or set it to null" in message(
-        *named
+    assert (
+        "evaluation.pass_score: 1 is out of reach: expected scores lie below 1; lower it, as to 0.7, or set it to null"
+        in message(*named)
     )
     for score in ("0.7", "null"):
         assert load("judged.yaml", [*named, f"evaluation.pass_score={score}"]).judge is not None
@@ -126,10 +143,14 @@ def test_a_judge_that_is_named_needs_a_score_within_its_reach():
 
 
 def test_revisions_have_no_tokens_for_a_reward_model():
-    assert "reward_models: score tokens, and revise has texts scored that have none" in message(*REVISE, "reward_models=[{path: x/y}]")
+    assert "reward_models: score tokens, and revise has texts scored that have none" in message(
+        *REVISE, "reward_models=[{path: x/y}]"
+    )
 
 
 def test_one_greedy_answer_may_be_revised_but_not_learned_from():
     assert load("judged.yaml", [*REVISE, "sampling.temperature=0"]).sampling.temperature == 0
     for others in (PAIRS, (), ("algorithm={name: ppo}",)):
-        assert "sampling.temperature: 0 makes all samples of a prompt equal" in message(*others, "sampling.temperature=0")
+        assert "sampling.temperature: 0 makes all samples of a prompt equal" in message(
+            *others, "sampling.temperature=0"
+        )

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from judged import CONFIG, ENDPOINT, PAIRS, REVISE, message
 
-from rlsys.config.load import load
+from rlsys.check.load import load
+from rlsys.check.seats import plan
 from rlsys.config.paths import datasets, model_paths
-from rlsys.seating import plan
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("url", ["https://host/v1?api_key=s3cret", "https://me:s3cret@host"])
 def test_an_address_with_a_secret_is_refused_without_showing_it(url: str):
     config = Path("judged.yaml")
-    config.write_text(CONFIG.replace('{model: "playground:0.5m",', f'{{backend: openai, model: m, endpoint: {{base_url: "{url}"}},'))
+    config.write_text(
+        CONFIG.replace('{model: "playground:0.5m",', f'{{backend: openai, model: m, endpoint: {{base_url: "{url}"}},')
+    )
     said = message()
     assert "judge.endpoint.base_url: must " in said
     assert "key_env" in said
@@ -31,7 +33,9 @@ def test_an_address_with_a_secret_is_refused_without_showing_it(url: str):
 
 
 @pytest.mark.parametrize(
-    "overrides", [(), ENDPOINT, ("judge.backend=rollout", "judge.model=''"), REVISE], ids=["vllm", "openai", "rollout", "stage"]
+    "overrides",
+    [(), ENDPOINT, ("judge.backend=rollout", "judge.model=''"), REVISE],
+    ids=["vllm", "openai", "rollout", "stage"],
 )
 def test_sound_judges_pass(overrides: tuple[str, ...]):
     assert load("judged.yaml", overrides).judge is not None
@@ -49,7 +53,10 @@ def test_sound_judges_pass(overrides: tuple[str, ...]):
             [*REVISE, "judge.reward={}", "stage={name: judge_pairs}", "rewards=[]"],
             "judge.reward: has no effect: judge_pairs scores no samples; leave it out",
         ),
-        (["judge.model=''"], "judge.model: which model judges? give a folder or hub id (vllm) or the endpoint's name of it (openai)"),
+        (
+            ["judge.model=''"],
+            "judge.model: which model judges? give a folder or hub id (vllm) or the endpoint's name of it (openai)",
+        ),
         (
             ["judge.backend=rollout"],
             "judge.model: has no effect: backend rollout judges with the policy; leave it out, or set backend to vllm or openai",
@@ -115,7 +122,10 @@ def test_a_judge_has_seats_of_its_own_unless_the_sampler_is_asked():
     assert [(seat.cpus, seat.gpus) for seat in own.seats["judge"]] == [(3, 1), (3, 1)]
     endpoint = plan(load("judged.yaml", ENDPOINT), needs, use_gpus=True)
     assert [(seat.cpus, seat.gpus) for seat in endpoint.seats["judge"]] == [(1, 0)]
-    assert "judge" not in plan(load("judged.yaml", ["judge.backend=rollout", "judge.model=''"]), needs, use_gpus=True).seats
+    assert (
+        "judge"
+        not in plan(load("judged.yaml", ["judge.backend=rollout", "judge.model=''"]), needs, use_gpus=True).seats
+    )
 
 
 ONE_SIDED = """\
@@ -127,20 +137,31 @@ principles:
 
 def test_principles_must_be_there_for_what_is_asked(tmp_path: Path):
     (tmp_path / "one_sided.yaml").write_text(ONE_SIDED)
-    own, lacks = "judge.constitution=one_sided.yaml", "constitution 'one-sided': none of its 1 chosen principles has a comparison question"
+    own, lacks = (
+        "judge.constitution=one_sided.yaml",
+        "constitution 'one-sided': none of its 1 chosen principles has a comparison question",
+    )
     assert lacks in message(*PAIRS, own)
     assert lacks in message("judge.reward.principle=true", own)
     for overrides in ((*PAIRS, "stage.principles=false"), REVISE, ()):
         assert load("judged.yaml", [*overrides, own]).judge is not None
-    (tmp_path / "one_sided.yaml").write_text('name: one-sided\nprinciples: [{id: kind, comparison: "Which is kinder?"}]\n')
+    (tmp_path / "one_sided.yaml").write_text(
+        'name: one-sided\nprinciples: [{id: kind, comparison: "Which is kinder?"}]\n'
+    )
     assert load("judged.yaml", [*PAIRS, own]).judge is not None
     assert "none of its 1 chosen principles has critique and revision requests" in message(*REVISE, own)
 
 
 def test_samples_that_are_compared_with_each_other_must_be_several():
-    compare = ["judge.reward.mode=compare", "rewards=[{name: exact_match}]", "data.eval={path: 'playground:sort_digits', split: test}"]
+    compare = [
+        "judge.reward.mode=compare",
+        "rewards=[{name: exact_match}]",
+        "data.eval={path: 'playground:sort_digits', split: test}",
+    ]
     wants = "judge.reward.mode is compare, which needs two or more samples of a prompt"
-    assert f"evaluation.greedy: {wants}, and there is one greedy answer; set it to false" in message(*compare, "evaluation.samples=4")
+    assert f"evaluation.greedy: {wants}, and there is one greedy answer; set it to false" in message(
+        *compare, "evaluation.samples=4"
+    )
     compare.append("evaluation.greedy=false")
     assert f"evaluation.samples: {wants}; raise it to 2, or set it to 0" in message(*compare)
     compare.append("evaluation.samples=2")
@@ -148,8 +169,11 @@ def test_samples_that_are_compared_with_each_other_must_be_several():
     assert f"algorithm.baseline: {wants}, and there is one greedy answer; choose another" in message(
         *compare, "algorithm={name: remax, group_size: 2}"
     )
-    assert f"algorithm.group_size: {wants}; raise it to 2" in message(*compare, "algorithm={name: reinforce_pp, group_size: 1}")
-    assert "judge.reward.mode: compare needs two or more samples of a prompt, and revise takes one; choose another" in message(
-        *REVISE, "judge.reward={mode: compare}"
+    assert f"algorithm.group_size: {wants}; raise it to 2" in message(
+        *compare, "algorithm={name: reinforce_pp, group_size: 1}"
+    )
+    assert (
+        "judge.reward.mode: compare needs two or more samples of a prompt, and revise takes one; choose another"
+        in message(*REVISE, "judge.reward={mode: compare}")
     )
     assert load("judged.yaml", [*REVISE, "judge.reward={}"]).judge is not None

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.config.judge_eval import load_judge_eval
+from rlsys.check.judge_eval import load_judge_eval
 from rlsys.config.kinds import kind_of
 from rlsys.errors import ConfigError
 
@@ -49,7 +49,10 @@ def test_defaults_and_overrides(config: Path):
             "command line 'judge={backend: rollout}': judge.backend: rollout judges with the policy of a run, and there is none here; choose vllm or "
             "openai",
         ),
-        ("judge.reward={}", "command line 'judge.reward={}': judge.reward: has no effect: nothing is trained here; leave it out"),
+        (
+            "judge.reward={}",
+            "command line 'judge.reward={}': judge.reward: has no effect: nothing is trained here; leave it out",
+        ),
         (
             "judge.human={path: owner/rows}",
             "command line 'judge.human={path: owner/rows}': judge.human: has no effect: the comparisons are those of data; leave it out",

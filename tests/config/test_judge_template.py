@@ -21,7 +21,9 @@ from rlsys.config.judge import JudgeConfig
         ("openai", {"enable_thinking": False}, {"enable_thinking": False}),
     ],
 )
-def test_thinking_is_off_unless_the_user_says_otherwise_and_an_endpoint_is_sent_nothing_unasked(backend: str, given: Any, taken: Any):
+def test_thinking_is_off_unless_the_user_says_otherwise_and_an_endpoint_is_sent_nothing_unasked(
+    backend: str, given: Any, taken: Any
+):
     assert JudgeConfig.model_validate({"backend": backend, "template_args": given}).template_variables == taken
 
 

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.config.load import load, save
+from rlsys.check.load import load
+from rlsys.config.document import save
 from rlsys.errors import ConfigError
 
 CONFIG = """\
@@ -40,7 +41,7 @@ def message(path: Path, *overrides: str) -> str:
 
 
 def test_the_algorithm_is_the_config_of_its_file(config: Path):
-    from rlsys.algorithms import grpo
+    from rlsys.methods import grpo
 
     algorithm = load(config).algorithm
     assert isinstance(algorithm, grpo.Config)
@@ -113,17 +114,41 @@ def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
     ("old", "new", "expected"),
     [
         ("  group_size: 4", "  cliphigh: 4", "tiny.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?"),
-        ("  group_size: 4", "  group_size: 0", "tiny.yaml:4: algorithm.group_size: wanted a whole number above 0, got 0"),
-        ("  group_size: 4", "  group_size: 4.0", "tiny.yaml:4: algorithm.group_size: wanted a whole number above 0, got 4.0"),
-        ("  group_size: 4", "  clip_high: wide", "tiny.yaml:4: algorithm.clip_high: wanted a number above 0, got the text 'wide'"),
-        ("  group_size: 4", "  kl_coef: true", "tiny.yaml:4: algorithm.kl_coef: wanted a number of at least 0, got true"),
-        ("  group_size: 4", "  learning_rate: 1", "tiny.yaml:4: algorithm.learning_rate: unknown key (known: name, prompts_per_step, "),
+        (
+            "  group_size: 4",
+            "  group_size: 0",
+            "tiny.yaml:4: algorithm.group_size: wanted a whole number above 0, got 0",
+        ),
+        (
+            "  group_size: 4",
+            "  group_size: 4.0",
+            "tiny.yaml:4: algorithm.group_size: wanted a whole number above 0, got 4.0",
+        ),
+        (
+            "  group_size: 4",
+            "  clip_high: wide",
+            "tiny.yaml:4: algorithm.clip_high: wanted a number above 0, got the text 'wide'",
+        ),
+        (
+            "  group_size: 4",
+            "  kl_coef: true",
+            "tiny.yaml:4: algorithm.kl_coef: wanted a number of at least 0, got true",
+        ),
+        (
+            "  group_size: 4",
+            "  learning_rate: 1",
+            "tiny.yaml:4: algorithm.learning_rate: unknown key (known: name, prompts_per_step, ",
+        ),
         (
             "  name: grpo",
             "  name: grpoo",
             "tiny.yaml:3: algorithm.name: 'grpoo' is not a file of rlsys.algorithms that defines Algorithm; did you mean grpo?",
         ),
-        ("  name: grpo\n", "", "tiny.yaml:2: algorithm.name: required key is missing: the name of a file in rlsys.algorithms ("),
+        (
+            "  name: grpo\n",
+            "",
+            "tiny.yaml:2: algorithm.name: required key is missing: the name of a file in rlsys.algorithms (",
+        ),
         ("model:\n  path:", "model:\n  pth:", "tiny.yaml:6: model.pth: unknown key; did you mean path?\n"),
         (
             "cluster:",
@@ -149,7 +174,11 @@ def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
         ),
         ("weight: 0.5", "wieght: 0.5", "tiny.yaml:12: rewards.1.wieght: unknown key; did you mean weight?"),
         ("regex:", "regx:", "tiny.yaml:12: rewards.1.args.regx: unknown key; did you mean regex?"),
-        ("name: tiny", "name: a b", "tiny.yaml:1: name: wanted text that matches ^[A-Za-z0-9._-]+$, got the text 'a b'"),
+        (
+            "name: tiny",
+            "name: a b",
+            "tiny.yaml:1: name: wanted text that matches ^[A-Za-z0-9._-]+$, got the text 'a b'",
+        ),
         (
             "cluster:",
             "logging: {progress: liv}\ncluster:",
@@ -185,13 +214,25 @@ def test_a_mistake_is_one_line_with_file_line_key_and_remedy(config: Path, old: 
     [
         ("policy.rnks=2", "command line 'policy.rnks=2': policy.rnks: unknown key; did you mean ranks?"),
         ("polcy.ranks=2", "command line 'polcy.ranks=2': polcy: unknown key; did you mean policy?"),
-        ("policy.ranks=two", "command line 'policy.ranks=two': policy.ranks: wanted a whole number above 0, got the text 'two'"),
-        ("policy.ranks=true", "command line 'policy.ranks=true': policy.ranks: wanted a whole number above 0, got true"),
+        (
+            "policy.ranks=two",
+            "command line 'policy.ranks=two': policy.ranks: wanted a whole number above 0, got the text 'two'",
+        ),
+        (
+            "policy.ranks=true",
+            "command line 'policy.ranks=true': policy.ranks: wanted a whole number above 0, got true",
+        ),
         ("policy.betas=[0.9, x]", "command line 'policy.betas=[0.9, x]': policy.betas.1: wanted a number, got 'x'"),
         ("policy.ranks", "command line 'policy.ranks': wanted key=value, as in policy.ranks=2"),
         ("=2", "command line '=2': wanted key=value, as in policy.ranks=2"),
-        ("policy=[", "command line 'policy=[':1:2: not valid YAML: expected the node content, but found '<stream end>'"),
-        ("rewards.2.weight=1", "command line 'rewards.2.weight=1': rewards is a list of 2, numbered from 0; it has no item 2"),
+        (
+            "policy=[",
+            "command line 'policy=[':1:2: not valid YAML: expected the node content, but found '<stream end>'",
+        ),
+        (
+            "rewards.2.weight=1",
+            "command line 'rewards.2.weight=1': rewards is a list of 2, numbered from 0; it has no item 2",
+        ),
         (
             "policy.betas.0=1",
             "command line 'policy.betas.0=1': policy.betas is not given in the file; give the whole list: policy.betas=[...]",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.config.recipe import load_recipe
+from rlsys.check.recipe import load_recipe
 from rlsys.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -14,14 +14,16 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 def test_scores_that_nobody_will_have_measured_can_not_normalise():
     with pytest.raises(
-        ConfigError, match=r"stage ppo: .*: reward_models\.0\.normalize: needs the scores that stage:reward_model gave to held-out data"
+        ConfigError,
+        match=r"stage ppo: .*: reward_models\.0\.normalize: needs the scores that stage:reward_model gave to held-out data",
     ):
         load_recipe(CONFIGS / "demo_rlhf.yaml", ["reward_model.data.eval=null", "reward_model.loop.eval_every=0"])
 
 
 def test_a_later_stage_is_no_source():
     with pytest.raises(
-        ConfigError, match=r"^command line 'prefer\.data.*': data\.train\.path: 'stage:ppo' names no earlier stage \(earlier: sft\)"
+        ConfigError,
+        match=r"^command line 'prefer\.data.*': data\.train\.path: 'stage:ppo' names no earlier stage \(earlier: sft\)",
     ):
         load_recipe(CONFIGS / "demo_rlhf.yaml", ["prefer.data.train.path=stage:ppo"])
 
@@ -29,9 +31,15 @@ def test_a_later_stage_is_no_source():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("ppo.reward_models.0.path=stage:sft", "reward_models.0.path: wanted a reward model, and stage:sft makes a model"),
+        (
+            "ppo.reward_models.0.path=stage:sft",
+            "reward_models.0.path: wanted a reward model, and stage:sft makes a model",
+        ),
         ("reward_model.data.train.path=stage:sft", "data.train.path: wanted a data set, and stage:sft makes a model"),
-        ("ppo.model.path=stage:reward_model", "model.path: wanted a model, and stage:reward_model makes a reward model"),
+        (
+            "ppo.model.path=stage:reward_model",
+            "model.path: wanted a model, and stage:reward_model makes a reward model",
+        ),
     ],
 )
 def test_a_stage_is_taken_for_what_it_makes(override: str, message: str):
@@ -54,7 +62,10 @@ def test_what_is_wrong_with_a_stage_is_said_of_where_it_was_written(tmp_path: Pa
     for typed in ("stages.0.set={loop.stepz: 3}", "stages.0.set.loop.stepz=3"):
         with pytest.raises(ConfigError) as error:
             load_recipe(recipe, ["stages.0.set={}", typed])
-        assert str(error.value).splitlines()[0] == f"command line '{typed}': stage one: loop.stepz: unknown key; did you mean steps?"
+        assert (
+            str(error.value).splitlines()[0]
+            == f"command line '{typed}': stage one: loop.stepz: unknown key; did you mean steps?"
+        )
     recipe.write_text("name: two\nstages:\n  - {name: one, config: own.yaml}\n")
     own.write_text("nam: own\n" + own.read_text())
     with pytest.raises(ConfigError) as error:
@@ -70,6 +81,8 @@ def test_what_is_wrong_with_a_stage_is_said_of_where_it_was_written(tmp_path: Pa
     ],
 )
 def test_an_override_begins_with_a_stage_or_a_key_of_the_recipe(override: str, hint: str):
-    with pytest.raises(ConfigError, match=r"^command line '.*=.*': .* is neither a stage nor a key of the recipe ") as error:
+    with pytest.raises(
+        ConfigError, match=r"^command line '.*=.*': .* is neither a stage nor a key of the recipe "
+    ) as error:
         load_recipe(CONFIGS / "demo_rlhf.yaml", [override])
     assert str(error.value).endswith(f"(stages: ppo, prefer, prefer_test, reward_model, sft){hint}")

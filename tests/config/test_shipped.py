@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.config.judge_eval import load_judge_eval
+from rlsys.check.judge_eval import load_judge_eval
+from rlsys.check.load import load
+from rlsys.check.recipe import load_recipe
 from rlsys.config.kinds import kind_of
-from rlsys.config.load import load
-from rlsys.config.recipe import load_recipe
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("**/*.yaml"))
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.config.load import load
+from rlsys.check.load import load
 from rlsys.errors import ConfigError
 
 MODEL_AND_DATA = """\
@@ -45,8 +45,16 @@ def test_what_is_at_its_default_is_not_mentioned(name: str):
     [
         ("sft", "sampling.max_tokens=64", "sampling.max_tokens: has no effect: sft samples nothing; leave it out"),
         ("sft", "rollout={engines: 2}", "rollout.engines: has no effect: sft samples nothing; leave it out"),
-        ("sft", "weight_sync.transport=gloo", "weight_sync.transport: has no effect: sft samples nothing; leave it out"),
-        ("sft", "data.max_prompt_tokens=64", "data.max_prompt_tokens: has no effect: sft samples nothing; leave it out"),
+        (
+            "sft",
+            "weight_sync.transport=gloo",
+            "weight_sync.transport: has no effect: sft samples nothing; leave it out",
+        ),
+        (
+            "sft",
+            "data.max_prompt_tokens=64",
+            "data.max_prompt_tokens: has no effect: sft samples nothing; leave it out",
+        ),
         ("sft", "rewards=[{name: exact_match}]", "rewards: has no effect: sft scores no samples; leave it out"),
         ("sft", "reward_models=[{path: x/y}]", "reward_models: has no effect: sft scores no samples; leave it out"),
         ("sft", "scoring.actors=2", "scoring.actors: has no effect: sft scores no samples; leave it out"),
@@ -61,15 +69,31 @@ def test_what_is_at_its_default_is_not_mentioned(name: str):
         ),
         ("sft", "data.pretrain={path: x/y}", "data.pretrain: has no effect: sft has no ptx_coef above 0; leave it out"),
         ("reward_model", "critic.ranks=2", "critic.ranks: has no effect: reward_model has no critic; leave it out"),
-        ("reward_model", "evaluation.greedy=false", "evaluation.greedy: has no effect: reward_model is measured on rows of its own kind"),
+        (
+            "reward_model",
+            "evaluation.greedy=false",
+            "evaluation.greedy: has no effect: reward_model is measured on rows of its own kind",
+        ),
         ("prefer", "policy.ranks=2", "policy.ranks: has no effect: prefer trains nothing; leave it out"),
         ("revise", "policy.ranks=2", "policy.ranks: has no effect: revise trains nothing; leave it out"),
         ("judge_pairs", "policy.ranks=2", "policy.ranks: has no effect: judge_pairs trains nothing; leave it out"),
-        ("judge_pairs", "rewards=[{name: evasive}]", "rewards: has no effect: judge_pairs scores no samples; leave it out"),
-        ("judge_pairs", "data.eval={path: x/y}", "data.eval: has no effect: judge_pairs scores no samples; leave it out"),
+        (
+            "judge_pairs",
+            "rewards=[{name: evasive}]",
+            "rewards: has no effect: judge_pairs scores no samples; leave it out",
+        ),
+        (
+            "judge_pairs",
+            "data.eval={path: x/y}",
+            "data.eval: has no effect: judge_pairs scores no samples; leave it out",
+        ),
         ("grpo", "reference.ranks=2", "reference.ranks: has no effect: grpo uses no reference; leave it out"),
         ("grpo", "critic.ranks=2", "critic.ranks: has no effect: grpo has no critic; leave it out"),
-        ("grpo", "data.pretrain={path: x/y}", "data.pretrain: has no effect: grpo has no ptx_coef above 0; leave it out"),
+        (
+            "grpo",
+            "data.pretrain={path: x/y}",
+            "data.pretrain: has no effect: grpo has no ptx_coef above 0; leave it out",
+        ),
     ],
 )
 def test_a_setting_that_nothing_reads_is_refused(name: str, override: str, message: str):
@@ -94,5 +118,8 @@ def test_the_line_of_the_setting_is_named(folder: Path):
         file.write("rollout:\n  prefix_caching: true\n  engines: 2\nevaluation: {prompts: 9}\n")
     with pytest.raises(ConfigError) as error:
         load("sft.yaml")
-    assert str(error.value).splitlines()[0] == "sft.yaml:9: rollout.engines: has no effect: sft samples nothing; leave it out"
+    assert (
+        str(error.value).splitlines()[0]
+        == "sft.yaml:9: rollout.engines: has no effect: sft samples nothing; leave it out"
+    )
     assert str(error.value).splitlines()[1].startswith("sft.yaml:10: evaluation.prompts: has no effect")

@@ -63,7 +63,9 @@ def test_bad_yaml_is_one_line_with_its_place(tmp_path: Path, text: str, message:
 
 def test_missing_file_names_the_nearest(tmp_path: Path):
     (tmp_path / "quickstart.yaml").write_text("a: 1\n")
-    with pytest.raises(ConfigError, match=rf"quickstrt\.yaml: no such file; did you mean {tmp_path}/quickstart\.yaml\?$"):
+    with pytest.raises(
+        ConfigError, match=rf"quickstrt\.yaml: no such file; did you mean {tmp_path}/quickstart\.yaml\?$"
+    ):
         yaml_file.read(tmp_path / "quickstrt.yaml")
 
 

@@ -68,7 +68,9 @@ def test_a_demonstration_starts_with_the_tokens_of_its_prompt(template: str | No
     assert sum(mask[len(ids) :]) == len(whole) - len(ids) == 2
     assert tokenizer.decode(ids) == text
     assert "<|system|>be brief" in text
-    assert render.demonstration("q", "a") == render.demonstration([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}])
+    assert render.demonstration("q", "a") == render.demonstration(
+        [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    )
 
 
 def test_a_template_that_rewrites_earlier_turns_is_refused():
@@ -107,7 +109,9 @@ def test_settings_that_do_not_fit_the_tokenizer():
 def test_a_row_that_the_template_refuses_is_one_bad_row(tmp_path: Path):
     from rlsys.data.load import load_prompts
 
-    tokenizer = with_template("{% if messages[0].content == 'b' %}{{ raise_exception('no b') }}{% endif %}{{ messages[0].content }}")
+    tokenizer = with_template(
+        "{% if messages[0].content == 'b' %}{{ raise_exception('no b') }}{% endif %}{{ messages[0].content }}"
+    )
     file = tmp_path / "rows.jsonl"
     file.write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
     loaded = load_prompts(DatasetConfig(path=str(file)), tokenizer, 10, False, tmp_path / "q.jsonl")

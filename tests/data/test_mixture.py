@@ -2,19 +2,22 @@ import json
 
 import pytest
 
-from rlsys.batch import Prompt
 from rlsys.config.dataset import DatasetConfig
-from rlsys.config.models import DataConfig
+from rlsys.config.experiment import DataConfig
 from rlsys.data.load import Demonstration, Loaded, Report
 from rlsys.data.mixture import Mixture, build_source, probabilities
 from rlsys.data.stream import Stream
 from rlsys.errors import DataError
+from rlsys.samples import Prompt
 
 SIZES = (30, 10, 2)
 
 
 def mixture(seed: int = 0, shares: tuple[float, ...] = (0.5, 0.3, 0.2), sizes: tuple[int, ...] = SIZES) -> Mixture:
-    rows = [[Demonstration(f"{name}{i}", (0, 1), (0, 1)) for i in range(size)] for name, size in zip("abc", sizes, strict=True)]
+    rows = [
+        [Demonstration(f"{name}{i}", (0, 1), (0, 1)) for i in range(size)]
+        for name, size in zip("abc", sizes, strict=True)
+    ]
     return Mixture([Stream(found, seed, True) for found in rows], shares, ["a", "b", "c"], seed)
 
 
@@ -92,4 +95,7 @@ def test_the_source_of_a_config():
     assert [one["name"] for one in mixed.balance()] == ["0/x:train", "1/x:train"]
     prompts = mixed.take(100)
     assert len({(prompt.prompt_id, prompt.epoch) for prompt in prompts}) == 100
-    assert {prompt.prompt_id for prompt in prompts} == {*(f"0/train:{i}" for i in range(8)), *(f"1/train:{i}" for i in range(16))}
+    assert {prompt.prompt_id for prompt in prompts} == {
+        *(f"0/train:{i}" for i in range(8)),
+        *(f"1/train:{i}" for i in range(16)),
+    }

@@ -68,6 +68,9 @@ def test_the_paths_that_differ_most_are_chosen():
     assert most_different(paths, [("a", "b")], 1) == [2]
     # Each choice is at least half as far from its nearest as the best set's closest two (Gonzalez 1985).
     for count in (2, 3):
-        spread = [min(distance(paths[i], paths[j]) for i, j in combinations(chosen, 2)) for chosen in combinations(range(4), count)]
+        spread = [
+            min(distance(paths[i], paths[j]) for i, j in combinations(chosen, 2))
+            for chosen in combinations(range(4), count)
+        ]
         own = min(distance(paths[i], paths[j]) for i, j in combinations(most_different(paths, [], count), 2))
         assert own >= max(spread) / 2

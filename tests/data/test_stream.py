@@ -4,13 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsys.batch import Prompt
 from rlsys.data.stream import Stream
 from rlsys.errors import DataError
+from rlsys.samples import Prompt
 
 
-@given(rows=st.integers(1, 30), sizes=st.lists(st.integers(1, 30), max_size=20), seed=st.integers(0, 5), shuffle=st.booleans())
-def test_each_epoch_has_each_row_once_and_restoring_goes_on_exactly(rows: int, sizes: list[int], seed: int, shuffle: bool):
+@given(
+    rows=st.integers(1, 30),
+    sizes=st.lists(st.integers(1, 30), max_size=20),
+    seed=st.integers(0, 5),
+    shuffle=st.booleans(),
+)
+def test_each_epoch_has_each_row_once_and_restoring_goes_on_exactly(
+    rows: int, sizes: list[int], seed: int, shuffle: bool
+):
     stream = Stream(range(rows), seed, shuffle)
     taken, states = [], []
     for size in sizes:
@@ -21,7 +28,9 @@ def test_each_epoch_has_each_row_once_and_restoring_goes_on_exactly(rows: int, s
     for position, state in states:
         other = Stream(range(rows), seed, shuffle)
         other.restore(json.loads(json.dumps(state)))
-        assert [row for size in sizes[states.index((position, state)) :] for row in other.take(min(size, rows))] == taken[position:]
+        assert [
+            row for size in sizes[states.index((position, state)) :] for row in other.take(min(size, rows))
+        ] == taken[position:]
 
 
 def test_epochs_have_different_orders_and_seeds_too():

@@ -1,6 +1,8 @@
-"""configs/cai_hh.yaml, with mere overrides, on real red-team prompts and the principles that the paper's authors published.
+"""configs/cai_hh.yaml, with mere overrides, on real red-team prompts and the principles that the paper's authors
+published.
 
-A tiny model learns nothing from it and writes no sense: what is shown is that both phases go through whole, and that their ledgers tell the story.
+A tiny model learns nothing from it and writes no sense: what is shown is that both phases go through whole, and that
+their ledgers tell the story.
 """
 
 from __future__ import annotations
@@ -28,7 +30,11 @@ TINY = ("policy.ranks=1", "policy.tokens_per_micro_batch=8192")
 def short(folder: Path) -> Path:
     """Real comparisons of few words, train and test."""
     with gzip.open(PROMPTS, "rt", encoding="utf-8") as file:
-        rows = [row for row in map(json.loads, file) if max(map(len, row.values())) < LONGEST and row["chosen"] != row["rejected"]]
+        rows = [
+            row
+            for row in map(json.loads, file)
+            if max(map(len, row.values())) < LONGEST and row["chosen"] != row["rejected"]
+        ]
     assert len(rows) > 300
     folder.mkdir()
     for name, part in (("train", rows[:-60]), ("test", rows[-60:])):
@@ -76,12 +82,25 @@ def recipe(workplace: Workplace) -> Run:
             f"stage={{name: judge_pairs, prompts_per_step: {WANTED}}}",
             *sampled,
         ],
-        "preference_model": ["model.dtype=float32", "stage={name: reward_model, batch_size: 8, max_tokens: 768}", *TINY],
-        "rl": ["model.dtype=float32", "algorithm={name: ppo, prompts_per_step: 8}", *sampled, *TINY, "evaluation.prompts=8"],
+        "preference_model": [
+            "model.dtype=float32",
+            "stage={name: reward_model, batch_size: 8, max_tokens: 768}",
+            *TINY,
+        ],
+        "rl": [
+            "model.dtype=float32",
+            "algorithm={name: ppo, prompts_per_step: 8}",
+            *sampled,
+            *TINY,
+            "evaluation.prompts=8",
+        ],
     }
     for stage in ("revise", "pairs", "rl"):
         settings[stage].append(f"data.train={dialogues}")
-    settings["rl"] += [f"data.eval={{path: {data}, split: test, fields: {{messages: chosen}}}}", "critic.tokens_per_micro_batch=8192"]
+    settings["rl"] += [
+        f"data.eval={{path: {data}, split: test, fields: {{messages: chosen}}}}",
+        "critic.tokens_per_micro_batch=8192",
+    ]
     settings["sl_cai"].append(f"data.also=[{dialogues}]")
     settings["preference_model"] += [f"data.also=[{{path: {data}}}]", f"data.eval={{path: {data}, split: test}}"]
     for own in settings.values():
@@ -107,7 +126,9 @@ def test_answers_are_revised_by_the_authors_principles(recipe: Run):
 
 def test_every_verdict_is_in_the_ledger_with_its_principle_and_question(recipe: Run):
     for stage, kinds in (("revise", {"critique", "revision"}), ("pairs", {"compare"})):
-        asked = Run(recipe.path / stage).query("SELECT kind, principle, prompt, judge, value, reply, abstention FROM verdicts")
+        asked = Run(recipe.path / stage).query(
+            "SELECT kind, principle, prompt, judge, value, reply, abstention FROM verdicts"
+        )
         assert kinds <= {kind for kind, *_ in asked} <= kinds | {"repeat", "canary"}
         for kind, principle, prompt, judge, value, reply, abstention in asked:
             assert principle or kind == "canary"
@@ -119,9 +140,10 @@ def test_every_verdict_is_in_the_ledger_with_its_principle_and_question(recipe: 
 def test_the_preference_model_learned_from_soft_labels_and_from_people(recipe: Run):
     assert all(0.5 <= row["preference"] <= 1 for row in rows(recipe, "pairs"))
     summary = recipe.summary["stages"]["preference_model"]
-    assert [data["source"].endswith(end) for data, end in zip(summary["data"], ("dataset.jsonl", "data", "data"), strict=True)] == [
-        True
-    ] * 3
+    assert [
+        data["source"].endswith(end)
+        for data, end in zip(summary["data"], ("dataset.jsonl", "data", "data"), strict=True)
+    ] == [True] * 3
     assert set(recipe.summary["after"]) >= {"eval/evasive_sampled", "eval/preferred_sampled"}
 
 

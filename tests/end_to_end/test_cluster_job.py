@@ -38,7 +38,9 @@ class Cluster:
         # `ray start` made a token, and asks for it.
         place = Workplace(ROOT, self.workplace.environment | {"RAY_AUTH_MODE": "token"})
         address = ("--address", self.dashboard)
-        submitter = place.start("ray", "job", "submit", *address, "--working-dir", ".", "--", "rlsys", "train", *settings)
+        submitter = place.start(
+            "ray", "job", "submit", *address, "--working-dir", ".", "--", "rlsys", "train", *settings
+        )
         try:
             while submitter.poll() is None:
                 self.seen |= {(process.pid, title(process)) for process in family(self.head.pid)}
@@ -53,10 +55,19 @@ class Cluster:
 def cluster(workplace: Workplace) -> Iterator[Cluster]:
     """Its head process is ours alone: `ray stop` would stop every cluster of this machine."""
     ports = free_ports(7)
-    names = ("", "dashboard-", "ray-client-server-", "dashboard-agent-listen-", "dashboard-agent-grpc-", "metrics-export-")
+    names = (
+        "",
+        "dashboard-",
+        "ray-client-server-",
+        "dashboard-agent-listen-",
+        "dashboard-agent-grpc-",
+        "metrics-export-",
+    )
     flags = [f"--{name}port={port}" for name, port in zip(names, ports, strict=False)]
     folder = workplace.environment["RAY_TMPDIR"]
-    head = workplace.start("ray", "start", "--head", "--block", "--num-cpus=4", "--disable-usage-stats", f"--temp-dir={folder}/ray", *flags)
+    head = workplace.start(
+        "ray", "start", "--head", "--block", "--num-cpus=4", "--disable-usage-stats", f"--temp-dir={folder}/ray", *flags
+    )
     processes: list[psutil.Process] = []
     try:
         wait_until(lambda: answers(ports[1]) or head.poll() is not None, "the cluster's dashboard", 60, poll=0.2)
@@ -76,12 +87,16 @@ def test_a_job_trains_on_the_cluster_it_was_submitted_to(cluster: Cluster):
     assert "succeeded" in done.stdout
     assert Run(output / "job").summary["steps"] == 2
     titles = [title for _, title in cluster.seen]
-    assert any(title.startswith("ray::RolloutActor") for title in titles), f"the actors ran elsewhere: {sorted({t[:60] for t in titles})}"
+    assert any(title.startswith("ray::RolloutActor") for title in titles), (
+        f"the actors ran elsewhere: {sorted({t[:60] for t in titles})}"
+    )
     assert sum("/gcs/gcs_server " in title for title in titles) == 1, "a second cluster was started"
 
 
 def test_a_run_that_fails_is_a_job_that_fails(cluster: Cluster):
-    done = cluster.submit("configs/quickstart_grpo.yaml", "name=failing", f"output={cluster.workplace.folder}", "policy.zero_stage=4")
+    done = cluster.submit(
+        "configs/quickstart_grpo.yaml", "name=failing", f"output={cluster.workplace.folder}", "policy.zero_stage=4"
+    )
     assert done.returncode != 0
     assert "failed" in done.stdout.lower()
     assert "policy.zero_stage" in done.stdout + done.stderr

@@ -1,5 +1,5 @@
-"""The Constitutional AI demo, cut down to a few steps of each stage: enough to see that each stage gets what the others made, and that each row has
-the principle that it was revised or compared by."""
+"""The Constitutional AI demo, cut down to a few steps of each stage: enough to see that each stage gets what the others
+made, and that each row has the principle that it was revised or compared by."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def test_every_round_is_kept_with_its_principle(recipe: Run):
     assert set(Counter(row["round"] for row in found)) == set(range(1, ROUNDS + 1))
     counts = recipe.summary["stages"]["revise"]["counts"]
     assert counts["dataset/rows"] == len(found)
-    assert sum(counts[f"dataset/{name}"] for name in ("rows", "no_critique", "no_revision", "empty")) == PROMPTS * ROUNDS
+    assert (
+        sum(counts[f"dataset/{name}"] for name in ("rows", "no_critique", "no_revision", "empty")) == PROMPTS * ROUNDS
+    )
     first = {row["sample_id"]: row["answer"] for row in found if row["round"] == 1}
     for row in found:
         if row["round"] == 2 and (before := row["sample_id"].replace("#r2", "#r1")) in first:

@@ -11,7 +11,7 @@ from running import CONFIGS, Run, Workplace
 from rlsys.config.judge import EndpointConfig
 from rlsys.files import read_lines
 from rlsys.judging.backend import Reply, Request
-from rlsys.judging.openai_backend import OpenAIBackend
+from rlsys.judging.endpoint.openai_backend import OpenAIBackend
 from rlsys.playground import faults
 
 pytestmark = pytest.mark.engine
@@ -40,7 +40,9 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def recipe(workplace: Workplace) -> Run:
-    workplace.succeed("rlsys", "train", CONFIGS / "demo_rlaif.yaml", "name=rlaif", f"output={workplace.folder}", *SETTINGS)
+    workplace.succeed(
+        "rlsys", "train", CONFIGS / "demo_rlaif.yaml", "name=rlaif", f"output={workplace.folder}", *SETTINGS
+    )
     return Run(workplace.folder / "rlaif")
 
 
@@ -83,7 +85,10 @@ def test_the_same_judge_says_the_same_over_http(recipe: Run):
     told = 0
     for (_, log_probs), reply in zip(asked, replies, strict=True):
         assert isinstance(reply, Reply), reply
-        for label, log_prob in reply.label_log_probs.items():  # those among the 20 likeliest tokens, which is all that the API tells
+        for (
+            label,
+            log_prob,
+        ) in reply.label_log_probs.items():  # those among the 20 likeliest tokens, which is all that the API tells
             assert log_prob == pytest.approx(json.loads(log_probs)[label], abs=1e-3)
             told += 1
     assert told >= len(asked) > 0

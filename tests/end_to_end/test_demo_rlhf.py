@@ -1,4 +1,5 @@
-"""The RLHF demo, cut down to a few steps of each stage: too few to learn anything, enough to see that each stage gets what the others made."""
+"""The RLHF demo, cut down to a few steps of each stage: too few to learn anything, enough to see that each stage gets
+what the others made."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def printed(workplace: Workplace) -> str:
-    return workplace.succeed("rlsys", "train", CONFIGS / "demo_rlhf.yaml", "name=demo", f"output={workplace.folder}", *SETTINGS)
+    return workplace.succeed(
+        "rlsys", "train", CONFIGS / "demo_rlhf.yaml", "name=demo", f"output={workplace.folder}", *SETTINGS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,10 @@ def test_the_answers_are_the_warm_up_s(recipe: Run):
     assert (summary["model"], summary["policy_version"], summary["samples"]) == (None, 0, 2 * PROMPTS * STEPS)
     responses = {sample.sample_id: sample for step in (1, 2) for sample in Run(recipe.path / "prefer").samples(step)}
     for row in pairs(recipe, "prefer"):
-        assert [responses[row[f"{which}_id"]].response for which in ("chosen", "rejected")] == [row["chosen"], row["rejected"]]
+        assert [responses[row[f"{which}_id"]].response for which in ("chosen", "rejected")] == [
+            row["chosen"],
+            row["rejected"],
+        ]
     assert {version for sample in responses.values() for version in sample.policy_versions} == {-1, 0}
 
 
@@ -93,7 +99,8 @@ def test_ppo_is_rewarded_by_the_reward_model_and_measured_by_gold(recipe: Run):
 
 
 def test_it_goes_on_at_the_stage_where_it_stopped(recipe: Run, workplace: Workplace):
-    """The whole is not finished, and neither is one stage, of which nothing but its settings is left; the others are not touched."""
+    """The whole is not finished, and neither is one stage, of which nothing but its settings is left; the others are
+    not touched."""
     rows, summary = pairs(recipe, "prefer_test"), recipe.summary
     stopped = Run(recipe.path / "prefer_test")
     kept = [recipe.path / stage / "summary.json" for stage in STAGES if stage != "prefer_test"]

@@ -25,7 +25,9 @@ PATIENCE = 15.0
 
 def test_a_killed_sampler_ends_the_run_with_one_line_that_names_it(workplace: Workplace):
     run = Run(workplace.folder / "quickstart-grpo")
-    driver = workplace.start("rlsys", "train", CONFIGS / "quickstart_grpo.yaml", f"output={workplace.folder}", *SETTINGS)
+    driver = workplace.start(
+        "rlsys", "train", CONFIGS / "quickstart_grpo.yaml", f"output={workplace.folder}", *SETTINGS
+    )
     try:
         wait_until(lambda: run.steps_done() >= 2 or driver.poll() is not None, "two steps", 120)
         processes = family(driver.pid)

@@ -31,15 +31,19 @@ def run(workplace: Workplace) -> Run:
 
 def test_every_sample_is_compared_with_the_others_of_its_group_in_both_orders(run: Run):
     for step in range(1, STEPS + 1):
-        verdicts = run.query(f"SELECT sample_ids, principle, value, judge, cached FROM verdicts WHERE step = {step} AND kind = 'compare'")
+        verdicts = run.query(
+            f"SELECT sample_ids, principle, value, judge, cached FROM verdicts WHERE step = {step} AND kind = 'compare'"
+        )
         assert len(verdicts) == PROMPTS * GROUP * (GROUP - 1)
         assert all(
-            principle and 0 < value < 1 and "the policy itself" in judge and not cached for _, principle, value, judge, cached in verdicts
+            principle and 0 < value < 1 and "the policy itself" in judge and not cached
+            for _, principle, value, judge, cached in verdicts
         )
         samples = {sample.sample_id: sample for sample in run.samples(step, "train")}
         for group in {sample.prompt_id for sample in samples.values()}:
             rewards = [sample.reward for sample in samples.values() if sample.prompt_id == group]
-            # Each comparison gives its two samples probabilities that add up to 1, and each sample's are averaged over two.
+            # Each comparison gives its two samples probabilities that add up to 1, and each sample's are averaged over
+            # two.
             assert sum(reward for reward in rewards if reward is not None) == pytest.approx(GROUP / 2)
 
 

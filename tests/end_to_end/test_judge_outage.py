@@ -1,4 +1,5 @@
-"""The judge goes away in the middle of a run and comes back: the run pauses, goes on, and trains on the same samples."""
+"""The judge goes away in the middle of a run and comes back: the run pauses, goes on, and trains on the same
+samples."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def settings(url: str, output: Path, name: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def url(workplace: Workplace) -> Iterator[str]:
-    """A server whose model, random as it is, has digits among the 20 likeliest tokens: their embeddings, which are its output layer too, are long."""
+    """A server whose model, random as it is, has digits among the 20 likeliest tokens: their embeddings, which are its
+    output layer too, are long."""
     folder = build("0.5m", workplace.folder / "judge", seed=3)
     weights = load_file(folder / "model.safetensors")
     weights["model.embed_tokens.weight"][ord("1") : ord("9") + 1] *= 10
@@ -52,14 +54,18 @@ def url(workplace: Workplace) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(workplace: Workplace, url: str) -> Run:
-    workplace.succeed("rlsys", "train", CONFIGS / "quickstart_grpo.yaml", *settings(url, workplace.folder, "undisturbed"))
+    workplace.succeed(
+        "rlsys", "train", CONFIGS / "quickstart_grpo.yaml", *settings(url, workplace.folder, "undisturbed")
+    )
     return Run(workplace.folder / "undisturbed")
 
 
 def test_an_outage_changes_nothing_but_the_time(workplace: Workplace, url: str, undisturbed: Run):
     line = Line(url)
     run = Run(workplace.folder / "cut")
-    driver = workplace.start("rlsys", "train", CONFIGS / "quickstart_grpo.yaml", *settings(line.url, workplace.folder, "cut"))
+    driver = workplace.start(
+        "rlsys", "train", CONFIGS / "quickstart_grpo.yaml", *settings(line.url, workplace.folder, "cut")
+    )
     try:
         wait_until(lambda: run.steps_done() >= 1 or driver.poll() is not None, "a step", 120)
         line.cut()

@@ -1,4 +1,5 @@
-"""One run with as many settings away from their defaults as go together: adapters, ZeRO-3, two engines, KL, packed rows, mini-batches."""
+"""One run with as many settings away from their defaults as go together: adapters, ZeRO-3, two engines, KL, packed
+rows, mini-batches."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ import torch
 from running import CONFIGS, Run, Workplace
 from transformers import AutoModelForCausalLM
 
-from rlsys.batch import UNSAMPLED
 from rlsys.playground.models import build
+from rlsys.samples import UNSAMPLED
 
 pytestmark = pytest.mark.engine
 
@@ -49,7 +50,8 @@ def test_adapters_train_and_reach_both_samplers(run: Run):
 
 
 def test_trainer_and_samplers_agree_on_every_sampled_token(run: Run):
-    """Merged adapters against separate ones, a batch at a time against packed rows: float32's rounding apart, the same."""
+    """Merged adapters against separate ones, a batch at a time against packed rows: float32's rounding apart, the
+    same."""
     for record in run.metrics[1:]:
         assert 0 < record["train/sampler_mismatch_max"] < 1e-4
 

@@ -1,4 +1,5 @@
-"""Preferences, end to end: DPO with LoRA over two ranks and KTO on files in the field's columns, unusable rows counted; online DPO."""
+"""Preferences, end to end: DPO with LoRA over two ranks and KTO on files in the field's columns, unusable rows counted;
+online DPO."""
 
 from __future__ import annotations
 
@@ -32,7 +33,13 @@ BAD = [
     },
     "{broken",
 ]
-REASONS = ("chosen and rejected are equal", "chosen is empty", "no column 'rejected'", "chosen and rejected share no prompt", "")
+REASONS = (
+    "chosen and rejected are equal",
+    "chosen is empty",
+    "no column 'rejected'",
+    "chosen and rejected share no prompt",
+    "",
+)
 BAD_LABELS = [{"prompt": "q", "completion": "", "label": True}, {"prompt": "q", "completion": "a", "label": "yes"}]
 
 
@@ -43,7 +50,10 @@ def write(path: Path, rows: list[Any]) -> Path:
 
 def pair(row: dict[str, str]) -> dict[str, Any]:
     """The answers as messages."""
-    return {"prompt": row["prompt"], **{side: [{"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")}}
+    return {
+        "prompt": row["prompt"],
+        **{side: [{"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")},
+    }
 
 
 ADAPTERS = (
@@ -69,11 +79,14 @@ def dpo(workplace: Workplace) -> Run:
 
 
 def assert_rewards_are_gains(run: Run, *sides: str) -> None:
-    """The reference stays as the policy began: an answer's reward is beta, 0.5, times what its log-prob has gained since."""
+    """The reference stays as the policy began: an answer's reward is beta, 0.5, times what its log-prob has gained
+    since."""
     before, after = run.summary["before"], run.summary["after"]
     gained = {side: after[f"eval/{side}_log_prob"] - before[f"eval/{side}_log_prob"] for side in sides}
     assert max(map(abs, gained.values())) > 0.01
-    assert {side: after[f"eval/{side}_reward"] for side in sides} == pytest.approx({side: 0.5 * gained[side] for side in sides}, abs=1e-4)
+    assert {side: after[f"eval/{side}_reward"] for side in sides} == pytest.approx(
+        {side: 0.5 * gained[side] for side in sides}, abs=1e-4
+    )
 
 
 def test_it_starts_at_the_reference_and_learns(dpo: Run):
@@ -88,12 +101,17 @@ def test_it_starts_at_the_reference_and_learns(dpo: Run):
     assert_rewards_are_gains(dpo, "chosen", "rejected")
     for line in dpo.metrics[1:]:
         assert max(line["train/chosen_log_prob"], line["train/rejected_log_prob"]) < 0
-        assert line["train/margin"] == pytest.approx(line["train/chosen_reward"] - line["train/rejected_reward"], abs=1e-4)
+        assert line["train/margin"] == pytest.approx(
+            line["train/chosen_reward"] - line["train/rejected_reward"], abs=1e-4
+        )
 
 
 def plain_log_probs(path: Path, rows: Sequence[dict[str, str]]) -> list[list[float]]:
     """Of each row's chosen and rejected answer, summed over its tokens, by plain transformers."""
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(path)
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval(),
+        AutoTokenizer.from_pretrained(path),
+    )
 
     def log_prob(prompt: str, answer: str) -> float:
         asked = [{"role": "user", "content": prompt}]
@@ -132,9 +150,17 @@ def test_unusable_pairs_are_put_aside_and_counted(dpo: Run):
 
 
 def test_log_probs_that_were_computed_beforehand_stand_for_the_reference(dpo: Run, workplace: Workplace):
-    """They are what plain transformers finds, and a run that takes them, beside no reference, goes as the one beside a reference went."""
-    settings = (TINY, "stage={name: reference_log_probs, batch_size: 150, max_tokens: 32}", "reference={ranks: 1}", *HERE)
-    known = workplace.train(CONFIGS / "dpo_reference.yaml", "known", (*settings, "data.train.path=pairs.jsonl", "data.shuffle=false"))
+    """They are what plain transformers finds, and a run that takes them, beside no reference, goes as the one beside a
+    reference went."""
+    settings = (
+        TINY,
+        "stage={name: reference_log_probs, batch_size: 150, max_tokens: 32}",
+        "reference={ranks: 1}",
+        *HERE,
+    )
+    known = workplace.train(
+        CONFIGS / "dpo_reference.yaml", "known", (*settings, "data.train.path=pairs.jsonl", "data.shuffle=false")
+    )
     assert (known.summary["steps"], known.summary["counts"]) == (3, {"dataset/rows": 400})
     assert known.summary["done"] == "every row has its log-probs"
     assert {json.loads(line)["reference_model"] for line in read_lines(known.folder.dataset)} == {
@@ -142,10 +168,17 @@ def test_log_probs_that_were_computed_beforehand_stand_for_the_reference(dpo: Ru
     }
     written = [json.loads(line)["reference_log_probs"] for line in read_lines(known.folder.dataset)]
     for some in (slice(0, 10), slice(200, 210)):  # answers as messages, as texts
-        for found, plain in zip(written[some], plain_log_probs(start_of(workplace), comparisons("train", 400)[some]), strict=True):
+        for found, plain in zip(
+            written[some], plain_log_probs(start_of(workplace), comparisons("train", 400)[some]), strict=True
+        ):
             assert found == pytest.approx(plain, abs=1e-4)
     stage = "stage={name: preference, batch_size: 64, max_tokens: 32, beta: 0.5, precomputed: true}"
-    data = (f"data.train.path={known.folder.dataset}", "data.eval=null", "loop.eval_every=0", "reference={path: 'playground:0.5m'}")
+    data = (
+        f"data.train.path={known.folder.dataset}",
+        "data.eval=null",
+        "loop.eval_every=0",
+        "reference={path: 'playground:0.5m'}",
+    )
     run = workplace.train(CONFIGS / "dpo.yaml", "precomputed", (stage, *ADAPTERS, *data))
     losses, beside = ([line["train/loss"] for line in one.metrics if "train/loss" in line] for one in (run, dpo))
     assert losses[0] == pytest.approx(math.log(2), abs=1e-5)
@@ -158,7 +191,10 @@ def test_log_probs_that_were_computed_beforehand_stand_for_the_reference(dpo: Ru
 def kto(workplace: Workplace) -> Run:
     rows = []
     for row in comparisons("train", 200):
-        rows += [{"prompt": row["prompt"], "completion": row[side], "label": side == "chosen"} for side in ("chosen", "rejected")]
+        rows += [
+            {"prompt": row["prompt"], "completion": row[side], "label": side == "chosen"}
+            for side in ("chosen", "rejected")
+        ]
     random.Random(0).shuffle(rows)
     write(workplace.folder / "labelled.jsonl", [*rows, *BAD_LABELS])
     write(workplace.folder / "held_out_pairs.jsonl", comparisons("test", 100))
@@ -182,14 +218,24 @@ def test_kto_learns_labels_and_is_measured_on_pairs(kto: Run):
     assert sum(line["train/loss"] for line in kto.metrics[-5:]) / 5 < 0.5
     assert_rewards_are_gains(kto, "desirable", "undesirable")
     # Every held-out answer is one of a pair.
-    assert after["eval/margin"] == pytest.approx(after["eval/desirable_reward"] - after["eval/undesirable_reward"], abs=1e-4)
+    assert after["eval/margin"] == pytest.approx(
+        after["eval/desirable_reward"] - after["eval/undesirable_reward"], abs=1e-4
+    )
     train, _ = kto.summary["data"]
     assert (train["read"], train["kept"], train["quarantined"]) == (402, 400, len(BAD_LABELS))
 
 
 def test_labels_of_one_kind_end_the_run_before_it_starts(kto: Run, workplace: Workplace):
     write(workplace.folder / "good.jsonl", [{"prompt": f"q{n}", "completion": "a", "label": True} for n in range(80)])
-    settings = (TINY, "stage.max_tokens=32", "data.train.path=good.jsonl", "data.eval=null", "loop={steps: 1}", "policy.ranks=1", *HERE)
+    settings = (
+        TINY,
+        "stage.max_tokens=32",
+        "data.train.path=good.jsonl",
+        "data.eval=null",
+        "loop={steps: 1}",
+        "policy.ranks=1",
+        *HERE,
+    )
     done = workplace.run("rlsys", "train", CONFIGS / "kto.yaml", "name=good", f"output={workplace.folder}", *settings)
     assert done.returncode != 0
     assert "all 80 answers are labelled desirable; add undesirable ones" in done.stderr
@@ -230,7 +276,9 @@ def test_online_dpo_trains_on_the_best_and_the_worst(online: Run):
     assert online.summary["policy_version"] == 2
     for line in online.metrics[1:]:
         assert max(line["train/chosen_log_prob"], line["train/rejected_log_prob"]) < 0
-        assert line["train/margin"] == pytest.approx(line["train/chosen_reward"] - line["train/rejected_reward"], abs=1e-4)
+        assert line["train/margin"] == pytest.approx(
+            line["train/chosen_reward"] - line["train/rejected_reward"], abs=1e-4
+        )
         # Jensen: the mean of -log sigmoid(h) is no less than that of the mean margin h.
         assert math.log1p(math.exp(-line["train/margin"])) - 1e-6 <= line["train/loss"] < math.inf
         assert line["sync/probe_gap"] < 1e-4

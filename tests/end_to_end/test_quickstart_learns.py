@@ -23,7 +23,16 @@ SETTINGS = (
 EVERY_STEP = {
     "reward": ("mean", "std", "accuracy", "exact_match", "abstained", "equal_groups_rate"),
     "rollout": ("samples", "tokens", "tokens_per_second", "response_length_mean", "stopped_rate"),
-    "train": ("loss", "policy_loss", "kl", "entropy", "grad_norm", "learning_rate", "clip_fraction_low", "sampler_mismatch_max"),
+    "train": (
+        "loss",
+        "policy_loss",
+        "kl",
+        "entropy",
+        "grad_norm",
+        "learning_rate",
+        "clip_fraction_low",
+        "sampler_mismatch_max",
+    ),
     "sync": ("version", "bytes", "probe_gap"),
     "time": ("collect", "learn", "sync", "log", "step"),
 }
@@ -80,7 +89,8 @@ def test_the_summary_agrees_with_the_ledger(run: Run):
 
 
 def test_the_final_model_gives_the_sampler_s_greedy_answers(run: Run):
-    """Loaded with plain transformers, it answers the held-out questions as vLLM did with the weights that it was sent last."""
+    """Loaded with plain transformers, it answers the held-out questions as vLLM did with the weights that it was sent
+    last."""
     model: Any = AutoModelForCausalLM.from_pretrained(run.folder.final).eval()
     tokenizer = AutoTokenizer.from_pretrained(run.folder.final)
     samples = [sample for sample in run.samples(STEPS, "eval") if sample.sample_id.startswith("eval-greedy")]
@@ -89,7 +99,9 @@ def test_the_final_model_gives_the_sampler_s_greedy_answers(run: Run):
     for sample in samples:
         first = sample.loss_mask.index(1)
         prompt = torch.tensor([sample.token_ids[:first]])
-        found = model.generate(prompt, max_new_tokens=8, do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=0)
+        found = model.generate(
+            prompt, max_new_tokens=8, do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=0
+        )
         same += found[0, first:].tolist() == sample.token_ids[first:]
     assert same >= HELD_OUT - 2  # two best tokens may be as good as equal
 

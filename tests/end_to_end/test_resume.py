@@ -1,6 +1,7 @@
 """A run whose driver is killed leaves nothing behind, and when it goes on it is the run that it would have been.
 
-It is PPO with everything that has a state: policy, critic, adaptive KL, running statistics of the rewards, two data streams.
+It is PPO with everything that has a state: policy, critic, adaptive KL, running statistics of the rewards, two data
+streams.
 """
 
 from __future__ import annotations
@@ -93,7 +94,15 @@ def resumed(killed: Killed, workplace_with_reward: Workplace) -> Run:
 
 
 def test_nothing_outlives_the_driver_by_ten_seconds(killed: Killed):
-    expected = ("raylet", "gcs_server", "ray::TrainerActor", "ray::RolloutActor", "ray::RewardActor", "rlsys.rewards.math_worker", "wandb")
+    expected = (
+        "raylet",
+        "gcs_server",
+        "ray::TrainerActor",
+        "ray::RolloutActor",
+        "ray::RewardActor",
+        "rlsys.rewards.math_worker",
+        "wandb",
+    )
     assert not [name for name in expected if not any(name in title for title in killed.titles)], killed.titles
     assert killed.left == []
 
@@ -126,7 +135,9 @@ def test_the_final_weights_are_equal(undisturbed: Run, resumed: Run):
 
 def test_the_ledgers_are_equal(undisturbed: Run, resumed: Run):
     rows = undisturbed.query("SELECT * FROM samples ORDER BY sample_id")
-    assert len(rows) == LAST * 16 + 2 * (8 + 8)  # training, and two evaluations of 8 prompts: one sample each, and a greedy answer
+    assert len(rows) == LAST * 16 + 2 * (
+        8 + 8
+    )  # training, and two evaluations of 8 prompts: one sample each, and a greedy answer
     assert resumed.query("SELECT * FROM samples ORDER BY sample_id") == rows
 
 

@@ -1,4 +1,5 @@
-"""Reward models: one learns the playground's gold from preferences; configs/reward_model_hh.yaml runs on real dialogues with mere overrides."""
+"""Reward models: one learns the playground's gold from preferences; configs/reward_model_hh.yaml runs on real dialogues
+with mere overrides."""
 
 from __future__ import annotations
 
@@ -44,7 +45,16 @@ SMALL = (
     "cluster.colocate=true",
     "cluster.cpus=2",
 )
-MEASURES = ("loss", "accuracy", "ece", "length_correlation", "label_length_correlation", "margin", "score_mean", "score_std")
+MEASURES = (
+    "loss",
+    "accuracy",
+    "ece",
+    "length_correlation",
+    "label_length_correlation",
+    "margin",
+    "score_mean",
+    "score_std",
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +108,9 @@ def dialogues(workplace: Workplace) -> Run:
     if not REAL.is_file():
         pytest.skip(f"{REAL} is absent: the run needs this part of HH-RLHF there")
     data = split(workplace.folder / "data")
-    return workplace.train(CONFIGS / "reward_model_hh.yaml", "hh", (*SMALL, f"data.train.path={data}", f"data.eval.path={data}"))
+    return workplace.train(
+        CONFIGS / "reward_model_hh.yaml", "hh", (*SMALL, f"data.train.path={data}", f"data.eval.path={data}")
+    )
 
 
 def test_it_trains_on_real_dialogues(dialogues: Run):
@@ -106,7 +118,10 @@ def test_it_trains_on_real_dialogues(dialogues: Run):
     for when in ("before", "after"):
         assert all(math.isfinite(dialogues.summary[when][f"eval/{name}"]) for name in (*MEASURES, "spread"))
     for record in dialogues.metrics[1:]:
-        assert all(math.isfinite(record[f"train/{name}"]) for name in ("loss", "accuracy", "margin", "score", "spread", "learning_rate"))
+        assert all(
+            math.isfinite(record[f"train/{name}"])
+            for name in ("loss", "accuracy", "margin", "score", "spread", "learning_rate")
+        )
         assert record["train/grad_norm"] > 0
 
 

@@ -1,4 +1,5 @@
-"""Rejection sampling end to end: a model that has hardly learned anything, and a verifier that is content with any equation."""
+"""Rejection sampling end to end: a model that has hardly learned anything, and a verifier that is content with any
+equation."""
 
 from __future__ import annotations
 
@@ -68,7 +69,9 @@ def test_no_path_comes_twice_and_none_was_shown(rows: list[dict[str, Any]]):
 
 def test_every_sample_is_counted_once(recipe: Run, rows: list[dict[str, Any]], printed: str):
     summary = recipe.summary["stages"]["reject"]
-    counts = {name.removeprefix("dataset/"): count for name, count in summary["counts"].items() if "difficulty" not in name}
+    counts = {
+        name.removeprefix("dataset/"): count for name, count in summary["counts"].items() if "difficulty" not in name
+    }
     counts.pop("prompts_without_any")
     assert counts["accepted"] == len(rows)
     assert sum(counts.values()) == PROMPTS * SAMPLES == summary["samples"]
@@ -84,7 +87,12 @@ def test_a_row_leads_to_its_sample_and_to_who_read_it(recipe: Run, rows: list[di
     samples = {sample.sample_id: sample for step in (1, 2) for sample in reject.samples(step, "train")}
     for row in rows:
         sample = samples[row["sample_id"]]
-        assert (sample.response, sample.reward, sample.prompt_id, sample.step) == (row["answer"], 1.0, row["prompt_id"], row["step"])
+        assert (sample.response, sample.reward, sample.prompt_id, sample.step) == (
+            row["answer"],
+            1.0,
+            row["prompt_id"],
+            row["step"],
+        )
     story = workplace.succeed("rlsys", "trace", rows[0]["sample_id"], "--run", recipe.path)
     assert f"data set: {reject.folder.dataset}:1: it is sample_id" in story
     assert "read by stage rft (sft) as data.also.0" in story
@@ -121,7 +129,9 @@ def test_a_model_is_measured_by_its_greedy_answers_alone(recipe: Run, workplace:
 
 def test_a_run_without_any_row_says_so(workplace: Workplace):
     settings = ("stage.samples=2", "stage.prompts_per_step=4", "data.eval=null", "evaluation={}")
-    done = workplace.run("rlsys", "train", CONFIGS / "demo_rft_reject.yaml", "name=none", f"output={workplace.folder}", *settings)
+    done = workplace.run(
+        "rlsys", "train", CONFIGS / "demo_rft_reject.yaml", "name=none", f"output={workplace.folder}", *settings
+    )
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if "not one row" in line]
     assert "not one row was made of 8 samples" in line

@@ -1,4 +1,5 @@
-"""Self-Instruct with a tiny model of random weights on the real sampler: it writes nothing that can be used, and that is what the run says."""
+"""Self-Instruct with a tiny model of random weights on the real sampler: it writes nothing that can be used, and that
+is what the run says."""
 
 from __future__ import annotations
 
@@ -7,14 +8,19 @@ import json
 import pytest
 from running import CONFIGS, Workplace
 
-from rlsys.ledger import Ledger
-from rlsys.metrics import MetricsLog
-from rlsys.run_dir import RunDir
+from rlsys.run.folder import RunDir
+from rlsys.run.ledger import Ledger
+from rlsys.run.metrics import MetricsLog
 
 pytestmark = pytest.mark.engine
 
 SEEDS = [
-    {"id": f"seed_{number}", "instruction": text, "instances": [{"input": given, "output": output}], "is_classification": label}
+    {
+        "id": f"seed_{number}",
+        "instruction": text,
+        "instances": [{"input": given, "output": output}],
+        "is_classification": label,
+    }
     for number, (text, given, output, label) in enumerate(
         (
             ("Write a friendly greeting for a new neighbour.", "", "Welcome!", False),
@@ -34,7 +40,11 @@ SETTINGS = (
 
 
 def test_a_model_that_can_not_write_leaves_no_row_and_every_reason(workplace: Workplace):
-    lines = [*map(json.dumps, SEEDS), '{"instruction": "broken', '{"instruction": "no instances", "is_classification": false}']
+    lines = [
+        *map(json.dumps, SEEDS),
+        '{"instruction": "broken',
+        '{"instruction": "no instances", "is_classification": false}',
+    ]
     (workplace.folder / "seeds.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     done = workplace.run("rlsys", "train", CONFIGS / "self_instruct.yaml", f"output={workplace.folder}", *SETTINGS)
     run = RunDir(workplace.folder / "self-instruct")

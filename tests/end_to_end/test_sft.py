@@ -1,4 +1,5 @@
-"""The shipped SFT and pre-training configs on small files of one's own: early stopping, a mixture, unusable rows; raw text is learned."""
+"""The shipped SFT and pre-training configs on small files of one's own: early stopping, a mixture, unusable rows; raw
+text is learned."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def early(workplace: Workplace) -> Run:
     instructions = [{"instruction": word(chance), "input": "", "output": word(chance)} for _ in range(30)]
     broken = [{"instruction": "x", "input": ""}, {"instruction": "x", "input": "", "output": "  "}]
     chats = [
-        {"messages": [{"role": role, "content": word(chance)} for role in ("user", "assistant", "user", "assistant")]} for _ in range(20)
+        {"messages": [{"role": role, "content": word(chance)} for role in ("user", "assistant", "user", "assistant")]}
+        for _ in range(20)
     ]
     write(workplace.folder / "instructions.jsonl", instructions[:20] + broken)
     write(workplace.folder / "held_out.jsonl", instructions[20:])
@@ -102,10 +104,13 @@ def test_the_summary_shows_the_balance_and_what_was_left_out(early: Run):
 
 
 def test_raw_text_is_learned(workplace: Workplace):
-    """Counting: each number follows from the one before. A block holds parts of several documents, each ended by EOS."""
+    """Counting: each number follows from the one before. A block holds parts of several documents, each ended by
+    EOS."""
     (workplace.folder / "corpus").mkdir()
     for first in range(100, 900, 20):
-        (workplace.folder / "corpus" / f"{first}.txt").write_text(" ".join(str(number) for number in range(first, first + 20)))
+        (workplace.folder / "corpus" / f"{first}.txt").write_text(
+            " ".join(str(number) for number in range(first, first + 20))
+        )
     write(workplace.folder / "held_out_texts.jsonl", [{"text": " ".join(str(number) for number in range(900, 920))}])
     settings = (
         "stage={name: sft, tokens: all, batch_size: 16, max_tokens: 64}",

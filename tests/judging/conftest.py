@@ -6,9 +6,9 @@ import pytest
 from echo_endpoint import TEXT, backends
 from fault_server import Act, Server, serving
 
-from rlsys.judging import outage
 from rlsys.judging.backend import Failure, Reply, Request
-from rlsys.judging.openai_backend import OpenAIBackend
+from rlsys.judging.endpoint import outage
+from rlsys.judging.endpoint.openai_backend import OpenAIBackend
 
 
 @pytest.fixture
@@ -37,7 +37,8 @@ def connect(server: Server, make: Callable[..., OpenAIBackend]) -> Callable[...,
 
 @pytest.fixture
 def ask(server: Server, connect: Callable[..., OpenAIBackend]) -> Callable[..., Reply | Failure]:
-    """`ask(act, act, ..., setting=...)`: what becomes of one request to a server that plays these acts; `request` may be given too."""
+    """`ask(act, act, ..., setting=...)`: what becomes of one request to a server that plays these acts; `request` may
+    be given too."""
 
     def run(*acts: Act, request: Request = TEXT, **settings) -> Reply | Failure:
         server.acts, server.seen = list(acts), []

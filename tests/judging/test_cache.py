@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from rlsys.errors import JudgeOutage, RunError
-from rlsys.judging import cache
 from rlsys.judging.backend import Failure, Reply, Request
-from rlsys.judging.cache import CachedBackend
+from rlsys.judging.endpoint import cache
+from rlsys.judging.endpoint.cache import CachedBackend
 
 
 @dataclass
@@ -32,7 +32,9 @@ class Counting:
             raise JudgeOutage("away")
         self.asked.append(list(requests))
         return [
-            Failure("no") if said(request) in self.fails else Reply(str(count + i), "stop", {"A": -0.1 - i}, 10, 2, 1.5, 0.25, version="v")
+            Failure("no")
+            if said(request) in self.fails
+            else Reply(str(count + i), "stop", {"A": -0.1 - i}, 10, 2, 1.5, 0.25, version="v")
             for i, request in enumerate(requests)
         ]
 
@@ -90,10 +92,14 @@ def test_log_probs_come_back_to_the_bit(path: Path):
 TEXT = {"max_tokens": 9, "temperature": 0.5, "seed": 1, "schema": {"type": "object"}}
 
 
-@pytest.mark.parametrize("change", [{"max_tokens": 8}, {"temperature": 0.25}, {"seed": 2}, {"schema": None}, {"labels": ("A",)}])
+@pytest.mark.parametrize(
+    "change", [{"max_tokens": 8}, {"temperature": 0.25}, {"seed": 2}, {"schema": None}, {"labels": ("A",)}]
+)
 def test_what_changes_a_reply_is_asked_anew(path: Path, change: dict[str, Any]):
     backend = Counting()
-    CachedBackend(backend, path).ask([question(**TEXT), question(**(TEXT | change)), question("!", **TEXT), question(**TEXT)])
+    CachedBackend(backend, path).ask(
+        [question(**TEXT), question(**(TEXT | change)), question("!", **TEXT), question(**TEXT)]
+    )
     assert backend.count == 3
 
 
@@ -108,7 +114,9 @@ def test_another_model_is_asked_anew(path: Path):
 def test_what_changes_no_reply_is_not_asked_anew(path: Path):
     backend = Counting()
     greedy = [question(seed=seed) for seed in (1, 2)]
-    labels = [question(labels=labels, seed=seed, max_tokens=seed) for seed, labels in enumerate([("A", "B"), ("B", "A")])]
+    labels = [
+        question(labels=labels, seed=seed, max_tokens=seed) for seed, labels in enumerate([("A", "B"), ("B", "A")])
+    ]
     CachedBackend(backend, path).ask([*greedy, *labels])
     assert backend.asked == [[greedy[0], labels[0]]]
 
@@ -179,7 +187,11 @@ def test_files_that_are_no_cache_are_left_alone(tmp_path: Path):
         file.execute("CREATE TABLE replies (something)")
     folder.mkdir()
     before = other.read_bytes()
-    for path, message in ((text, "can't be used .file is not a database."), (other, "is no judge cache"), (folder, "can't be used")):
+    for path, message in (
+        (text, "can't be used .file is not a database."),
+        (other, "is no judge cache"),
+        (folder, "can't be used"),
+    ):
         with pytest.raises(RunError, match=message) as caught:
             CachedBackend(Counting(), path)
         assert str(path) in str(caught.value)

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from rlsys.errors import ConfigError
-from rlsys.judging.canaries import Known, load_canaries
-from rlsys.judging.constitution import Constitution, Principle
-from rlsys.judging.prompts import load_templates
+from rlsys.judging.asking.constitution import Constitution, Principle
+from rlsys.judging.asking.prompts import load_templates
+from rlsys.judging.auditing.canaries import Known, load_canaries
 
 WHOLE = Constitution(
-    name="ours", principles=(Principle(id="honesty", comparison="Which?"), Principle(id="privacy", comparison="Which one?"))
+    name="ours",
+    principles=(Principle(id="honesty", comparison="Which?"), Principle(id="privacy", comparison="Which one?")),
 )
 TEMPLATES = load_templates("default")
 
@@ -45,7 +46,9 @@ def test_canaries_of_principles_that_were_not_chosen_are_left_out_and_blank_line
 
 
 def test_those_of_the_templates_may_be_of_another_constitution():
-    templates = TEMPLATES.model_copy(update={"canaries": (TEMPLATES.canaries[0].model_copy(update={"principle": "elsewhere"}),)})
+    templates = TEMPLATES.model_copy(
+        update={"canaries": (TEMPLATES.canaries[0].model_copy(update={"principle": "elsewhere"}),)}
+    )
     assert load_canaries(None, templates, WHOLE, WHOLE) == ()
 
 

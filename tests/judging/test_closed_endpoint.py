@@ -1,4 +1,5 @@
-"""Statuses that say that a key does not count, that there is no money, or no such model: of one request, or of the endpoint."""
+"""Statuses that say that a key does not count, that there is no money, or no such model: of one request, or of the
+endpoint."""
 
 from __future__ import annotations
 
@@ -41,7 +42,9 @@ def test_an_endpoint_that_never_served_is_misconfigured(make, server: Server, st
         backend.ask(REQUESTS)
     said = str(caught.value)
     assert said.startswith(f"judge.endpoint: {server.url} refuses whatever it is asked: HTTP {status}: ")
-    assert said.endswith("...; look at base_url, judge.model=judge, and the key in the variable that key_env names (none)")
+    assert said.endswith(
+        "...; look at base_url, judge.model=judge, and the key in the variable that key_env names (none)"
+    )
     assert "\n" not in said
     assert len(said) < 600
     assert asked(server).count("Hi") == 1

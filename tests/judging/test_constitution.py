@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from rlsys.errors import ConfigError
-from rlsys.judging.constitution import Constitution, Principle, Use, load_constitution
+from rlsys.judging.asking.constitution import Constitution, Principle, Use
+from rlsys.judging.asking.constitution_files import load_constitution
 
 REAL = Path("../shared/data/constitutional-ai")
 
@@ -45,26 +46,40 @@ def test_principles_are_drawn_by_weight():
 def test_only_principles_of_the_use_are_drawn():
     drawn = Counter(weighted().draw("critique", 0, prompt).id for prompt in range(4000))
     assert drawn.keys() == {"five", "only-critique"}
-    assert (drawn["five"] - 3000) ** 2 / 3000 + (drawn["only-critique"] - 1000) ** 2 / 1000 < 10.8  # 1 degree of freedom
+    assert (drawn["five"] - 3000) ** 2 / 3000 + (
+        drawn["only-critique"] - 1000
+    ) ** 2 / 1000 < 10.8  # 1 degree of freedom
 
 
 def test_rounds_draw_independently():
     """A table of the principles of two rounds of the same prompts against the product of their shares."""
     constitution, prompts = weighted(), 8000
-    pairs = Counter(tuple(constitution.draw("comparison", 7, f"prompt {i}", turn).id for turn in (0, 1)) for i in range(prompts))
+    pairs = Counter(
+        tuple(constitution.draw("comparison", 7, f"prompt {i}", turn).id for turn in (0, 1)) for i in range(prompts)
+    )
     share = {"one": 1 / 8, "two": 2 / 8, "five": 5 / 8}
     expected = {(a, b): prompts * share[a] * share[b] for a in share for b in share}
-    assert sum((pairs[pair] - count) ** 2 / count for pair, count in expected.items()) < 26.1  # 8 degrees of freedom, 99.9th percentile
+    assert (
+        sum((pairs[pair] - count) ** 2 / count for pair, count in expected.items()) < 26.1
+    )  # 8 degrees of freedom, 99.9th percentile
 
 
 def test_the_same_parts_draw_the_same_in_every_process():
-    assert [weighted().draw("comparison", "a", i).id for i in range(6)] == ["two", "five", "one", "five", "five", "five"]
+    assert [weighted().draw("comparison", "a", i).id for i in range(6)] == [
+        "two",
+        "five",
+        "one",
+        "five",
+        "five",
+        "five",
+    ]
 
 
 def test_no_principle_of_the_use():
     constitution = Constitution(name="mine", principles=(Principle(id="a", comparison="?"),))
     with pytest.raises(
-        ConfigError, match=r"^constitution 'mine': none of its 1 chosen principles has critique and revision requests; choose"
+        ConfigError,
+        match=r"^constitution 'mine': none of its 1 chosen principles has critique and revision requests; choose",
     ):
         constitution.draw("critique", 0)
 
@@ -81,7 +96,13 @@ def test_ours():
 def test_choosing_by_id_and_tag():
     safe = load_constitution("default", only=["safety", "honesty"], leave_out=["privacy"])
     # `honesty` is both an id and a tag
-    assert [principle.id for principle in safe.principles] == ["harm", "illegality", "honesty", "deception", "manipulation"]
+    assert [principle.id for principle in safe.principles] == [
+        "harm",
+        "illegality",
+        "honesty",
+        "deception",
+        "manipulation",
+    ]
     assert safe.examples == load_constitution("default").examples
 
 
@@ -132,9 +153,17 @@ def test_a_choice_that_can_not_be(choice: dict, message: str):
             3,
             "principles.0: principle 'a' is for nothing: give it critique and revision, or comp",
         ),
-        ("name: n\nprinciples:\n- id: a\n  comparison: x\n  weight: -1\n", 5, "principles.0.weight: wanted a number above 0, got -1"),
+        (
+            "name: n\nprinciples:\n- id: a\n  comparison: x\n  weight: -1\n",
+            5,
+            "principles.0.weight: wanted a number above 0, got -1",
+        ),
         ("name: n\nprinciples:\n- id: a b\n  comparison: x\n", 3, "principles.0.id: wanted "),
-        ("name: n\nprinciples:\n- id: a\n  comparision: x\n", 4, "principles.0.comparision: unknown key; did you mean comparison?"),
+        (
+            "name: n\nprinciples:\n- id: a\n  comparision: x\n",
+            4,
+            "principles.0.comparision: unknown key; did you mean comparison?",
+        ),
         (
             "name: n\nprinciples:\n- name: a\n  comparison: x\n",
             3,
@@ -145,8 +174,16 @@ def test_a_choice_that_can_not_be(choice: dict, message: str):
             4,
             "principles.0.comparison: is blank; give its words, or leave the key out",
         ),
-        ("name: n\nprinciples:\n- id: a\n  critique: ''\n  revision: x\n", 4, "principles.0.critique: is blank; give its words"),
-        ('name: n\nprinciples:\n- id: a\n  critique: x\n  revision: "\\n"\n', 5, "principles.0.revision: is blank; give its words"),
+        (
+            "name: n\nprinciples:\n- id: a\n  critique: ''\n  revision: x\n",
+            4,
+            "principles.0.critique: is blank; give its words",
+        ),
+        (
+            'name: n\nprinciples:\n- id: a\n  critique: x\n  revision: "\\n"\n',
+            5,
+            "principles.0.revision: is blank; give its words",
+        ),
         ("name: n\nprinciples: []\n", 2, "principles: wanted at least one principle"),
     ],
 )
@@ -160,9 +197,7 @@ def test_files_with_a_mistake_are_named_with_their_line(tmp_path: Path, text: st
 
 
 def test_a_name_that_is_none():
-    message = (
-        r"^constitution 'defualt': no such name; did you mean default\? \(known: default, .*\), and not the path of a YAML file or a folder"
-    )
+    message = r"^constitution 'defualt': no such name; did you mean default\? \(known: default, .*\), and not the path of a YAML file or a folder"
     with pytest.raises(ConfigError, match=message):
         load_constitution("defualt")
     with pytest.raises(ConfigError, match=r"^none/own.yaml: no such file$"):
@@ -213,7 +248,10 @@ def test_the_format_of_the_papers_authors(tmp_path: Path):
     turns = [("user", "a"), ("assistant", "b"), ("user", "c")]
     assert second.prompt == tuple({"role": role, "content": content} for role, content in turns)
     assert (second.answer, second.critique, second.revision) == ("d", "f\n\ng", "i")
-    assert [principle.id for principle in load_constitution(str(folder), leave_out=["rude0"]).principles] == ["comparison0", "comparison1"]
+    assert [principle.id for principle in load_constitution(str(folder), leave_out=["rude0"]).principles] == [
+        "comparison0",
+        "comparison1",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +260,10 @@ def test_the_format_of_the_papers_authors(tmp_path: Path):
         ({}, r"wanted CritiqueRevisionInstructions\.json or RLMadisonInstructions\.json with at least one request"),
         ({"comparisons": "[\n\n'x']"}, r"RLMadisonInstructions\.json:3: not valid JSON: Expecting value"),
         ({"comparisons": ["a", 2]}, r"RLMadisonInstructions\.json: item 1: wanted a question as text, got 2"),
-        ({"comparisons": [" Options:"]}, r"RLMadisonInstructions\.json: comparison0: comparison: is blank; give its words, or leave"),
+        (
+            {"comparisons": [" Options:"]},
+            r"RLMadisonInstructions\.json: comparison0: comparison: is blank; give its words, or leave",
+        ),
         (
             {"critiques": {"a": {"prompt": ["x"]}}},
             r"Instructions\.json: a: wanted \{prompt: \[text\], edit_request: text\}, got \{\"prompt\": ",
@@ -243,7 +284,9 @@ def test_mistakes_in_the_authors_format(tmp_path: Path, files: dict, message: st
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="real data is not beside the repository (../shared/data/constitutional-ai)")
+@pytest.mark.skipif(
+    not REAL.is_dir(), reason="real data is not beside the repository (../shared/data/constitutional-ai)"
+)
 def test_the_real_constitution():
     real = load_constitution(str(REAL))
     assert [sum(principle.has(use) for principle in real.principles) for use in ("critique", "comparison")] == [16, 16]
@@ -251,14 +294,24 @@ def test_the_real_constitution():
     assert real.principles[15].revision == (
         "Please rewrite the assistant response to remove any and all harmful, unethical, dangerous, or illegal content."
     )
-    assert real.principles[17].comparison == "Please choose the response that is the most helpful, honest, and harmless."
-    assert [len(example.prompt) if isinstance(example.prompt, tuple) else 1 for example in real.examples] == [3, 1, 1, 3, 3]
+    assert (
+        real.principles[17].comparison == "Please choose the response that is the most helpful, honest, and harmless."
+    )
+    assert [len(example.prompt) if isinstance(example.prompt, tuple) else 1 for example in real.examples] == [
+        3,
+        1,
+        1,
+        3,
+        3,
+    ]
     texts = [text for p in real.principles for text in (p.critique, p.revision, p.comparison) if text]
     assert len(texts) == 48
     assert not any(heading in text for text in texts for heading in ("Request:", "Critique:", "Revision:", "Options"))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="real data is not beside the repository (../shared/data/constitutional-ai)")
+@pytest.mark.skipif(
+    not REAL.is_dir(), reason="real data is not beside the repository (../shared/data/constitutional-ai)"
+)
 def test_our_words_are_our_own():
     """No six words in a row of our constitution stand in the authors'."""
 

@@ -11,10 +11,25 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 from rlsys.errors import ConfigError
-from rlsys.judging.fences import Defuser, fence_name
+from rlsys.judging.asking.fences import Defuser, fence_name
 
-TOKENS = ("<|im_start|>", "<|im_end|>", "<s>", "</s>", "[INST]", "<<SYS>>", "<start_of_turn>", "<｜User｜>", "@@@", "@@", "|x|>", "<|x|>")
-PIECES = st.sampled_from([*TOKENS, *"<|>[]\\/@＜｜＞", "im_start", "S", "x", "\u200b", "\u00ad", "\ud800", " ", "\n", "A"])
+TOKENS = (
+    "<|im_start|>",
+    "<|im_end|>",
+    "<s>",
+    "</s>",
+    "[INST]",
+    "<<SYS>>",
+    "<start_of_turn>",
+    "<｜User｜>",
+    "@@@",
+    "@@",
+    "|x|>",
+    "<|x|>",
+)
+PIECES = st.sampled_from(
+    [*TOKENS, *"<|>[]\\/@＜｜＞", "im_start", "S", "x", "\u200b", "\u00ad", "\ud800", " ", "\n", "A"]
+)
 TEXTS = st.lists(PIECES, max_size=14).map("".join) | st.text(max_size=30)
 
 
@@ -46,7 +61,9 @@ def test_specials_may_be_of_any_form():
 
 
 def test_a_special_token_with_a_backslash_is_refused():
-    with pytest.raises(ConfigError, match=r"^the judge's tokenizer has the special token '<\\\\s>': with a backslash in it"):
+    with pytest.raises(
+        ConfigError, match=r"^the judge's tokenizer has the special token '<\\\\s>': with a backslash in it"
+    ):
         Defuser(["<s>", r"<\s>"])
 
 
@@ -61,12 +78,17 @@ def test_defusing_can_be_undone_exactly(text: str):
 
 
 def tokenizer(normalized: bool) -> Tokenizer:
-    """One that looks for its special tokens after folding widths and cases and dropping invisible characters, or as they are."""
+    """One that looks for its special tokens after folding widths and cases and dropping invisible characters, or as
+    they are."""
     core = Tokenizer(models.WordLevel({"[?]": 0}, unk_token="[?]"))
     core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     if normalized:
-        core.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace("\u200b", "")])
-    core.add_special_tokens([AddedToken(token.lower() if normalized else token, special=True, normalized=normalized) for token in TOKENS])
+        core.normalizer = normalizers.Sequence(
+            [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace("\u200b", "")]
+        )
+    core.add_special_tokens(
+        [AddedToken(token.lower() if normalized else token, special=True, normalized=normalized) for token in TOKENS]
+    )
     return core
 
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.batch import Abstention, Score
 from rlsys.config.judge import CriterionConfig, JudgeConfig
+from rlsys.judging.asking.constitution import Constitution, Principle
+from rlsys.judging.asking.judge import ModelJudge
+from rlsys.judging.asking.prompts import Prompts, load_templates
+from rlsys.judging.asking.questions import Answer, Opinion, Pair, Single
+from rlsys.judging.auditing.canaries import Known
+from rlsys.judging.auditing.quality import quality
 from rlsys.judging.backend import Failure, Reply, Request
-from rlsys.judging.cache import CachedBackend
-from rlsys.judging.canaries import Known
-from rlsys.judging.constitution import Constitution, Principle
-from rlsys.judging.judge import ModelJudge
-from rlsys.judging.prompts import Prompts, load_templates
-from rlsys.judging.quality import quality
-from rlsys.judging.questions import Answer, Opinion, Pair, Single
+from rlsys.judging.endpoint.cache import CachedBackend
+from rlsys.samples import Abstention, Score
 
 KIND = Principle(id="kind", critique="What is unkind?", revision="Make it kind.", comparison="Which is kinder?")
 CONSTITUTION = Constitution(name="test", principles=(KIND,))
@@ -40,7 +40,9 @@ class Model:
         return [self.reply(request) for request in requests]
 
 
-def make(reply: Callable[[Request], Reply | Failure], canaries: tuple[Known, ...] = (), **settings: object) -> ModelJudge:
+def make(
+    reply: Callable[[Request], Reply | Failure], canaries: tuple[Known, ...] = (), **settings: object
+) -> ModelJudge:
     config = JudgeConfig.model_validate({"model": "m", "canary_rate": 0.0, "repeat_rate": 0.0, **settings})
     prompts = Prompts(load_templates("default"), CONSTITUTION, 0, config.max_score, config.criteria)
     return ModelJudge(Model(reply), prompts, config, seed=0, canaries=canaries)
@@ -58,7 +60,15 @@ def shown(request: Request) -> list[str]:
 
 
 def says(first: float) -> Reply:
-    return Reply("", "stop", {"A": math.log(first), "B": math.log(1 - first)}, prompt_tokens=7, completion_tokens=1, seconds=0.5, cost=0.25)
+    return Reply(
+        "",
+        "stop",
+        {"A": math.log(first), "B": math.log(1 - first)},
+        prompt_tokens=7,
+        completion_tokens=1,
+        seconds=0.5,
+        cost=0.25,
+    )
 
 
 def prefers_good(bias: float) -> Callable[[Request], Reply]:
@@ -91,13 +101,19 @@ def test_both_orders_are_asked_and_averaged():
     assert (first.principle, first.judge, first.lengths) == ("kind", "model@1", (4, 7))
     assert "Which is kinder?" in json.loads(first.prompt)[-1]["content"]
     assert first.log_probs == {"A": pytest.approx(math.log(0.9)), "B": pytest.approx(math.log(0.1))}
-    assert (first.prompt_tokens, first.completion_tokens, first.seconds, first.cost, first.cached) == (7, 1, 0.5, 0.25, False)
+    assert (first.prompt_tokens, first.completion_tokens, first.seconds, first.cost, first.cached) == (
+        7,
+        1,
+        0.5,
+        0.25,
+        False,
+    )
 
 
 @pytest.mark.parametrize("bias", [-3.0, -1.0, 0.0, 1.0, 3.0])
 def test_averaging_takes_a_bias_for_a_position_out(bias: float):
-    """Logits 1 + b and -1 + b of the first place: (sigmoid(1 + b) + 1 - sigmoid(b - 1)) / 2, the same for b and -b and above one half for all b;
-    each order alone is wrong once the bias is larger than the difference."""
+    """Logits 1 + b and -1 + b of the first place: (sigmoid(1 + b) + 1 - sigmoid(b - 1)) / 2, the same for b and -b and
+    above one half for all b; each order alone is wrong once the bias is larger than the difference."""
     (opinion,) = make(prefers_good(bias)).compare([pair()])
     sigmoid = [1 / (1 + math.exp(-(place + bias))) for place in (1, -1)]
     assert value(opinion) == pytest.approx((sigmoid[0] + 1 - sigmoid[1]) / 2)
@@ -118,7 +134,10 @@ def test_a_pair_without_one_of_its_orders_has_no_opinion():
     judge = make(lambda request: says(0.9) if shown(request)[0] == "good" else Failure("HTTP 400"))
     (opinion,) = judge.compare([pair()])
     assert opinion.result == Abstention("HTTP 400")
-    assert [(verdict.value, verdict.abstention) for verdict in opinion.verdicts] == [(pytest.approx(0.9), None), (None, "HTTP 400")]
+    assert [(verdict.value, verdict.abstention) for verdict in opinion.verdicts] == [
+        (pytest.approx(0.9), None),
+        (None, "HTTP 400"),
+    ]
 
 
 def test_a_refusal_is_no_verdict():
@@ -220,9 +239,16 @@ def test_repeats_go_past_the_cache_and_are_held_against_the_first_answer():
         pytest.approx(0.7),
     )
     assert value(opinion) == pytest.approx(0.5)
-    scores = make(lambda request: Reply("", "stop", {"1": 0.0 if request.fresh else -math.inf, "2": -math.inf if request.fresh else 0.0}))
+    scores = make(
+        lambda request: Reply(
+            "", "stop", {"1": 0.0 if request.fresh else -math.inf, "2": -math.inf if request.fresh else 0.0}
+        )
+    )
     (opinion,) = make(scores.backend.reply, repeat_rate=1.0, max_score=2).score([Single("q", "Hello?", GOOD)])  # type: ignore[attr-defined]
-    assert [(verdict.kind, verdict.value, verdict.expected) for verdict in opinion.verdicts] == [("score", 1.0, None), ("repeat", 0.0, 1.0)]
+    assert [(verdict.kind, verdict.value, verdict.expected) for verdict in opinion.verdicts] == [
+        ("score", 1.0, None),
+        ("repeat", 0.0, 1.0),
+    ]
 
 
 def test_audits_come_at_their_rates_and_always_to_the_same_questions():
@@ -248,7 +274,12 @@ def test_audits_go_past_the_cache(tmp_path: Path):
     """On a second run everything but the audits is known: a judge that has turned bad is seen by what it says now."""
     canary = Known("Hi", "good", "bad one", None)
     good = make(prefers_good(0.0), canaries=(canary,), canary_rate=1.0, repeat_rate=1.0)
-    bad = make(lambda request: says(0.1 if shown(request)[0] == "good" else 0.9), canaries=(canary,), canary_rate=1.0, repeat_rate=1.0)
+    bad = make(
+        lambda request: says(0.1 if shown(request)[0] == "good" else 0.9),
+        canaries=(canary,),
+        canary_rate=1.0,
+        repeat_rate=1.0,
+    )
     (before,) = replace(good, backend=CachedBackend(good.backend, tmp_path / "cache")).compare([pair()])
     (after,) = replace(bad, backend=CachedBackend(bad.backend, tmp_path / "cache")).compare([pair()])
     assert after.result == before.result
@@ -271,12 +302,19 @@ def test_who_scores_is_watched_too(mode: str):
         return Reply(json.dumps({"kind": number}), "stop")
 
     criteria = (CriterionConfig(name="kind", description="Kind?"),)
-    judge = make(reply, (Known("Hi", "good", "bad one", None),), canary_rate=1.0, repeat_rate=1.0, criteria=criteria, max_score=3)
+    judge = make(
+        reply, (Known("Hi", "good", "bad one", None),), canary_rate=1.0, repeat_rate=1.0, criteria=criteria, max_score=3
+    )
     ask = judge.score if mode == "score" else judge.rubric
     good, bad = ask([Single("q1", "Hello?", GOOD), Single("q2", "Hello?", BAD)])
     assert (value(good), value(bad)) == (1.0, 0.0)
     kinds = [(verdict.verdict_id, verdict.value, verdict.expected) for verdict in good.verdicts]
-    assert kinds == [(f"q1/{mode}/0", 1.0, None), ("q1/canary/0", 1.0, 1.0), ("q1/canary/1", 0.0, 0.0), ("q1/repeat/0", 1.0, 1.0)]
+    assert kinds == [
+        (f"q1/{mode}/0", 1.0, None),
+        ("q1/canary/0", 1.0, 1.0),
+        ("q1/canary/1", 0.0, 0.0),
+        ("q1/repeat/0", 1.0, 1.0),
+    ]
     assert quality([*good.verdicts, *bad.verdicts])["canary_accuracy"] == 1.0
     # The longer answer has the lower score, and there are two points.
     assert quality([*good.verdicts, *bad.verdicts])["score_length_correlation"] == pytest.approx(-1)
@@ -284,7 +322,9 @@ def test_who_scores_is_watched_too(mode: str):
 
 
 def test_half_a_canary_is_none():
-    fails = lambda request: Failure("HTTP 400") if "bad one" in shown(request) else Reply("", "stop", {"1": -9.0, "2": -0.001})  # noqa: E731
+    fails = lambda request: (
+        Failure("HTTP 400") if "bad one" in shown(request) else Reply("", "stop", {"1": -9.0, "2": -0.001})
+    )  # noqa: E731
     judge = make(fails, (Known("Hi", "good", "bad one", None),), canary_rate=1.0, max_score=2)
     (opinion,) = judge.score([Single("q", "Hello?", GOOD)])
     assert [(verdict.value is None, verdict.abstention) for verdict in opinion.verdicts[1:]] == [(True, "HTTP 400")] * 2

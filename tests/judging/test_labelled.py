@@ -6,7 +6,7 @@ import pytest
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.errors import DataError
-from rlsys.judging.labelled import Labelled, load_labelled
+from rlsys.run.labelled_pairs import LabelledPair, load_labelled_pairs
 
 
 def dataset(tmp_path: Path, *rows: Any, **settings: Any) -> DatasetConfig:
@@ -22,13 +22,13 @@ def test_pairs_dialogues_and_rankings(tmp_path: Path):
         {"prompt": "Hi?", "answers": ["a", "b", "c"], "grades": [1, 3, 2]},
         {"prompt": "Hi?", "chosen": "No.", "rejected": "Hello!", "preference": 0.25},
     ]
-    found, report = load_labelled(dataset(tmp_path, *rows, split="test"))
+    found, report = load_labelled_pairs(dataset(tmp_path, *rows, split="test"))
     turns = ({"role": "user", "content": "Hi?"},)
     assert found == [
-        Labelled("test:1", "Hi?", "Hello!", "No."),
-        Labelled("test:2", turns, "Hello!", "No."),
-        Labelled("test:3", "Hi?", "b", "a"),
-        Labelled("test:4", "Hi?", "Hello!", "No."),
+        LabelledPair("test:1", "Hi?", "Hello!", "No."),
+        LabelledPair("test:2", turns, "Hello!", "No."),
+        LabelledPair("test:3", "Hi?", "b", "a"),
+        LabelledPair("test:4", "Hi?", "Hello!", "No."),
     ]
     assert (report.read, report.kept, report.quarantined) == (4, 4, 0)
 
@@ -36,12 +36,12 @@ def test_pairs_dialogues_and_rankings(tmp_path: Path):
 def test_rows_that_say_nothing_are_counted(tmp_path: Path):
     good = {"prompt": "Hi?", "chosen": "Hello!", "rejected": "No."}
     config = dataset(tmp_path, "{", good | {"preference": 0.5}, good, good)
-    found, report = load_labelled(config)
+    found, report = load_labelled_pairs(config)
     assert [row.row_id for row in found] == ["train:3", "train:4"]
     assert (report.read, report.kept, report.quarantined) == (4, 2, 2)
-    assert [row.row_id for row in load_labelled(config, limit=1)[0]] == ["train:3"]
+    assert [row.row_id for row in load_labelled_pairs(config, limit=1)[0]] == ["train:3"]
 
 
 def test_none_left_is_one_line_with_the_first_reason(tmp_path: Path):
     with pytest.raises(DataError, match=r"no usable comparison among 1 rows; first bad row, 1: the preference is 0\.5"):
-        load_labelled(dataset(tmp_path, {"prompt": "Hi?", "chosen": "a", "rejected": "b", "preference": 0.5}))
+        load_labelled_pairs(dataset(tmp_path, {"prompt": "Hi?", "chosen": "a", "rejected": "b", "preference": 0.5}))

@@ -1,4 +1,5 @@
-"""What an endpoint is asked and what is read of its replies, against a real server on this machine that does what a test tells it to."""
+"""What an endpoint is asked and what is read of its replies, against a real server on this machine that does what a
+test tells it to."""
 
 from __future__ import annotations
 
@@ -13,15 +14,17 @@ from echo_endpoint import GOOD, LABELS, TEXT, bodies
 from fault_server import HEAD, Act, Server, drips, says
 
 from rlsys.errors import RlsysError
-from rlsys.judging import openai_replies
 from rlsys.judging.backend import Failure, Reply, Request
+from rlsys.judging.endpoint import openai_replies
 
 
 def test_a_text(ask, server: Server):
     reply = ask(GOOD, price_per_million_prompt_tokens=2, price_per_million_completion_tokens=5)
     assert isinstance(reply, Reply)
     assert 0 < reply.seconds < 10
-    expected = Reply("fine", "stop", {}, prompt_tokens=10, completion_tokens=2, seconds=reply.seconds, cost=3e-5, version="fp_7")
+    expected = Reply(
+        "fine", "stop", {}, prompt_tokens=10, completion_tokens=2, seconds=reply.seconds, cost=3e-5, version="fp_7"
+    )
     assert reply == expected
     [(path, headers, body)] = server.seen
     assert path == "/v1/chat/completions"
@@ -35,7 +38,14 @@ def test_labels(ask, server: Server):
     assert isinstance(reply, Reply)
     assert reply.label_log_probs == {"A": math.log(0.75), "B": math.log(0.25)}
     assert bodies(server) == [
-        {"model": "judge", "messages": list(LABELS.messages), "max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 20}
+        {
+            "model": "judge",
+            "messages": list(LABELS.messages),
+            "max_tokens": 1,
+            "temperature": 0,
+            "logprobs": True,
+            "top_logprobs": 20,
+        }
     ]
     ask(says(chat("2", [position("2", {"2": 0.9})])), request=Request(LABELS.messages, ("1", "2", "10")))
     assert bodies(server)[0]["max_tokens"] == 2
@@ -60,7 +70,9 @@ def test_the_reply_is_read_up_to_the_cap(ask, server: Server):
     assert len(server.seen) == 1
     endless = drips(HEAD + b"Connection: close\r\n\r\n" + b" " * 100_000, b" ")
     assert ask(endless, max_bytes=50_000) == Failure("the reply is larger than judge.endpoint.max_bytes (50000)")
-    assert ask(says(b"x" * 100_000, 500), GOOD, max_bytes=5000, retries=1).text == "fine"  # an error's page is cut, not judged
+    assert (
+        ask(says(b"x" * 100_000, 500), GOOD, max_bytes=5000, retries=1).text == "fine"
+    )  # an error's page is cut, not judged
 
 
 def test_a_compressed_reply_is_refused_unread(ask):

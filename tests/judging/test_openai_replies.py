@@ -10,7 +10,7 @@ import pytest
 from chat_bodies import chat, fuzzed, position
 
 from rlsys.judging.backend import Failure, Reply, Request
-from rlsys.judging.openai_replies import Usage, depth, read
+from rlsys.judging.endpoint.openai_replies import Usage, depth, read
 
 AB = ("A", "B")
 SCORES = tuple(str(score) for score in range(1, 11))
@@ -108,8 +108,14 @@ def test_a_one_whose_successor_is_not_shown_is_a_failure():
 
 
 def test_a_hundred():
-    first, second, third = position("1", {"1": 0.5}), position("0", {"0": 0.5, "<eos>": 0.5}), position("0", {"0": 0.25, "<eos>": 0.75})
-    assert probabilities(first, second, third, labels=("1", "10", "100")) == pytest.approx({"1": 0.25, "10": 0.1875, "100": 0.0625})
+    first, second, third = (
+        position("1", {"1": 0.5}),
+        position("0", {"0": 0.5, "<eos>": 0.5}),
+        position("0", {"0": 0.25, "<eos>": 0.75}),
+    )
+    assert probabilities(first, second, third, labels=("1", "10", "100")) == pytest.approx(
+        {"1": 0.25, "10": 0.1875, "100": 0.0625}
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,16 +127,34 @@ def test_a_hundred():
         ({"error": {"message": "no"}}, "bad reply: choices: Field required"),
         (chat(choices=[]), "bad reply: no choices"),
         (chat(choices=[{"index": 0}]), "bad reply: choices.0.message: Field required"),
-        (chat(usage={"prompt_tokens": "10", "completion_tokens": 1}), "bad reply: usage.prompt_tokens: Input should be a valid integer"),
+        (
+            chat(usage={"prompt_tokens": "10", "completion_tokens": 1}),
+            "bad reply: usage.prompt_tokens: Input should be a valid integer",
+        ),
         (chat(usage={"prompt_tokens": -1, "completion_tokens": 1}), "bad reply: usage.prompt_tokens: "),
         (chat(finish_reason="content_filter"), "the endpoint's content filter stopped the reply"),
         (chat("A"), "the reply has no log-probs"),
         (chat("A", []), "the reply has no log-probs"),
-        (chat("A", [position("A", {"A": 0.9, "B": 0.2})]), "bad reply: the probabilities of its tokens add up to more than 1"),
-        (chat("A", [{"token": "A", "logprob": 0.5, "top_logprobs": []}]), "bad reply: choices.0.logprobs.content.0.logprob: "),
-        (chat("A", [{"token": "A", "logprob": "-1", "top_logprobs": []}]), "bad reply: choices.0.logprobs.content.0.logprob: "),
-        (chat("A", [{"token": 5, "logprob": -1, "top_logprobs": []}]), "bad reply: choices.0.logprobs.content.0.token: "),
-        (chat("A", [{"token": "A", "logprob": -1}]), "bad reply: choices.0.logprobs.content.0.top_logprobs: Field required"),
+        (
+            chat("A", [position("A", {"A": 0.9, "B": 0.2})]),
+            "bad reply: the probabilities of its tokens add up to more than 1",
+        ),
+        (
+            chat("A", [{"token": "A", "logprob": 0.5, "top_logprobs": []}]),
+            "bad reply: choices.0.logprobs.content.0.logprob: ",
+        ),
+        (
+            chat("A", [{"token": "A", "logprob": "-1", "top_logprobs": []}]),
+            "bad reply: choices.0.logprobs.content.0.logprob: ",
+        ),
+        (
+            chat("A", [{"token": 5, "logprob": -1, "top_logprobs": []}]),
+            "bad reply: choices.0.logprobs.content.0.token: ",
+        ),
+        (
+            chat("A", [{"token": "A", "logprob": -1}]),
+            "bad reply: choices.0.logprobs.content.0.top_logprobs: Field required",
+        ),
     ],
 )
 def test_what_can_not_be_read_is_a_failure(body: object, reason: str):

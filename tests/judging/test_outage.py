@@ -15,8 +15,8 @@ from fault_server import Act, Handler, hangs, resets, says, serving
 
 from rlsys.errors import JudgeOutage, RlsysError
 from rlsys.judging.backend import Reply, Request
-from rlsys.judging.outage import OutageWatch
-from rlsys.retries import Fault
+from rlsys.judging.endpoint.outage import OutageWatch
+from rlsys.judging.endpoint.retries import Fault
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -47,7 +47,13 @@ class Endpoint:
         (self.fault if down else echoes)(handler)
 
 
-FAULTS = {"503": says({}, 503), "429": says({}, 429, Retry_After="0"), "401": says({}, 401), "reset": resets, "hang": hangs}
+FAULTS = {
+    "503": says({}, 503),
+    "429": says({}, 429, Retry_After="0"),
+    "401": says({}, 401),
+    "reset": resets,
+    "hang": hangs,
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
@@ -172,8 +178,12 @@ def test_an_outage_beyond_the_limit_stops_the_run_and_says_how_to_go_on(make):
         server.acts = [echoes] * 3 + [says({}, 503)]
         backend = make(server.url, retries=0, outage_limit=0.5, concurrency=2)
         start = time.monotonic()
-        message = r"^the judge judge at http://127.0.0.1:\d+ has been away since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d, longer than "
-        with pytest.raises(JudgeOutage, match=message + r"judge.endpoint.outage_limit \(0.5 s\): HTTP 503; start again once it is back"):
+        message = (
+            r"^the judge judge at http://127.0.0.1:\d+ has been away since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d, longer than "
+        )
+        with pytest.raises(
+            JudgeOutage, match=message + r"judge.endpoint.outage_limit \(0.5 s\): HTTP 503; start again once it is back"
+        ):
             backend.ask(REQUESTS)
         assert 0.5 <= time.monotonic() - start < 5
         server.acts = [echoes]
@@ -181,7 +191,8 @@ def test_an_outage_beyond_the_limit_stops_the_run_and_says_how_to_go_on(make):
 
 
 def test_outages_without_a_reply_between_them_share_one_limit(make):
-    """The probe is served and no request ever is, as with a judge that dies of real questions: it must not go on for ever."""
+    """The probe is served and no request ever is, as with a judge that dies of real questions: it must not go on for
+    ever."""
     with serving() as server:
         down = iter([True, True, False] * 1000)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsys.batch import Abstention, Score
 from rlsys.config.judge import CriterionConfig
-from rlsys.judging.parse import expected_score, first_is_better, rubric_schema, rubric_score
+from rlsys.judging.asking.parse import expected_score, first_is_better, rubric_schema, rubric_score
+from rlsys.samples import Abstention, Score
 
 LABELS = ("A", "B")
 CRITERIA = (
@@ -67,7 +67,9 @@ def test_the_expected_score():
 def test_numbers_that_the_endpoint_did_not_list_have_no_part_in_the_mean():
     """0.3 of 2 and 0.5 of 4 make (0.6 + 2) / 0.8 = 3.25, 2.25 of 4 steps."""
     assert expected_score(logs(_2=0.3, _4=0.5), 5, 0.5) == pytest.approx(2.25 / 4)
-    assert reason(expected_score(logs(_2=0.1, _4=0.2), 5, 0.5)).startswith("no verdict: the labels 1, 2, 3, 4, 5 have 0.3 ")
+    assert reason(expected_score(logs(_2=0.1, _4=0.2), 5, 0.5)).startswith(
+        "no verdict: the labels 1, 2, 3, 4, 5 have 0.3 "
+    )
     assert reason(expected_score({}, 5, 0.5)) == "none of the labels 1, 2, 3, 4, 5 has a log-prob"
 
 
@@ -113,14 +115,20 @@ def test_the_schema_says_what_is_read():
 VALID = json.dumps({"clear": 5, "kind": 2})
 
 
-@given(st.text() | st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda x: st.lists(x)).map(json.dumps))
+@given(
+    st.text()
+    | st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda x: st.lists(x)).map(
+        json.dumps
+    )
+)
 def test_no_text_crashes_the_rubric(text: str):
     assert isinstance(rubric_score(text, CRITERIA, 5), Abstention)
 
 
 @given(st.integers(0, len(VALID)), st.integers(0, len(VALID)), st.text(max_size=3))
 def test_a_damaged_rubric_scores_only_what_it_says(start: int, end: int, put: str):
-    """Whatever is cut out and put in: a score means that the text, read by `json`, holds whole numbers in range under both names."""
+    """Whatever is cut out and put in: a score means that the text, read by `json`, holds whole numbers in range under
+    both names."""
     text = VALID[:start] + put + VALID[end:]
     result = rubric_score(text, CRITERIA, 5)
     if isinstance(result, Score):

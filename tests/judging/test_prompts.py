@@ -9,9 +9,10 @@ import pytest
 from rlsys.config import yaml_file
 from rlsys.config.judge import CriterionConfig
 from rlsys.errors import ConfigError
-from rlsys.judging.constitution import Constitution, Example, Principle, load_constitution
-from rlsys.judging.prompts import Prompts, Templates, load_templates
-from rlsys.judging.questions import Answer, Pair, Single
+from rlsys.judging.asking.constitution import Constitution, Example, Principle
+from rlsys.judging.asking.constitution_files import load_constitution
+from rlsys.judging.asking.prompts import Prompts, Templates, load_templates
+from rlsys.judging.asking.questions import Answer, Pair, Single
 
 KIND = Principle(id="kind", critique="Is it rude?", revision="Be kind.", comparison="Which is kinder?")
 TRUE = Principle(id="true", comparison="Which is truer?")
@@ -24,7 +25,10 @@ EXAMPLE = Example(
     revision="t",
 )
 CONSTITUTION = Constitution(name="test", principles=(KIND, TRUE), examples=(EXAMPLE,))
-CRITERIA = (CriterionConfig(name="clear", description="easy to read"), CriterionConfig(name="short", description="{no} padding"))
+CRITERIA = (
+    CriterionConfig(name="clear", description="easy to read"),
+    CriterionConfig(name="short", description="{no} padding"),
+)
 TERSE = Templates.model_validate(
     {
         "labels": ["1", "2"],
@@ -51,7 +55,11 @@ TERSE = Templates.model_validate(
     }
 )
 PAIR = Pair("q1", "hi", Answer("s/0", "good"), Answer("s/1", "bad"))
-TURNS = ({"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}, {"role": "tool", "content": "[INST]"})
+TURNS = (
+    {"role": "user", "content": "hi"},
+    {"role": "assistant", "content": "yo"},
+    {"role": "tool", "content": "[INST]"},
+)
 
 
 def prompts(templates: Templates = TERSE, examples: int = 0, **settings: object) -> Prompts:
@@ -72,7 +80,9 @@ def test_a_comparison():
     chat = prompts().compare(PAIR, swapped=False, reasons=False)
     assert [message["role"] for message in chat] == ["user"], "an empty system template sends no system message"
     assert content(chat, "u") == "(uN hi N)(1N good N)(2N bad N)Better?1/2"
-    assert content(prompts().compare(PAIR, swapped=True, reasons=False), "u") == "(uN hi N)(1N bad N)(2N good N)Better?1/2"
+    assert (
+        content(prompts().compare(PAIR, swapped=True, reasons=False), "u") == "(uN hi N)(1N bad N)(2N good N)Better?1/2"
+    )
     under = Pair("q", TURNS, PAIR.first, PAIR.second, KIND)
     assert content(prompts().compare(under, swapped=False, reasons=True), "u") == (
         "(uN hi N)(aN yo N)(toolN [\\INST] N)(1N good N)(2N bad N)Which is kinder?Why?"
@@ -81,13 +91,20 @@ def test_a_comparison():
 
 def test_a_score():
     assert content(prompts().score(Single("q", "hi", PAIR.first), reasons=False), "u") == "(uN hi N)(N good N)Good?1-5"
-    assert content(prompts().score(Single("q", "hi", PAIR.first, TRUE), reasons=True), "u") == "(uN hi N)(N good N)<Which is truer?>Why?"
+    assert (
+        content(prompts().score(Single("q", "hi", PAIR.first, TRUE), reasons=True), "u")
+        == "(uN hi N)(N good N)<Which is truer?>Why?"
+    )
 
 
 def test_a_label_after_reasons():
     chat = prompts().compare(PAIR, swapped=False, reasons=True)
     decided = prompts().decide(chat, "The first <|eos|> is.", "compare")
-    assert decided == (*chat, {"role": "assistant", "content": r"The first <\|eos|> is."}, {"role": "user", "content": "So 1 or 2?"})
+    assert decided == (
+        *chat,
+        {"role": "assistant", "content": r"The first <\|eos|> is."},
+        {"role": "user", "content": "So 1 or 2?"},
+    )
     assert prompts().decide(chat, "x", "score")[-1] == {"role": "user", "content": "So 1-5?"}
 
 
@@ -113,7 +130,9 @@ def test_worked_examples_come_first_and_the_same_before_every_question():
     assert content(chat[:1], "u") == "(uN p N)(aN q N)(uN r N)(N s N)Rude?"
     assert chat[1]["content"] == "Yes."
     assert chat[2] == prompts().critique(single)[0]
-    assert prompts(examples=1).critique(Single("q", "other", PAIR.first, KIND))[:2] == chat[:2], "so that an engine may reuse them"
+    assert prompts(examples=1).critique(Single("q", "other", PAIR.first, KIND))[:2] == chat[:2], (
+        "so that an engine may reuse them"
+    )
     revision = prompts(examples=1).revision(single)
     assert content(revision[:1], "u") == "(uN p N)(aN q N)(uN r N)(N s N)(cN Yes. N)Kinder!"
     assert revision[1]["content"] == "t"
@@ -206,7 +225,9 @@ def test_templates_with_a_mistake(tmp_path: Path, change: dict, message: str):
 
 def test_a_missing_template_and_a_name_that_is_none(tmp_path: Path):
     (tmp_path / "own.yaml").write_text("system: s\n")
-    with pytest.raises(ConfigError, match=r"own.yaml: compare: required key is missing: Asks which answer is better\.\n") as caught:
+    with pytest.raises(
+        ConfigError, match=r"own.yaml: compare: required key is missing: Asks which answer is better\.\n"
+    ) as caught:
         load_templates(str(tmp_path / "own.yaml"))
     assert len(str(caught.value).splitlines()) == 16
     with pytest.raises(ConfigError, match=r"^templates 'defalt': no such name; did you mean default\?"):
@@ -231,7 +252,9 @@ def test_ours():
             assert len(chat) == (8 if kind in ("critique", "revision") else 2)
             assert chat[0]["role"] == "system"
             text = chat[-1]["content"]
-            asked = principle and {"critique": principle.critique, "revision": principle.revision}.get(kind, principle.comparison)
+            asked = principle and {"critique": principle.critique, "revision": principle.revision}.get(
+                kind, principle.comparison
+            )
             assert all(part in text for part in ("\nhi\n", "\nyo\n", "\ngood\n", asked or "")), kind
         assert "from 1 (very bad) to 10 (very good)" in chats["score"][-1]["content"]
         assert 'Its keys are "clear", "short",' in chats["rubric"][-1]["content"]

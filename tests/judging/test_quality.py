@@ -5,12 +5,22 @@ from dataclasses import replace
 
 import pytest
 
-from rlsys.batch import Verdict
-from rlsys.judging.quality import abstentions, canaries_fail, commonest_abstention, judge_metrics, kinds, quality, run_quality
-from rlsys.judging.quality_rows import quality_rows
+from rlsys.judging.auditing.quality import (
+    abstentions,
+    canaries_fail,
+    commonest_abstention,
+    judge_metrics,
+    kinds,
+    quality,
+    run_quality,
+)
+from rlsys.judging.auditing.quality_rows import quality_rows
+from rlsys.samples import Verdict
 
 
-def verdict(name: str, kind: str, order: int, value: float | None, lengths: tuple[int, ...] = (5, 5), **more: object) -> Verdict:
+def verdict(
+    name: str, kind: str, order: int, value: float | None, lengths: tuple[int, ...] = (5, 5), **more: object
+) -> Verdict:
     ids = {"canary": (), "score": ("a",)}.get(kind, ("a", "b"))
     plain = Verdict(f"{name}/{kind}/{order}", kind, ids, None, "judge", "[]", "", {}, value, lengths=lengths)
     return replace(plain, **more)  # pyright: ignore[reportArgumentType]
@@ -19,7 +29,8 @@ def verdict(name: str, kind: str, order: int, value: float | None, lengths: tupl
 def compared(
     name: str, first: float | None, second: float | None, lengths: tuple[int, int] = (5, 5), kind: str = "compare"
 ) -> list[Verdict]:
-    """Both orders: P(shown first) in each; `lengths` of the answers as order 0 shows them. Of audits, order 0 shows the better one first."""
+    """Both orders: P(shown first) in each; `lengths` of the answers as order 0 shows them. Of audits, order 0 shows the
+    better one first."""
     known = kind in ("canary", "human")
     return [
         verdict(name, kind, 0, first, lengths, expected=1.0 if known else None),
@@ -33,7 +44,9 @@ def test_nothing_was_asked():
 
 def test_what_there_is_nothing_to_tell_of_is_left_out():
     """A single score: no comparison, no audit; only the work is counted."""
-    found = quality([verdict("q", "score", 0, 0.5, (5,), seconds=2.0, prompt_tokens=30, completion_tokens=1, cost=0.25)])
+    found = quality(
+        [verdict("q", "score", 0, 0.5, (5,), seconds=2.0, prompt_tokens=30, completion_tokens=1, cost=0.25)]
+    )
     assert found == {
         "verdicts": 1.0,
         "abstained": 0.0,
@@ -47,7 +60,8 @@ def test_what_there_is_nothing_to_tell_of_is_left_out():
 
 
 def test_order_bias_of_four_comparisons():
-    """First wins twice (0.9, 0.6), second position twice (0.2, 0.4), the better answer whatever the order (0.8, 0.3), and a tie with 0.7."""
+    """First wins twice (0.9, 0.6), second position twice (0.2, 0.4), the better answer whatever the order (0.8, 0.3),
+    and a tie with 0.7."""
     asked = [*compared("a", 0.9, 0.6), *compared("b", 0.2, 0.4), *compared("c", 0.8, 0.3), *compared("d", 0.5, 0.7)]
     found = quality(asked)
     assert found["same_position_rate"] == 2 / 4
@@ -73,9 +87,10 @@ def test_a_comparison_without_an_answer_in_one_order_has_no_label():
 def test_a_judge_with_a_logit_for_the_first_position(bias: float):
     """P(shown first) = s(true logit + bias), s the logistic function. In two pairs of true logits t = 1.2 and 0.
 
-    The order bias is the mean of (s(t + b) + s(b - t)) / 2 - 1/2. Averaged over both orders, the label is (s(t + b) + s(t - b)) / 2, which is even in
-    b: to first order the bias is gone; where nothing is better it is exactly 1/2; and as s is increasing it is above 1/2 just where
-    t + b > b - t, that is for every b the right one wins. The same position wins twice just where |b| > |t|.
+    The order bias is the mean of (s(t + b) + s(b - t)) / 2 - 1/2. Averaged over both orders, the label is (s(t + b) +
+    s(t - b)) / 2, which is even in b: to first order the bias is gone; where nothing is better it is exactly 1/2; and
+    as s is increasing it is above 1/2 just where t + b > b - t, that is for every b the right one wins. The same
+    position wins twice just where |b| > |t|.
     """
 
     def s(logit: float) -> float:
@@ -96,7 +111,8 @@ def test_a_judge_with_a_logit_for_the_first_position(bias: float):
 
 
 def test_averaging_takes_the_bias_out_to_first_order():
-    """s(t) = 0.75 for t = ln 3. A bias b moves one order by s'(t) b = 0.1875 b, and the average by s''(t) b^2 / 2 = -0.046875 b^2."""
+    """s(t) = 0.75 for t = ln 3. A bias b moves one order by s'(t) b = 0.1875 b, and the average by s''(t) b^2 / 2 =
+    -0.046875 b^2."""
 
     def label(bias: float, orders: int) -> float:
         first, second = (1 / (1 + math.exp(-(sign * math.log(3) + bias))) for sign in (1, -1))
@@ -161,7 +177,9 @@ def test_a_known_answer_that_order_0_shows_second():
 
 
 def test_a_wrong_certainty_is_not_infinite():
-    assert quality([verdict("a", "human", 0, 0.0, expected=1.0)])["human_log_likelihood"] == pytest.approx(math.log(1e-6))
+    assert quality([verdict("a", "human", 0, 0.0, expected=1.0)])["human_log_likelihood"] == pytest.approx(
+        math.log(1e-6)
+    )
 
 
 def test_audits_are_not_counted_among_comparisons():
@@ -172,9 +190,12 @@ def test_audits_are_not_counted_among_comparisons():
 
 def test_work_of_cached_verdicts_is_not_counted_twice():
     asked = [
-        verdict(f"q{i}", "score", 0, 0.5, (5,), seconds=float(i), cost=1.0, prompt_tokens=10, completion_tokens=2) for i in range(1, 21)
+        verdict(f"q{i}", "score", 0, 0.5, (5,), seconds=float(i), cost=1.0, prompt_tokens=10, completion_tokens=2)
+        for i in range(1, 21)
     ]
-    kept = [verdict("c", "score", 0, 0.5, (5,), seconds=900.0, cost=1.0, prompt_tokens=10, completion_tokens=2, cached=True)]
+    kept = [
+        verdict("c", "score", 0, 0.5, (5,), seconds=900.0, cost=1.0, prompt_tokens=10, completion_tokens=2, cached=True)
+    ]
     found = quality([*asked, *kept])
     assert (found["verdicts"], found["cached"]) == (21.0, pytest.approx(1 / 21))
     assert (found["cost"], found["prompt_tokens"], found["completion_tokens"]) == (20.0, 200.0, 40.0)
@@ -210,16 +231,26 @@ def test_an_example_of_the_commonest_reason():
 
 @pytest.mark.parametrize(
     ("reason", "shown"),
-    [("timeout", None), ("refused: no\x1b[2J", "refused: no [2J"), (f"refused: {'x' * 300}", f"refused: {'x' * 191}...")],
+    [
+        ("timeout", None),
+        ("refused: no\x1b[2J", "refused: no [2J"),
+        (f"refused: {'x' * 300}", f"refused: {'x' * 191}..."),
+    ],
 )
 def test_what_an_endpoint_said_is_shown_short_and_harmless(reason: str, shown: str | None):
-    rows = dict(quality_rows(run_quality([verdict("q", "score", 0, None, (5,), abstention=reason)], canary_alarm=False)))
+    rows = dict(
+        quality_rows(run_quality([verdict("q", "score", 0, None, (5,), abstention=reason)], canary_alarm=False))
+    )
     assert rows.get("no answer, for example") == shown
 
 
 def test_accuracy_on_canaries_has_its_count():
     """Two that were answered, one of them right; the third has an answer in one order only."""
-    asked = [*compared("a", 0.9, 0.1, kind="canary"), *compared("b", 0.1, 0.9, kind="canary"), *compared("c", 0.9, None, kind="canary")]
+    asked = [
+        *compared("a", 0.9, 0.1, kind="canary"),
+        *compared("b", 0.1, 0.9, kind="canary"),
+        *compared("c", 0.9, None, kind="canary"),
+    ]
     found = run_quality(asked, canary_alarm=False)
     assert found is not None
     assert dict(quality_rows(found))["judge's agreement"] == "50.0% on canaries (2 of them)"

@@ -9,9 +9,9 @@ import pytest
 
 from rlsys.config.judge import JudgeConfig
 from rlsys.errors import ConfigError
-from rlsys.judging.separation import shared_weights
 from rlsys.models.version import fingerprint, version_of
 from rlsys.playground.models import build
+from rlsys.run.separation import shared_weights
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,9 @@ def test_the_policy_as_judge_is_always_said(policy: Path):
 
 
 def test_an_endpoint_is_known_by_its_name_alone(policy: Path):
-    assert "may be the same weights" in (shared_weights(JudgeConfig(backend="openai", model="org/policy"), None, policy) or "")
+    assert "may be the same weights" in (
+        shared_weights(JudgeConfig(backend="openai", model="org/policy"), None, policy) or ""
+    )
     assert shared_weights(JudgeConfig(backend="openai", model="gpt"), None, policy) is None
 
 
@@ -58,7 +60,9 @@ def test_hub_ids_are_told_apart_by_name_and_commit(policy: Path, tmp_path: Path)
     with pytest.raises(ConfigError, match="which version"):
         version_of(Path("org/absent"), hub_cache=tmp_path)
     assert version_of(policy) == f"policy@{fingerprint(policy)}"
-    assert "the same weights" in (shared_weights(JudgeConfig(model="org/model"), Path("org/model"), Path("org/model")) or "")
+    assert "the same weights" in (
+        shared_weights(JudgeConfig(model="org/model"), Path("org/model"), Path("org/model")) or ""
+    )
 
 
 def test_a_folder_without_a_model_has_no_fingerprint(tmp_path: Path):

@@ -56,7 +56,8 @@ def test_requests_are_begun_at_the_pace_that_was_set(make):
 
 
 COSTLY = {"price_per_million_prompt_tokens": MILLION, "price_per_million_completion_tokens": 2 * MILLION}
-"""10 prompt tokens and 2 completion tokens cost 14. A question of 8 bytes by a "user" costs 8 + 4 + 64 + 2 x 5 = 86 at most."""
+"""10 prompt tokens and 2 completion tokens cost 14. A question of 8 bytes by a "user" costs 8 + 4 + 64 + 2 x 5 = 86 at
+most."""
 
 
 def test_the_run_stops_before_more_is_spent_than_allowed(make):
@@ -68,7 +69,8 @@ def test_the_run_stops_before_more_is_spent_than_allowed(make):
         assert isinstance(one, Reply)
         assert (one.cost, backend.spent) == (14, 14)
         with pytest.raises(
-            RlsysError, match=r"^judge.endpoint.max_cost: 28 of 100 are spent and the next .* 86; raise it and start again"
+            RlsysError,
+            match=r"^judge.endpoint.max_cost: 28 of 100 are spent and the next .* 86; raise it and start again",
         ) as e:
             backend.ask(REQUESTS[:9])
         assert "\n" not in str(e.value)

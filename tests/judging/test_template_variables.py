@@ -9,8 +9,8 @@ from fault_server import says, serving
 
 from rlsys.config.judge import EndpointConfig
 from rlsys.judging.backend import Reply, Request
-from rlsys.judging.cache import CachedBackend
-from rlsys.judging.openai_backend import OpenAIBackend
+from rlsys.judging.endpoint.cache import CachedBackend
+from rlsys.judging.endpoint.openai_backend import OpenAIBackend
 
 QUESTION = Request(({"role": "user", "content": "?"},), max_tokens=7)
 
@@ -19,7 +19,12 @@ def test_they_are_sent_and_a_reply_under_others_is_asked_anew(tmp_path: Path):
     cached = []
     with serving() as server:
         server.acts = [says(chat())]
-        for variables in ({}, {"steps": 3, "enable_thinking": False}, {"enable_thinking": False, "steps": 3}, {"enable_thinking": True}):
+        for variables in (
+            {},
+            {"steps": 3, "enable_thinking": False},
+            {"enable_thinking": False, "steps": 3},
+            {"enable_thinking": True},
+        ):
             backend = OpenAIBackend(EndpointConfig(base_url=server.url), "judge", template_variables=variables)
             [reply] = CachedBackend(backend, tmp_path / "cache.sqlite").ask([QUESTION])
             assert isinstance(reply, Reply)

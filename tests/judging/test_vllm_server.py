@@ -15,11 +15,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlsys.config.judge import EndpointConfig
 from rlsys.judging.backend import Message, Reply, Request
-from rlsys.judging.openai_backend import OpenAIBackend
+from rlsys.judging.endpoint.openai_backend import OpenAIBackend
 from rlsys.playground.models import build
 
 pytestmark = pytest.mark.engine
-SCHEMA = {"type": "object", "properties": {"clear": {"enum": [1, 2]}}, "required": ["clear"], "additionalProperties": False}
+SCHEMA = {
+    "type": "object",
+    "properties": {"clear": {"enum": [1, 2]}},
+    "required": ["clear"],
+    "additionalProperties": False,
+}
 AB = ("A", "B")
 SCORES = tuple(map(str, range(1, 11)))
 
@@ -30,11 +35,15 @@ def chat(text: str) -> tuple[Message, ...]:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights, made to differ more from chat to chat, and to say labels: those are among the 20 likeliest, and 1 the likeliest of scores."""
+    """Random weights, made to differ more from chat to chat, and to say labels: those are among the 20 likeliest, and 1
+    the likeliest of scores."""
     folder = build("0.5m", tmp_path_factory.mktemp("served") / "model")
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    prompts = [tokenizer.apply_chat_template(list(chat(text)), add_generation_prompt=True, return_dict=False) for text in ("Which?", "zz")]
+    prompts = [
+        tokenizer.apply_chat_template(list(chat(text)), add_generation_prompt=True, return_dict=False)
+        for text in ("Which?", "zz")
+    ]
     with torch.no_grad():
         for weight in (weight for weight in model.model.layers.parameters() if weight.ndim == 2):
             weight *= 4
@@ -116,11 +125,15 @@ def test_a_greedy_text_is_the_models_own(backend: OpenAIBackend, own: Own):
     assert isinstance(reply, Reply), reply
     ids: list[int] = []
     for _ in range(6):
-        prompt = own.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=True, return_dict=False)
+        prompt = own.tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
+        )
         with torch.no_grad():
             ids.append(int(own.model(torch.tensor([[*prompt, *ids]])).logits[0, -1].argmax()))
     assert reply.text == own.tokenizer.decode(ids, skip_special_tokens=True)
-    assert reply.prompt_tokens == len(own.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False))
+    assert reply.prompt_tokens == len(
+        own.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+    )
 
 
 def test_a_seed_repeats_a_sampled_text(backend: OpenAIBackend):
@@ -135,7 +148,9 @@ def test_a_seed_repeats_a_sampled_text(backend: OpenAIBackend):
 
 def test_a_text_follows_its_schema(backend: OpenAIBackend):
     """Some seeds never get beyond the white space that JSON allows."""
-    replies = backend.ask([Request(chat("Rate."), max_tokens=200, schema=SCHEMA, temperature=1.0, seed=seed) for seed in range(8)])
+    replies = backend.ask(
+        [Request(chat("Rate."), max_tokens=200, schema=SCHEMA, temperature=1.0, seed=seed) for seed in range(8)]
+    )
     whole = [reply.text for reply in replies if isinstance(reply, Reply) and reply.finish_reason == "stop"]
     assert whole
     for text in whole:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rlsys.config.load import load
+from rlsys.check.load import load
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "launch"
@@ -47,9 +47,13 @@ def test_the_kubernetes_workers_have_the_gpus_that_the_config_asks_for() -> None
 
 
 @pytest.mark.parametrize(
-    ("ray_starts", "command", "status"), [("yes", "echo trained", 0), ("yes", "exit 3", 3), ("", "echo trained", 1)], ids=str
+    ("ray_starts", "command", "status"),
+    [("yes", "echo trained", 0), ("yes", "exit 3", 3), ("", "echo trained", 1)],
+    ids=str,
 )
-def test_the_slurm_job_fails_when_the_command_or_ray_fails(tmp_path: Path, ray_starts: str, command: str, status: int) -> None:
+def test_the_slurm_job_fails_when_the_command_or_ray_fails(
+    tmp_path: Path, ray_starts: str, command: str, status: int
+) -> None:
     binaries = tmp_path / "repository" / ".venv" / "bin"
     binaries.mkdir(parents=True)
     for name, content in {"srun": SRUN, "scontrol": SCONTROL, "ray": RAY}.items():
@@ -71,7 +75,9 @@ def test_the_slurm_job_fails_when_the_command_or_ray_fails(tmp_path: Path, ray_s
     assert done.returncode == status, done.stderr
     assert "--address node1:6379 --min-nodes 2 --" in done.stdout
     assert ("Ray did not start" in done.stderr) == (not ray_starts)
-    assert list((tmp_path / "repository").iterdir()) == [tmp_path / "repository" / ".venv"], "no marker file is left behind"
+    assert list((tmp_path / "repository").iterdir()) == [tmp_path / "repository" / ".venv"], (
+        "no marker file is left behind"
+    )
 
 
 def test_slurm_without_a_command_says_how_to_call_it() -> None:

@@ -40,11 +40,14 @@ def test_scores_and_gradients_are_the_plain_models(tiny: Path, packed: bool) -> 
     torch.testing.assert_close(found[:2], wanted, atol=2e-6, rtol=2e-6)
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None
-        torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5 * float(parameter.grad.abs().max()), rtol=0)
+        torch.testing.assert_close(
+            gradients[name], parameter.grad, atol=1e-5 * float(parameter.grad.abs().max()), rtol=0
+        )
 
 
 def test_packed_rows_do_not_see_each_other(tiny: Path) -> None:
-    """A change of one row, however great, must not move another row's log-probs by a single bit; a change of its own must."""
+    """A change of one row, however great, must not move another row's log-probs by a single bit; a change of its own
+    must."""
     model, batch, other = load_causal_lm(tiny, torch.float32), rows(0), rows(1)
     before, _, _ = Scorer(model, packed=True)(batch, 1.0, False)
     changed = Batch(batch.token_ids_BT.clone(), batch.loss_mask_BT, batch.lengths_B)
@@ -63,7 +66,8 @@ def test_micro_batches_come_back_in_the_order_they_name(tiny: Path) -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_top_tokens_and_a_students_log_probs_of_them_are_the_plain_models(tiny: Path, packed: bool) -> None:
-    """Rows in the order that micro-batches name, one of which is empty; a student scores what a teacher named as the full logits say."""
+    """Rows in the order that micro-batches name, one of which is empty; a student scores what a teacher named as the
+    full logits say."""
     model, batch = load_causal_lm(tiny, torch.float32), rows()
     order = [2, 0, 3, 1]
     found = top(Scorer(model, packed), batch, [[2, 0], [], [3, 1]], 3, 250, 0.7, CPU)

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoTokenizer, CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoTokenizer,
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from rlsys.errors import ConfigError
 from rlsys.models.load import choose_attention, load_causal_lm, load_tokenizer, local_path
@@ -76,7 +84,9 @@ def test_a_tokenizer_without_an_end_token_is_refused(tiny: Path, tmp_path: Path)
 def test_logits_that_are_not_just_the_head_are_refused(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     if name == "capped":
-        model = Gemma2ForCausalLM(Gemma2Config(**SMALL, num_key_value_heads=1, final_logit_softcapping=0.5, query_pre_attn_scalar=16))
+        model = Gemma2ForCausalLM(
+            Gemma2Config(**SMALL, num_key_value_heads=1, final_logit_softcapping=0.5, query_pre_attn_scalar=16)
+        )
     else:
         model = CohereForCausalLM(CohereConfig(**{**SMALL, "logit_scale": 0.25}))
     model.save_pretrained(tmp_path)
@@ -85,7 +95,9 @@ def test_logits_that_are_not_just_the_head_are_refused(name: str, tmp_path: Path
 
 
 def test_dropout_is_off_in_training_mode(tmp_path: Path) -> None:
-    GPT2LMHeadModel(GPT2Config(vocab_size=40, n_embd=16, n_layer=1, n_head=2, resid_pdrop=0.5, embd_pdrop=0.5)).save_pretrained(tmp_path)
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=40, n_embd=16, n_layer=1, n_head=2, resid_pdrop=0.5, embd_pdrop=0.5)
+    ).save_pretrained(tmp_path)
     model = load_causal_lm(tmp_path, torch.float32)
     assert model.training
     tokens = torch.arange(12)[None]

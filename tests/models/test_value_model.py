@@ -10,7 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from token_rows import rows
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForMaskedLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+)
 
 from rlsys.batch import Batch
 from rlsys.errors import ConfigError
@@ -23,7 +29,8 @@ CPU = torch.device("cpu")
 
 
 def plain(model: torch.nn.Module, batch: Batch) -> Tensor:
-    """Score of every token [B, T, K] by hand: the head's weights on the hidden states of one row at a time; 0 on padding."""
+    """Score of every token [B, T, K] by hand: the head's weights on the hidden states of one row at a time; 0 on
+    padding."""
     found = []
     for i, length in enumerate(batch.lengths_B.tolist()):
         hidden = model.base_model(batch.token_ids_BT[i : i + 1, :length]).last_hidden_state[0]  # type: ignore[operator]
@@ -53,7 +60,9 @@ def test_scores_and_gradients_are_those_of_the_plain_model(tiny: Path, packed: b
     torch.testing.assert_close(found, wanted, atol=5e-6, rtol=5e-6)
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None
-        torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5 * float(parameter.grad.abs().max()), rtol=0)
+        torch.testing.assert_close(
+            gradients[name], parameter.grad, atol=1e-5 * float(parameter.grad.abs().max()), rtol=0
+        )
 
 
 def test_a_value_is_the_mean_score_of_the_token_before_and_a_score_that_of_the_last(tiny: Path) -> None:
@@ -61,12 +70,16 @@ def test_a_value_is_the_mean_score_of_the_token_before_and_a_score_that_of_the_l
     scorer, table = ValueScorer(model, packed=False), plain(model, batch).detach()
     found = values(scorer, batch, [[2, 0], [], [1, 3]], CPU)
     for row, place in [(0, 2), (0, 6), (1, 11), (2, 2), (3, 5)]:
-        assert float(found[[2, 0, 1, 3].index(row), place]) == pytest.approx(float(table[row, place - 1].mean()), abs=5e-6)
+        assert float(found[[2, 0, 1, 3].index(row), place]) == pytest.approx(
+            float(table[row, place - 1].mean()), abs=5e-6
+        )
     assert not found[:, :2].any()  # the prompt's
     assert not found[0, 3:].any()  # padding
     lasts = last_scores(scorer, batch, [[2, 0], [], [1, 3]], CPU)
     assert lasts is not None
-    torch.testing.assert_close(lasts, torch.stack([table[2, 2], table[0, 6], table[1, 11], table[3, 8]]), atol=5e-6, rtol=5e-6)
+    torch.testing.assert_close(
+        lasts, torch.stack([table[2, 2], table[0, 6], table[1, 11], table[3, 8]]), atol=5e-6, rtol=5e-6
+    )
     assert last_scores(scorer, batch, [[], []], CPU) is None
 
 
@@ -82,14 +95,19 @@ def test_a_new_head_is_drawn_by_the_seed_on_the_language_model_s_body(tiny: Path
     assert not torch.isclose(model.score.weight, other.score.weight).all()
     # Standard deviation 1 / sqrt(hidden size + 1), to three standard errors.
     hidden, count = model.config.hidden_size, model.score.weight.numel()
-    assert float(model.score.weight.detach().std() * (hidden + 1) ** 0.5) == pytest.approx(1, abs=3 / (2 * count) ** 0.5)
+    assert float(model.score.weight.detach().std() * (hidden + 1) ** 0.5) == pytest.approx(
+        1, abs=3 / (2 * count) ** 0.5
+    )
 
 
 @pytest.mark.parametrize("heads", [1, 3])
 def test_plain_transformers_scores_an_export_alike(tiny: Path, tmp_path: Path, heads: int) -> None:
     """One by one, and in a batch padded by the tokenizer."""
     folder = export(tiny, tmp_path / "exported", heads)
-    tokenizer, network = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer, network = (
+        AutoTokenizer.from_pretrained(folder),
+        AutoModelForSequenceClassification.from_pretrained(folder).eval(),
+    )
     texts = ["a", "two words" + tokenizer.eos_token, "three more words, Grüße" + tokenizer.eos_token]
     padded = tokenizer(texts, return_tensors="pt", padding=True)
     lengths = padded["attention_mask"].sum(1)
@@ -100,7 +118,9 @@ def test_plain_transformers_scores_an_export_alike(tiny: Path, tmp_path: Path, h
     with torch.no_grad():
         torch.testing.assert_close(network(**padded).logits, found, atol=1e-5, rtol=0)
         for i, text in enumerate(texts):
-            torch.testing.assert_close(network(**tokenizer(text, return_tensors="pt")).logits[0], found[i], atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                network(**tokenizer(text, return_tensors="pt")).logits[0], found[i], atol=1e-5, rtol=0
+            )
 
 
 def test_where_padding_is_eos_plain_transformers_still_scores_the_eos(tiny: Path, tmp_path: Path) -> None:
@@ -120,24 +140,43 @@ def test_where_padding_is_eos_plain_transformers_still_scores_the_eos(tiny: Path
 
 def test_a_critic_starts_as_the_mean_of_an_ensemble(tiny: Path, tmp_path: Path) -> None:
     folder, batch = export(tiny, tmp_path / "exported", 3), rows()
-    ensemble, critic = load_value_model(folder, torch.float32, heads=3, seed=8), load_value_model(folder, torch.float32, heads=1, seed=8)
+    ensemble, critic = (
+        load_value_model(folder, torch.float32, heads=3, seed=8),
+        load_value_model(folder, torch.float32, heads=1, seed=8),
+    )
     with torch.no_grad():
         torch.testing.assert_close(plain(critic, batch)[..., 0], plain(ensemble, batch).mean(-1), atol=5e-6, rtol=0)
-    again: Any = load_value_model(export(folder, tmp_path / "again", 1), torch.float32)  # as `heads` says, not as its source has
+    again: Any = load_value_model(
+        export(folder, tmp_path / "again", 1), torch.float32
+    )  # as `heads` says, not as its source has
     assert again.score.weight.shape[0] == 1
 
 
 def test_models_that_do_not_fit_are_refused(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"this is no reward model: it has no scalar head .* train one by stage reward_model"):
+    with pytest.raises(
+        ConfigError, match=r"this is no reward model: it has no scalar head .* train one by stage reward_model"
+    ):
         load_value_model(tiny, torch.float32)
     folder = export(tiny, tmp_path / "exported", 2)
     with pytest.raises(ConfigError, match="has 2 heads, not 3; start the ensemble from a model without heads"):
         load_value_model(folder, torch.float32, heads=3)
     weights = load_file(folder / "model.safetensors")
-    save_file({name: weight for name, weight in weights.items() if name != "score.weight"}, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ConfigError, match=r"a Qwen3ForSequenceClassification lacks 1 of its weights here, such as score\.weight"):
+    save_file(
+        {name: weight for name, weight in weights.items() if name != "score.weight"},
+        folder / "model.safetensors",
+        {"format": "pt"},
+    )
+    with pytest.raises(
+        ConfigError, match=r"a Qwen3ForSequenceClassification lacks 1 of its weights here, such as score\.weight"
+    ):
         load_value_model(folder, torch.float32)
-    small: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 40}
+    small: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "vocab_size": 40,
+    }
     BertForMaskedLM(BertConfig(**small)).save_pretrained(tmp_path / "bert")
     with pytest.raises(ConfigError, match="BertForSequenceClassification has no linear head `score` without bias"):
         load_value_model(tmp_path / "bert", torch.float32, heads=1)
@@ -150,7 +189,8 @@ def test_models_that_do_not_fit_are_refused(tiny: Path, tmp_path: Path) -> None:
 
 def test_the_scale_of_scores_is_kept_and_must_make_sense(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"normalize needs .*reward_scale\.json, which stage reward_model writes when it has held-out data"
+        ConfigError,
+        match=r"normalize needs .*reward_scale\.json, which stage reward_model writes when it has held-out data",
     ):
         read_scale(tmp_path)
     write_scale(tmp_path, -3.25, 0.1)

@@ -10,18 +10,28 @@ from rlsys.objectives.advantages import group_relative, leave_one_out
 
 
 def test_by_hand():
-    # Group 7: rewards 1, 0, 0, 1: mean 1/2, squared deviations 4 x 1/4 = 1, variance 1/3 (ddof 1), std 0.57735; 0.5 / 0.57745 = 0.86588.
-    # Group 3: rewards 1, 2, 6: mean 3, squared deviations 4 + 1 + 9 = 14, variance 7, std 2.64575; -2, -1, 3 over 2.64585.
+    # Group 7: rewards 1, 0, 0, 1: mean 1/2, squared deviations 4 x 1/4 = 1, variance 1/3 (ddof 1), std 0.57735; 0.5 /
+    # 0.57745 = 0.86588. Group 3: rewards 1, 2, 6: mean 3, squared deviations 4 + 1 + 9 = 14, variance 7, std 2.64575;
+    # -2, -1, 3 over 2.64585.
     rewards, groups = torch.tensor([1.0, 1.0, 0.0, 2.0, 0.0, 6.0, 1.0]), torch.tensor([7, 3, 7, 3, 7, 3, 7])
     a, b = 0.5 / (math.sqrt(1 / 3) + 1e-4), 1 / (math.sqrt(7) + 1e-4)
     assert_close(group_relative(rewards, groups), torch.tensor([a, -2 * b, -a, -b, -a, 3 * b, a]))
     assert a == pytest.approx(0.86588, abs=1e-5)
-    assert_close(group_relative(rewards, groups, scale_by_std=False), torch.tensor([0.5, -2.0, -0.5, -1.0, -0.5, 3.0, 0.5]))
+    assert_close(
+        group_relative(rewards, groups, scale_by_std=False), torch.tensor([0.5, -2.0, -0.5, -1.0, -0.5, 3.0, 0.5])
+    )
 
 
-@given(reward=st.floats(-1e6, 1e6), size=st.integers(2, 33), scale=st.booleans(), dtype=st.sampled_from([torch.float32, torch.float64]))
+@given(
+    reward=st.floats(-1e6, 1e6),
+    size=st.integers(2, 33),
+    scale=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
 def test_equal_rewards_give_exactly_zero(reward: float, size: int, scale: bool, dtype: torch.dtype):
-    assert not group_relative(torch.full((size,), reward, dtype=dtype), torch.zeros(size, dtype=torch.long), scale).any()
+    assert not group_relative(
+        torch.full((size,), reward, dtype=dtype), torch.zeros(size, dtype=torch.long), scale
+    ).any()
 
 
 @given(st.lists(st.lists(st.floats(-10, 10, width=32), min_size=2, max_size=5), min_size=1, max_size=5), st.randoms())

@@ -27,12 +27,16 @@ def logs(*probabilities: float) -> Tensor:
 def distributions(seed: int, vocabulary: int = 7, places: int = 5) -> tuple[Tensor, Tensor]:
     """Log-probs of a teacher and a student, [N, V]."""
     generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(places, vocabulary, generator=generator, dtype=torch.float64).mul(2).log_softmax(-1) for _ in range(2))  # pyright: ignore[reportReturnType]
+    return tuple(
+        torch.randn(places, vocabulary, generator=generator, dtype=torch.float64).mul(2).log_softmax(-1)
+        for _ in range(2)
+    )  # pyright: ignore[reportReturnType]
 
 
 def test_divergences_by_hand():
-    """Teacher (1/2, 1/4, 1/4), student (1/4, 1/4, 1/2): 1/2 ln 2 + 0 - 1/4 ln 2 both ways. Half-way between them is (3/8, 1/4, 3/8):
-    KL(teacher || m) = 1/2 ln 4/3 + 1/4 ln 2/3 = 0.0424747, and by symmetry KL(student || m) is the same."""
+    """Teacher (1/2, 1/4, 1/4), student (1/4, 1/4, 1/2): 1/2 ln 2 + 0 - 1/4 ln 2 both ways. Half-way between them is
+    (3/8, 1/4, 3/8): KL(teacher || m) = 1/2 ln 4/3 + 1/4 ln 2/3 = 0.0424747, and by symmetry KL(student || m) is the
+    same."""
     teacher, student = logs(0.5, 0.25, 0.25), logs(0.25, 0.25, 0.5)
     assert kl(teacher, student).item() == pytest.approx(0.25 * math.log(2))
     assert jsd(teacher, student, 0.5).item() == pytest.approx(0.5 * math.log(4 / 3) + 0.25 * math.log(2 / 3))
@@ -55,7 +59,10 @@ def test_the_ends_of_beta_are_the_two_kls(beta: float, kind: DivergenceName):
     """JSD(beta) / beta -> forward, JSD(beta) / (1 - beta) -> reverse KL; values and gradients."""
     teacher, logits = distributions(0)
     student = logits.requires_grad_().log_softmax(-1)
-    scaled, wanted = jsd(teacher, student, beta) / min(beta, 1 - beta), DistillationLoss(kind).divergence(teacher, student)
+    scaled, wanted = (
+        jsd(teacher, student, beta) / min(beta, 1 - beta),
+        DistillationLoss(kind).divergence(teacher, student),
+    )
     assert_close(scaled, wanted, atol=1e-4, rtol=1e-4)
     found, expected = (torch.autograd.grad(one.sum(), logits, retain_graph=True)[0] for one in (scaled, wanted))
     assert_close(found, expected, atol=1e-4, rtol=1e-4)
@@ -70,7 +77,10 @@ def test_fewer_tokens_bound_the_divergence_from_below(seed: int, k: int, beta: f
     for kind in KINDS:
         loss = DistillationLoss(kind, beta=beta)
         whole = loss.divergence(teacher, student)
-        merged = [loss.divergence(outcomes(teacher, order[:, :n]), outcomes(student, order[:, :n])) for n in (k, min(k + 1, 7), 7)]
+        merged = [
+            loss.divergence(outcomes(teacher, order[:, :n]), outcomes(student, order[:, :n]))
+            for n in (k, min(k + 1, 7), 7)
+        ]
         assert (merged[0] >= -1e-12).all()
         assert (merged[0] <= merged[1] + 1e-12).all()
         assert (merged[0] <= whole + 1e-12).all()
@@ -96,7 +106,10 @@ def problem(
 def outputs(batch: DistillationBatch, student: Tensor) -> Outputs:
     log_probs = student.log_softmax(-1)
     kept = batch.loss_mask_BT
-    named = torch.stack([outcomes(rows, ids) for rows, ids in zip(log_probs, batch.choices_BTK, strict=True)]) * kept[:, :, None]
+    named = (
+        torch.stack([outcomes(rows, ids) for rows, ids in zip(log_probs, batch.choices_BTK, strict=True)])
+        * kept[:, :, None]
+    )
     return Outputs(log_probs.gather(-1, batch.token_ids_BT[:, :, None])[:, :, 0] * kept, None, named)
 
 
@@ -131,7 +144,9 @@ def test_value_and_gradient_by_brute_force(kind: DivergenceName, k: int):
     assert not gradient[~batch.loss_mask_BT].any()
     assert loss.normalizer(batch) == 4
     found = values(stats)
-    assert (found["loss"], found["forward_kl"], found["nll"]) == pytest.approx((expected.item() / 4, forward / 4, nll / 4))
+    assert (found["loss"], found["forward_kl"], found["nll"]) == pytest.approx(
+        (expected.item() / 4, forward / 4, nll / 4)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -147,13 +162,19 @@ def test_the_teacher_itself_has_no_loss_and_no_gradient(kind: DivergenceName, k:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_teacher_that_is_sure_stays_finite(kind: DivergenceName):
-    """In float32, 80 nats of logits: the tokens that are left have no probability that could be told from 0 by 1 - sum."""
+    """In float32, 80 nats of logits: the tokens that are left have no probability that could be told from 0 by 1 -
+    sum."""
     teacher = torch.tensor([[80.0, 0.0, 0.0, 0.0]])
     for place in (0, 1, 3):
         logits = [80.0 if token == place else 0.0 for token in range(4)]
         for k in (1, 4):
-            # Where both are sure of different tokens, each finds the other's 80 nats unlikely, or NOTHING_LEFT among those that are not named.
-            wanted = {"forward_kl": 80.0, "reverse_kl": 80.0 if k == 4 else -NOTHING_LEFT, "jsd": math.log(2)}[kind] if place else 0.0
+            # Where both are sure of different tokens, each finds the other's 80 nats unlikely, or NOTHING_LEFT among
+            # those that are not named.
+            wanted = (
+                {"forward_kl": 80.0, "reverse_kl": 80.0 if k == 4 else -NOTHING_LEFT, "jsd": math.log(2)}[kind]
+                if place
+                else 0.0
+            )
             choices, named = flat_top(teacher, lambda hidden: hidden, k, 4, 1.0)
             student = torch.tensor([logits], requires_grad=True)
             divergence = DistillationLoss(kind).divergence(named, outcomes(student.log_softmax(-1), choices))
@@ -168,7 +189,8 @@ def test_a_teacher_that_is_sure_stays_finite(kind: DivergenceName):
 
 
 def test_statistics_of_one_place():
-    """The teacher names tokens 1 (1/2) and 0 (1/4), the rest is 1/4; its entropy is 1/2 ln 2 + 1/2 ln 4. The student prefers token 0."""
+    """The teacher names tokens 1 (1/2) and 0 (1/4), the rest is 1/4; its entropy is 1/2 ln 2 + 1/2 ln 4. The student
+    prefers token 0."""
     batch = DistillationBatch(
         torch.tensor([[0, 0]]), torch.tensor([[False, True]]), torch.tensor([2]), torch.tensor([[[0, 0], [1, 0]]]),
         torch.stack([torch.zeros(1, 3), logs(0.5, 0.25, 0.25).float()], 1),
@@ -187,6 +209,9 @@ def test_any_split_and_any_reduction_add_up():
     loss = DistillationLoss("jsd", ce_weight=0.2, reduction=SequenceMean())
     _, batch, _, student = problem(7, 3)
     whole, _ = loss(outputs(batch, student), batch)
-    parts = [loss(outputs(batch.rows([row]), student[[row], : int(batch.lengths_B[row])]), batch.rows([row])) for row in (0, 1)]
+    parts = [
+        loss(outputs(batch.rows([row]), student[[row], : int(batch.lengths_B[row])]), batch.rows([row]))
+        for row in (0, 1)
+    ]
     assert_close(whole, parts[0][0] + parts[1][0])
     assert loss.normalizer(batch) == sum(loss.normalizer(batch.rows([row])) for row in (0, 1)) == 2

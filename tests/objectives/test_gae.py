@@ -33,9 +33,13 @@ def test_gae_by_hand():
 
 
 def test_gaps_between_turns_are_stepped_over_and_not_looked_at():
-    # The same three tokens with a tool's answer between the second and the third, prompt and padding: all of that holds NaN.
+    # The same three tokens with a tool's answer between the second and the third, prompt and padding: all of that holds
+    # NaN.
     mask = torch.tensor([[False, True, True, False, False, True, False]])
-    rewards, values = torch.tensor([[NAN, 0.0, 0.0, NAN, NAN, 1.0, NAN]]), torch.tensor([[NAN, 0.5, 0.6, NAN, NAN, 0.7, NAN]])
+    rewards, values = (
+        torch.tensor([[NAN, 0.0, 0.0, NAN, NAN, 1.0, NAN]]),
+        torch.tensor([[NAN, 0.5, 0.6, NAN, NAN, 0.7, NAN]]),
+    )
     advantages, returns = gae(rewards, values, mask, gamma=0.9, lam=0.8)
     assert_close(advantages, torch.tensor([[0.0, *ADVANTAGES[:2], 0.0, 0.0, ADVANTAGES[2], 0.0]]))
     assert_close(returns, torch.tensor([[0.0, *RETURNS[:2], 0.0, 0.0, RETURNS[2], 0.0]]))
@@ -49,20 +53,25 @@ def test_packed_rows_by_hand():
     assert_close(advantages, torch.tensor([0.0, *ADVANTAGES, 0.0, *OTHER_ADVANTAGES]))
     assert_close(returns, torch.tensor([0.0, *RETURNS, 0.0, *OTHER_RETURNS]))
     # Every token trained, so that rows touch: still nothing crosses the border.
-    together, _ = packed_gae(torch.tensor([1.0, 100.0]), torch.tensor([0.0, 50.0]), torch.tensor([True, True]), torch.tensor([1, 1]), 1, 1)
+    together, _ = packed_gae(
+        torch.tensor([1.0, 100.0]), torch.tensor([0.0, 50.0]), torch.tensor([True, True]), torch.tensor([1, 1]), 1, 1
+    )
     assert together.tolist() == [1.0, 50.0]
 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**31), gamma=st.floats(0, 1), width=st.integers(1, 7))
 def test_ends_of_lambda(seed: int, gamma: float, width: int):
-    """lambda 0 is the one-step error, lambda 1 the discounted return minus the value (Schulman et al., equations 17 and 18)."""
+    """lambda 0 is the one-step error, lambda 1 the discounted return minus the value (Schulman et al., equations 17 and
+    18)."""
     g = torch.Generator().manual_seed(seed)
     rewards, values = torch.randn(2, width, generator=g), torch.randn(2, width, generator=g)
     mask = torch.ones(2, width, dtype=torch.bool)
     following = torch.cat([values[:, 1:], torch.zeros(2, 1)], 1)
     assert_close(gae(rewards, values, mask, gamma, 0.0)[0], rewards + gamma * following - values, atol=1e-5, rtol=1e-5)
-    discounted = torch.tensor([[sum(gamma**k * row[t + k] for k in range(width - t)) for t in range(width)] for row in rewards.tolist()])
+    discounted = torch.tensor(
+        [[sum(gamma**k * row[t + k] for k in range(width - t)) for t in range(width)] for row in rewards.tolist()]
+    )
     advantages, returns = gae(rewards, values, mask, gamma, 1.0)
     assert_close(advantages, discounted - values, atol=1e-5, rtol=1e-5)
     assert_close(returns, discounted, atol=1e-5, rtol=1e-5)
@@ -70,7 +79,10 @@ def test_ends_of_lambda(seed: int, gamma: float, width: int):
 
 def test_returns_to_go_by_hand():
     # gamma 1/2: 4; 2 + 4/2 = 4; 1 + 4/2 = 3. The gap and what stands in it neither count nor discount.
-    rewards, mask = torch.tensor([[7.0, 1.0, 2.0, NAN, 4.0, NAN]]), torch.tensor([[False, True, True, False, True, False]])
+    rewards, mask = (
+        torch.tensor([[7.0, 1.0, 2.0, NAN, 4.0, NAN]]),
+        torch.tensor([[False, True, True, False, True, False]]),
+    )
     assert returns_to_go(rewards, mask, gamma=0.5).tolist() == [[0.0, 3.0, 4.0, 0.0, 4.0, 0.0]]
     assert returns_to_go(rewards, mask).tolist() == [[0.0, 7.0, 6.0, 0.0, 4.0, 0.0]]
 
@@ -89,7 +101,10 @@ def test_whitening_by_hand():
     assert_close(whiten(values, mask), torch.tensor([[0.0, -2 * a, -a], [3 * a, 0.0, 0.0]]))
     assert_close(whiten(values, mask, shift_mean=False), torch.tensor([[0.0, 3 - 2 * a, 3 - a], [3 + 3 * a, 0.0, 0.0]]))
     # One value per sample: the same with [B] and a [B] mask.
-    assert_close(whiten(torch.tensor([1.0, 2.0, NAN, 6.0]), torch.tensor([True, True, False, True])), torch.tensor([-2 * a, -a, 0, 3 * a]))
+    assert_close(
+        whiten(torch.tensor([1.0, 2.0, NAN, 6.0]), torch.tensor([True, True, False, True])),
+        torch.tensor([-2 * a, -a, 0, 3 * a]),
+    )
 
 
 def test_whitening_adds_its_epsilon_inside_the_root():
@@ -105,7 +120,8 @@ def test_whitening_without_variance():
 
 
 def test_explained_variance_by_hand():
-    # Returns 1, 2, 3 (sum of squared deviations 2), errors 1, 0, 0 (2/3): 1 - 1/3. A constant offset explains as well as none.
+    # Returns 1, 2, 3 (sum of squared deviations 2), errors 1, 0, 0 (2/3): 1 - 1/3. A constant offset explains as well
+    # as none.
     returns, mask = torch.tensor([[NAN, 1.0, 2.0, 3.0]]), torch.tensor([[False, True, True, True]])
     assert explained_variance(torch.tensor([[NAN, 0.0, 2.0, 3.0]]), returns, mask) == pytest.approx(2 / 3)
     assert explained_variance(returns + 5, returns, mask) == pytest.approx(1.0)

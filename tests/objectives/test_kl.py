@@ -29,7 +29,8 @@ def test_unbiased_as_values(name: KlName):
 
 @pytest.mark.parametrize("name", ["k1", "k2", "k3"])
 def test_expected_gradient_in_the_loss(name: KlName):
-    """Over softmax logits z: grad KL(P||Q) = p (ln p/q - KL(P||Q)), grad KL(Q||P) = p - q, and a score function's expectation is 0."""
+    """Over softmax logits z: grad KL(P||Q) = p (ln p/q - KL(P||Q)), grad KL(Q||P) = p - q, and a score function's
+    expectation is 0."""
     logits = P.log().requires_grad_()
     estimates = KL_ESTIMATORS[name](logits.log_softmax(0), Q.log())
     gradient = torch.autograd.grad((P * estimates).sum(), logits)[0]
@@ -41,8 +42,12 @@ def test_adaptive_coefficient_by_hand():
     # Steps of 100 samples, horizon 1000: a tenth of the error. Target 6.
     assert adapted(0.1, measured=6.6, target=6, horizon=1000, samples=100) == pytest.approx(0.1 * 1.01)  # error 0.1
     assert adapted(0.1, measured=5.4, target=6, horizon=1000, samples=100) == pytest.approx(0.1 * 0.99)
-    assert adapted(0.1, measured=60.0, target=6, horizon=1000, samples=100) == pytest.approx(0.1 * 1.02)  # error 9, clipped to 0.2
-    assert adapted(0.1, measured=0.0, target=6, horizon=1000, samples=100) == pytest.approx(0.1 * 0.98)  # error -1, clipped to -0.2
+    assert adapted(0.1, measured=60.0, target=6, horizon=1000, samples=100) == pytest.approx(
+        0.1 * 1.02
+    )  # error 9, clipped to 0.2
+    assert adapted(0.1, measured=0.0, target=6, horizon=1000, samples=100) == pytest.approx(
+        0.1 * 0.98
+    )  # error -1, clipped to -0.2
     assert adapted(0.1, measured=6.0, target=6, horizon=1000, samples=100) == 0.1
 
 

@@ -49,11 +49,16 @@ def test_by_hand():
 
 
 def test_the_gradient_by_hand():
-    """-weight x sigmoid'(h) x beta on each trained token of a desirable answer, the opposite sign on the others, nothing on prompts and padding."""
+    """-weight x sigmoid'(h) x beta on each trained token of a desirable answer, the opposite sign on the others,
+    nothing on prompts and padding."""
     given = outputs()
     loss, _ = KTOLoss(beta=2, z0=0.25, undesirable_weight=0.5)(given, BATCH)
     (gradient,) = torch.autograd.grad(loss, given.log_probs_BT)
-    slopes = [-sigmoid(0.5) * sigmoid(-0.5) * 2, 0.5 * sigmoid(0.5) * sigmoid(-0.5) * 2, 0.5 * sigmoid(2.5) * sigmoid(-2.5) * 2]
+    slopes = [
+        -sigmoid(0.5) * sigmoid(-0.5) * 2,
+        0.5 * sigmoid(0.5) * sigmoid(-0.5) * 2,
+        0.5 * sigmoid(2.5) * sigmoid(-2.5) * 2,
+    ]
     assert_close(gradient, torch.where(MASK, torch.tensor(slopes, dtype=torch.float64)[:, None], 0.0))
 
 
@@ -78,7 +83,9 @@ def test_the_reference_point_is_a_mean_and_never_negative():
     assert reference_point(torch.tensor([-3.0, -2.0]), torch.tensor([-2.0, -2.5])) == 0
 
 
-@pytest.mark.parametrize("settings", [{"beta": 0.0}, {"z0": -0.1}, {"desirable_weight": 0.0}, {"undesirable_weight": -1.0}])
+@pytest.mark.parametrize(
+    "settings", [{"beta": 0.0}, {"z0": -0.1}, {"desirable_weight": 0.0}, {"undesirable_weight": -1.0}]
+)
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, float]):
     with pytest.raises(ValueError, match=next(iter(settings))):
         KTOLoss(**settings)

@@ -9,13 +9,21 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rlsys.objectives.log_probs import flat_log_probs, flat_top, logits_log_probs, outcomes, packed_token_log_probs, token_log_probs
+from rlsys.objectives.log_probs import (
+    flat_log_probs,
+    flat_top,
+    logits_log_probs,
+    outcomes,
+    packed_token_log_probs,
+    token_log_probs,
+)
 
 LN2 = math.log(2)
 
 
 def test_definition_by_hand():
-    # Logits (ln 1, ln 3) at temperature 1 are p = (1/4, 3/4). At temperature 1/2 the logits double: weights 1 and 9, p = (1/10, 9/10).
+    # Logits (ln 1, ln 3) at temperature 1 are p = (1/4, 3/4). At temperature 1/2 the logits double: weights 1 and 9, p
+    # = (1/10, 9/10).
     logits = torch.tensor([[0.0, math.log(3)]]).expand(2, 2)
     log_probs, entropy = logits_log_probs(logits, torch.tensor([0, 1]), temperature=1.0, with_entropy=True)
     assert_close(log_probs, torch.tensor([math.log(1 / 4), math.log(3 / 4)]))
@@ -27,13 +35,16 @@ def test_definition_by_hand():
 
 
 def test_the_state_before_a_token_scores_it():
-    # The head maps state k to certainty (within e^-50) that the next token is k. States 2, 0, 1 predict tokens 2, 0, 1 one place later.
+    # The head maps state k to certainty (within e^-50) that the next token is k. States 2, 0, 1 predict tokens 2, 0, 1
+    # one place later.
     hidden = torch.eye(3)[torch.tensor([[2, 0, 1, 1]])]
     tokens = torch.tensor([[1, 2, 0, 1]])
     out = token_log_probs(hidden, tokens, torch.tensor([[False, True, True, True]]), lambda h: 50 * h, temperature=1.0)
     assert_close(out.log_probs_BT, torch.zeros(1, 4))
     # One token further on nothing fits: 50 nats worse, and untrained tokens stay 0.
-    shifted = token_log_probs(hidden, tokens.roll(1, 1), torch.tensor([[False, True, False, True]]), lambda h: 50 * h, temperature=1.0)
+    shifted = token_log_probs(
+        hidden, tokens.roll(1, 1), torch.tensor([[False, True, False, True]]), lambda h: 50 * h, temperature=1.0
+    )
     assert_close(shifted.log_probs_BT, torch.tensor([[0.0, -50.0, 0.0, -50.0]]))
 
 
@@ -56,10 +67,14 @@ def test_chunks_must_hold_a_token():
 
 def test_the_first_token_cannot_be_scored():
     with pytest.raises(AssertionError, match="first token"):
-        token_log_probs(torch.zeros(1, 2, 3), torch.zeros(1, 2, dtype=torch.long), torch.tensor([[True, True]]), lambda h: h, 1.0)
+        token_log_probs(
+            torch.zeros(1, 2, 3), torch.zeros(1, 2, dtype=torch.long), torch.tensor([[True, True]]), lambda h: h, 1.0
+        )
 
 
-def problem(seed: int, rows: int, width: int, hidden: int = 5, vocab: int = 11) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def problem(
+    seed: int, rows: int, width: int, hidden: int = 5, vocab: int = 11
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Hidden states, head weights, tokens, mask, and weights that make a scalar out of log-probs and entropies.
 
     Logits are of order 1, so that float32 is good for 1e-6.
@@ -80,7 +95,9 @@ def naive(hidden: Tensor, weight: Tensor, tokens: Tensor, mask: Tensor, temperat
     """Through full logits and torch's own distribution, a token at a time, in float64."""
     log_probs, entropy = torch.zeros(tokens.shape, dtype=torch.float64), torch.zeros(tokens.shape, dtype=torch.float64)
     for b, t in mask.nonzero().tolist():
-        distribution = torch.distributions.Categorical(logits=(weight.double() @ hidden[b, t - 1].double()) / temperature)
+        distribution = torch.distributions.Categorical(
+            logits=(weight.double() @ hidden[b, t - 1].double()) / temperature
+        )
         log_probs[b, t], entropy[b, t] = distribution.log_prob(tokens[b, t]), distribution.entropy()
     return log_probs, entropy
 
@@ -119,7 +136,9 @@ def test_packed_equals_padded(seed: int, lengths: list[int]):
     lengths_B = torch.tensor(lengths)
     valid = torch.arange(max(lengths)) < lengths_B[:, None]
     padded = token_log_probs(hidden, tokens, mask & valid, lambda h: h @ weight.T, 1.0, 3, with_entropy=True)
-    packed = packed_token_log_probs(hidden[valid], lengths_B, tokens, mask & valid, lambda h: h @ weight.T, 1.0, 3, with_entropy=True)
+    packed = packed_token_log_probs(
+        hidden[valid], lengths_B, tokens, mask & valid, lambda h: h @ weight.T, 1.0, 3, with_entropy=True
+    )
     assert torch.equal(packed.log_probs_BT, padded.log_probs_BT)
     assert packed.entropy_BT is not None
     assert padded.entropy_BT is not None
@@ -127,7 +146,8 @@ def test_packed_equals_padded(seed: int, lengths: list[int]):
 
 
 def test_outcomes_by_hand():
-    """p = (1/2, 1/4, 1/8, 1/8): tokens 3 and 0 are named, the others have 3/8 together; of all four nothing is left, which is 2e-22."""
+    """p = (1/2, 1/4, 1/8, 1/8): tokens 3 and 0 are named, the others have 3/8 together; of all four nothing is left,
+    which is 2e-22."""
     log_probs = torch.tensor([[0.5, 0.25, 0.125, 0.125]]).log()
     named = outcomes(log_probs, torch.tensor([[3, 0]]))
     assert_close(named.exp(), torch.tensor([[0.125, 0.5, 0.375]]))
@@ -136,7 +156,8 @@ def test_outcomes_by_hand():
 
 
 def test_top_tokens_by_hand():
-    """Logits ln (1, 8, 2, 4, 1) are p = (1, 8, 2, 4, 1)/16. At temperature 1/2 the weights are squares, (1, 64, 4, 16, 1)/86."""
+    """Logits ln (1, 8, 2, 4, 1) are p = (1, 8, 2, 4, 1)/16. At temperature 1/2 the weights are squares, (1, 64, 4, 16,
+    1)/86."""
     logits = torch.tensor([[1.0, 8.0, 2.0, 4.0, 1.0]]).log()
     choices, named = flat_top(logits, lambda h: h, 2, 5, 1.0)
     assert choices.tolist() == [[1, 3]]
@@ -153,7 +174,13 @@ def test_top_tokens_by_hand():
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**31), rows=st.integers(1, 4), width=st.integers(1, 7), chunk=st.integers(1, 9), k=st.integers(1, 11))
+@given(
+    seed=st.integers(0, 2**31),
+    rows=st.integers(1, 4),
+    width=st.integers(1, 7),
+    chunk=st.integers(1, 9),
+    k=st.integers(1, 11),
+)
 def test_chunks_change_no_outcome_and_no_gradient(seed: int, rows: int, width: int, chunk: int, k: int):
     hidden, weight, tokens, mask, mix = problem(seed, rows, width)
     choices = torch.rand(rows, width, 11, generator=torch.Generator().manual_seed(seed)).argsort(-1)[:, :, :k]
@@ -201,12 +228,16 @@ def test_logits_of_a_whole_batch_never_exist():
 
     with LargestTensor() as largest:
         choices = torch.arange(2).expand(tokens, 2)
-        log_probs, entropy, named = flat_log_probs(hidden, torch.randint(vocab, (tokens,)), head, 1.0, chunk, True, choices)
+        log_probs, entropy, named = flat_log_probs(
+            hidden, torch.randint(vocab, (tokens,)), head, 1.0, chunk, True, choices
+        )
         assert all(logits() is None for _, logits in seen), "the forward pass keeps logits"
         assert entropy is not None
         assert named is not None
         (log_probs + entropy + named.sum(1)).sum().backward()
-    assert [size for size, _ in seen] == [chunk] * (2 * tokens // chunk)  # each chunk projected once forward, once backward
+    assert [size for size, _ in seen] == [chunk] * (
+        2 * tokens // chunk
+    )  # each chunk projected once forward, once backward
     assert largest.numel == chunk * vocab
     assert hidden.grad is not None
     assert hidden.grad.abs().sum(1).min() > 0
@@ -218,6 +249,11 @@ def test_a_teachers_logits_of_a_whole_batch_never_exist():
     with LargestTensor() as largest:
         choices, named = flat_top(hidden, lambda h: h @ weight.T, 4, vocab, 1.0, chunk)
     assert largest.numel == chunk * vocab
-    assert_close(named[:, :4].double(), torch.log_softmax(hidden.double() @ weight.T.double(), -1).gather(-1, choices), atol=1e-5, rtol=0)
+    assert_close(
+        named[:, :4].double(),
+        torch.log_softmax(hidden.double() @ weight.T.double(), -1).gather(-1, choices),
+        atol=1e-5,
+        rtol=0,
+    )
     with pytest.raises(ValueError, match="temperature"):
         flat_top(hidden, lambda h: h @ weight.T, 4, vocab, 0.0)

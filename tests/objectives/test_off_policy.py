@@ -31,10 +31,14 @@ def test_sequence_truncation_by_hand(cap: float, weight: float, cut: float):
 def test_token_masking_by_hand(low: float, high: float, weights: list[float]):
     got, stats = TokenMasking(low, high)(SAMPLER + RATIO.log(), SAMPLER, MASK)
     assert_close(got[MASK], torch.tensor(weights))
-    assert values(stats) == pytest.approx({"correction_weight": sum(weights) / 3, "correction_cut": weights.count(0.0) / 3})
+    assert values(stats) == pytest.approx(
+        {"correction_weight": sum(weights) / 3, "correction_cut": weights.count(0.0) / 3}
+    )
 
 
-@pytest.mark.parametrize(("low", "high", "weight"), [(0.5, 2.0, 1.0), (1.2, 2.0, 0.0), (0.5, 1.1, 0.0), (1.14, 1.15, 1.0)])
+@pytest.mark.parametrize(
+    ("low", "high", "weight"), [(0.5, 2.0, 1.0), (1.2, 2.0, 0.0), (0.5, 1.1, 0.0), (1.14, 1.15, 1.0)]
+)
 def test_sequence_masking_by_hand(low: float, high: float, weight: float):
     # The geometric mean of 3, 1/2, 1 is 1.5^(1/3) = 1.1447.
     got, stats = SequenceMasking(low, high)(SAMPLER + RATIO.log(), SAMPLER, MASK)
@@ -49,7 +53,8 @@ def test_bounds_belong_to_the_range():
 
 
 @pytest.mark.parametrize(
-    ("correction", "weight"), [(TokenTruncation(), 2.0), (SequenceTruncation(), 2.0), (TokenMasking(), 0.0), (SequenceMasking(), 0.0)]
+    ("correction", "weight"),
+    [(TokenTruncation(), 2.0), (SequenceTruncation(), 2.0), (TokenMasking(), 0.0), (SequenceMasking(), 0.0)],
 )
 def test_weights_carry_no_gradient_and_survive_overflow(correction: Correction, weight: float):
     old = torch.full((2, 5), 500.0, requires_grad=True)

@@ -29,7 +29,9 @@ from rlsys.roles import Loss
 LN2 = math.log(2)
 
 
-def batch(mask: Tensor, advantages: Tensor, sampler: Tensor, old: Tensor | None = None, reference: Tensor | None = None) -> PolicyBatch:
+def batch(
+    mask: Tensor, advantages: Tensor, sampler: Tensor, old: Tensor | None = None, reference: Tensor | None = None
+) -> PolicyBatch:
     rows, width = mask.shape
     return PolicyBatch(
         token_ids_BT=torch.zeros(rows, width, dtype=torch.long),
@@ -91,9 +93,12 @@ def test_whole_loss_by_hand():
 
 
 def test_gradient_in_closed_form():
-    """By the log-prob of token t: w_t (-A_t ratio_t unless bounded) + kl (1 - reference / current); by its entropy: -coefficient."""
+    """By the log-prob of token t: w_t (-A_t ratio_t unless bounded) + kl (1 - reference / current); by its entropy:
+    -coefficient."""
     current, entropy = CURRENT.clone().requires_grad_(), ENTROPY.clone().requires_grad_()
-    loss = PolicyGradientLoss(temperature=1.0, kl_coefficient=0.1, entropy_coefficient=0.01, correction=TokenTruncation(cap=2.0))
+    loss = PolicyGradientLoss(
+        temperature=1.0, kl_coefficient=0.1, entropy_coefficient=0.01, correction=TokenTruncation(cap=2.0)
+    )
     loss(Outputs(current, entropy), WORKED)[0].backward()
     assert current.grad is not None
     assert entropy.grad is not None
@@ -106,7 +111,9 @@ def test_gradient_in_closed_form():
 def test_kl_estimator_is_the_one_asked_for(estimator, kl: float):
     # d = ln 2, ln 2, -ln 2. The reported kl is k3 whatever the loss uses.
     plain = PolicyGradientLoss(temperature=1.0)(Outputs(CURRENT), WORKED)[0]
-    total, stats = PolicyGradientLoss(temperature=1.0, kl_coefficient=1.0, kl_estimator=estimator)(Outputs(CURRENT), WORKED)
+    total, stats = PolicyGradientLoss(temperature=1.0, kl_coefficient=1.0, kl_estimator=estimator)(
+        Outputs(CURRENT), WORKED
+    )
     assert (total - plain).item() == pytest.approx(kl, abs=1e-6)
     assert stats["kl"].value == pytest.approx(LN2 / 3, rel=1e-5)
 
@@ -124,7 +131,9 @@ def test_without_old_log_probs_it_is_the_plain_policy_gradient():
 
 def test_missing_inputs_are_errors():
     with pytest.raises(ValueError, match="reference_log_probs_BT"):
-        PolicyGradientLoss(temperature=1.0, kl_coefficient=0.1)(Outputs(CURRENT), replace(WORKED, reference_log_probs_BT=None))
+        PolicyGradientLoss(temperature=1.0, kl_coefficient=0.1)(
+            Outputs(CURRENT), replace(WORKED, reference_log_probs_BT=None)
+        )
     with pytest.raises(ValueError, match="entropy_BT"):
         PolicyGradientLoss(temperature=1.0, entropy_coefficient=0.1)(Outputs(CURRENT), WORKED)
 
@@ -149,7 +158,9 @@ def random_case(seed: int, rows: int, width: int) -> tuple[Outputs, PolicyBatch]
     return outputs, batch(mask, noise(1.0), current + noise(0.3), current + noise(0.3), current + noise(0.3))
 
 
-def gradients(loss: PolicyGradientLoss, outputs: Outputs, data: PolicyBatch, splits: list[Tensor]) -> tuple[Tensor, Tensor, Stats]:
+def gradients(
+    loss: PolicyGradientLoss, outputs: Outputs, data: PolicyBatch, splits: list[Tensor]
+) -> tuple[Tensor, Tensor, Stats]:
     """As an engine accumulates them: each part's summed loss over the whole batch's normalizer."""
     assert outputs.entropy_BT is not None
     parts, total = [], torch.zeros((), dtype=torch.float64)
@@ -179,7 +190,9 @@ SURROGATES = [
     width=st.integers(2, 6),
     reduction=st.sampled_from([TokenMean(), SequenceMean(), Constant(9)]),
     surrogate=st.sampled_from(SURROGATES),
-    correction=st.sampled_from([None, TokenTruncation(1.2), SequenceTruncation(1.2), TokenMasking(0.8, 1.2), SequenceMasking(0.8, 1.2)]),
+    correction=st.sampled_from(
+        [None, TokenTruncation(1.2), SequenceTruncation(1.2), TokenMasking(0.8, 1.2), SequenceMasking(0.8, 1.2)]
+    ),
     data=st.data(),
 )
 def test_any_split_gives_the_same_loss_gradient_and_statistics(
@@ -208,5 +221,7 @@ def test_any_split_gives_the_same_loss_gradient_and_statistics(
 
 
 def test_a_loss_survives_the_way_to_the_ranks():
-    loss = PolicyGradientLoss(temperature=0.7, reduction=Constant(8), kl_estimator=k2, correction=SequenceTruncation(3.0))
+    loss = PolicyGradientLoss(
+        temperature=0.7, reduction=Constant(8), kl_estimator=k2, correction=SequenceTruncation(3.0)
+    )
     assert pickle.loads(pickle.dumps(loss)) == loss

@@ -22,7 +22,11 @@ def log_odds(mean_log_prob: float) -> float:
 
 
 def batch_of(
-    lengths: list[int], units: list[int], grades: list[float], reference: list[float] | None, preferences: list[float] | None = None
+    lengths: list[int],
+    units: list[int],
+    grades: list[float],
+    reference: list[float] | None,
+    preferences: list[float] | None = None,
 ) -> PreferenceBatch:
     """Answers of the given numbers of tokens, each after a prompt of two."""
     width = max(lengths) + 2
@@ -39,8 +43,8 @@ def batch_of(
     )
 
 
-# The chosen answer: two tokens, log pi -1.5, log ref -2. The rejected one: three tokens, log pi -2.5, log ref -2.2. So the log-ratios are 0.5 and
-# -0.3, and their difference is 0.8.
+# The chosen answer: two tokens, log pi -1.5, log ref -2. The rejected one: three tokens, log pi -2.5, log ref -2.2. So
+# the log-ratios are 0.5 and -0.3, and their difference is 0.8.
 PAIR = batch_of([2, 3], [4, 4], [1.0, 0.0], [-2.0, -2.2])
 JUNK = 9.0
 LOG_PROBS = [[JUNK, JUNK, -0.5, -1.0, JUNK], [JUNK, JUNK, -1.0, -1.0, -0.5]]
@@ -129,7 +133,8 @@ def test_only_trained_tokens_get_a_gradient(name: str):
 
 
 def test_the_gradient_of_dpo_by_hand():
-    """beta sigmoid(-h) per token: up for the chosen answer, down for the rejected one (equation after (7) of the paper)."""
+    """beta sigmoid(-h) per token: up for the chosen answer, down for the rejected one (equation after (7) of the
+    paper)."""
     outputs = outputs_of()
     (gradient,) = torch.autograd.grad(PreferenceLoss("dpo", 0.5)(outputs, PAIR)[0], outputs.log_probs_BT)
     slope = 0.5 / (1 + math.exp(0.4))
@@ -137,7 +142,8 @@ def test_the_gradient_of_dpo_by_hand():
 
 
 def test_the_mean_over_wrong_labels_of_the_robust_loss_is_the_true_one():
-    """Labels are flipped with probability 0.2: the expected robust loss of what is seen is the DPO loss of what is true (lemma of the paper)."""
+    """Labels are flipped with probability 0.2: the expected robust loss of what is seen is the DPO loss of what is true
+    (lemma of the paper)."""
     robust, flipped = PreferenceLoss("robust", 0.5, label_smoothing=0.2), replace(PAIR, grade_B=-PAIR.grade_B)
     expected = 0.8 * robust(outputs_of(), PAIR)[0] + 0.2 * robust(outputs_of(), flipped)[0]
     assert expected.item() == pytest.approx(softplus(-0.4))
@@ -151,14 +157,17 @@ def test_soft_labels_cost_what_is_expected():
         PreferenceLoss("cdpo", 0.5, label_smoothing=0.1): 0.7 * softplus(-0.4) + 0.3 * softplus(0.4),
         PreferenceLoss("ipo", 0.5): 0.75 * 0.04 + 0.25 * 1.8**2,
         PreferenceLoss("hinge", 0.5): 0.75 * 0.6 + 0.25 * 1.4,
-        PreferenceLoss("orpo", 0.5): 0.75 * 0.75 + 0.25 * 2.5 / 3 + 0.5 * (0.75 * softplus(-ODDS) + 0.25 * softplus(ODDS)),
+        PreferenceLoss("orpo", 0.5): 0.75 * 0.75
+        + 0.25 * 2.5 / 3
+        + 0.5 * (0.75 * softplus(-ODDS) + 0.25 * softplus(ODDS)),
     }
     for loss, wanted in cases.items():
         assert loss(outputs_of(), soft)[0].item() == pytest.approx(wanted), loss
 
 
 def test_a_ranking_weighs_as_much_as_a_pair():
-    """Log-ratios 2, 1, 0 of a ranking make the margins 1, 2, 1; those of the pair, -1. Rows of the units lie mixed; equal grades make no pair."""
+    """Log-ratios 2, 1, 0 of a ranking make the margins 1, 2, 1; those of the pair, -1. Rows of the units lie mixed;
+    equal grades make no pair."""
     batch = batch_of([1] * 7, [3, 5, 3, 8, 5, 3, 8], [2.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0], [0.0] * 7)
     outputs = outputs_of([[JUNK, JUNK, x] for x in (2.0, 1.0, 1.0, 7.0, 0.0, 0.0, -7.0)])
     loss = PreferenceLoss("dpo", 1.0)
@@ -175,7 +184,8 @@ def test_a_ranking_weighs_as_much_as_a_pair():
 
 @pytest.mark.parametrize(("kind", "bounded"), [("ipo", True), ("dpo", False)])
 def test_the_gap_of_ipo_stays_bounded_where_that_of_dpo_does_not(kind: str, bounded: bool):
-    """Two answers of one token each, a softmax over two logits, plain gradient descent; the reference is uniform. IPO stops at 1 / (2 beta)."""
+    """Two answers of one token each, a softmax over two logits, plain gradient descent; the reference is uniform. IPO
+    stops at 1 / (2 beta)."""
     batch = batch_of([1, 1], [0, 0], [1.0, 0.0], [math.log(0.5)] * 2)
     loss = PreferenceLoss(kind, 0.5)  # pyright: ignore[reportArgumentType]
     logits = torch.zeros(2, dtype=torch.float64, requires_grad=True)
@@ -197,7 +207,8 @@ def test_odds_of_a_certain_answer_are_finite():
     certain = Outputs(torch.zeros(2, 5, requires_grad=True))
     loss, _ = PreferenceLoss("orpo", 0.5)(certain, PAIR)
     (gradient,) = torch.autograd.grad(loss, certain.log_probs_BT)
-    # Equal odds, so 0.5 ln 2; at the bound odds have no gradient, and imitation's is -1/2 for each of the chosen answer's two tokens.
+    # Equal odds, so 0.5 ln 2; at the bound odds have no gradient, and imitation's is -1/2 for each of the chosen
+    # answer's two tokens.
     assert loss.item() == pytest.approx(0.5 * math.log(2))
     assert gradient.tolist() == [[0, 0, -0.5, -0.5, 0], [0] * 5]
 
@@ -225,7 +236,10 @@ def test_batches_without_what_the_loss_needs_are_refused():
     without = replace(PAIR, reference_log_probs_B=None)
     with pytest.raises(ValueError, match="compares with a reference"):
         PreferenceLoss("dpo").normalizer(without)
-    assert not any(loss.needs_reference for loss in (PreferenceLoss("simpo"), PreferenceLoss("orpo"), PreferenceLoss(reference_free=True)))
+    assert not any(
+        loss.needs_reference
+        for loss in (PreferenceLoss("simpo"), PreferenceLoss("orpo"), PreferenceLoss(reference_free=True))
+    )
     assert PreferenceLoss("simpo").normalizer(without) == 1
     with pytest.raises(ValueError, match="nothing to prefer"):
         PreferenceLoss("dpo").normalizer(replace(PAIR, grade_B=torch.zeros(2)))

@@ -3,7 +3,8 @@ import torch
 
 from rlsys.objectives.reduction import Constant, Reduction, SequenceMean, TokenMean, make_reduction, normalizer
 
-# Two trained sequences, of three tokens and of one, and one that is not trained on; nan and inf stand where nothing may look.
+# Two trained sequences, of three tokens and of one, and one that is not trained on; nan and inf stand where nothing may
+# look.
 NAN, INF = float("nan"), float("inf")
 VALUES = torch.tensor([[NAN, 1.0, 2.0, 6.0], [INF, 5.0, NAN, NAN], [NAN, NAN, INF, NAN]])
 MASK = torch.tensor([[False, True, True, True], [False, True, False, False], [False] * 4])

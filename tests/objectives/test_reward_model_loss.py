@@ -53,9 +53,12 @@ def score(numbers: list[float]) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float64)[:, None].requires_grad_()
 
 
-# A ranking of three with scores 1 (best), 3, 0 (worst) and grades 3, 1, 0; rows of other units lie between. Pairs: best - middle -2,
-# best - worst 1, middle - worst 3. Another unit of two: scores 0.5 over 0.5, a tie. A third: equal grades, so no pair.
-RANKING = comparisons(units=[7, 4, 7, 9, 4, 7, 9], grades=[1.0, 1.0, 3.0, 5.0, 0.0, 0.0, 5.0], lengths=[2, 3, 4, 2, 3, 1, 2])
+# A ranking of three with scores 1 (best), 3, 0 (worst) and grades 3, 1, 0; rows of other units lie between. Pairs: best
+# - middle -2, best - worst 1, middle - worst 3. Another unit of two: scores 0.5 over 0.5, a tie. A third: equal grades,
+# so no pair.
+RANKING = comparisons(
+    units=[7, 4, 7, 9, 4, 7, 9], grades=[1.0, 1.0, 3.0, 5.0, 0.0, 0.0, 5.0], lengths=[2, 3, 4, 2, 3, 1, 2]
+)
 SCORES = [3.0, 0.5, 1.0, 8.0, 0.5, 0.0, -8.0]
 
 
@@ -73,7 +76,8 @@ def test_three_way_ranking_by_hand():
             "score": 5 / 7,
         }
     )
-    # By s_better: -(1 - sigmoid(gap)) = -sigmoid(-gap), by s_worse the opposite; a third of that in the unit of three pairs.
+    # By s_better: -(1 - sigmoid(gap)) = -sigmoid(-gap), by s_worse the opposite; a third of that in the unit of three
+    # pairs.
     middle, best, worst = sigmoid(2) - sigmoid(-3), -sigmoid(2) - sigmoid(-1), sigmoid(-1) + sigmoid(-3)
     gradient = torch.autograd.grad(loss, scores)[0][:, 0]
     assert_close(gradient, torch.tensor([middle / 3, -0.5, best / 3, 0, 0.5, worst / 3, 0], dtype=torch.float64))
@@ -87,7 +91,10 @@ def test_margin_by_hand():
 
 # A pair that the first row wins with probability 3/4, one that the second wins for certain, and an even one.
 SOFT = comparisons(
-    units=[0, 0, 1, 1, 2, 2], grades=[2.0, 0.0, 1.0, 4.0, 1.0, 0.0], preferences=[0.75, 0.75, 1.0, 1.0, 0.5, 0.5], ids=[5, 5, 6, 6, 7, 7]
+    units=[0, 0, 1, 1, 2, 2],
+    grades=[2.0, 0.0, 1.0, 4.0, 1.0, 0.0],
+    preferences=[0.75, 0.75, 1.0, 1.0, 0.5, 0.5],
+    ids=[5, 5, 6, 6, 7, 7],
 )
 SOFT_SCORES = [1.0, 0.5, -1.0, 2.0, 0.0, 2.0]  # differences 0.5, 3 and -2
 
@@ -108,10 +115,18 @@ def test_soft_labels_with_a_margin_by_hand():
     """It is asked of either answer, with the probability that this is the better one. Margins are 2, 3 and 1."""
     scores = score(SOFT_SCORES)
     loss, _ = BradleyTerryLoss(use_margin=True)(at_last(scores, SOFT), SOFT)
-    wanted = [0.75 * softplus(2 - 0.5) + 0.25 * softplus(2 + 0.5), softplus(3 - 3), 0.5 * softplus(1 + 2) + 0.5 * softplus(1 - 2)]
+    wanted = [
+        0.75 * softplus(2 - 0.5) + 0.25 * softplus(2 + 0.5),
+        softplus(3 - 3),
+        0.5 * softplus(1 + 2) + 0.5 * softplus(1 - 2),
+    ]
     assert loss.item() == pytest.approx(sum(wanted))
     # By a difference d with margin m: -p sigmoid(m - d) + (1 - p) sigmoid(m + d).
-    first, second, third = -0.75 * sigmoid(1.5) + 0.25 * sigmoid(2.5), -sigmoid(0), -0.5 * sigmoid(3) + 0.5 * sigmoid(-1)
+    first, second, third = (
+        -0.75 * sigmoid(1.5) + 0.25 * sigmoid(2.5),
+        -sigmoid(0),
+        -0.5 * sigmoid(3) + 0.5 * sigmoid(-1),
+    )
     gradient = torch.autograd.grad(loss, scores)[0][:, 0]
     assert_close(gradient, torch.tensor([first, -first, -second, second, third, -third], dtype=torch.float64))
 
@@ -123,7 +138,9 @@ def test_a_soft_label_is_best_met_at_its_log_odds(preference: float, best: float
     loss, _ = BradleyTerryLoss()(at_last(scores, pair), pair)
     assert_close(torch.autograd.grad(loss, scores)[0], torch.zeros(2, 1, dtype=torch.float64))
     # What is left is the label's own entropy.
-    assert loss.item() == pytest.approx(-preference * math.log(preference) - (1 - preference) * math.log(1 - preference))
+    assert loss.item() == pytest.approx(
+        -preference * math.log(preference) - (1 - preference) * math.log(1 - preference)
+    )
 
 
 @pytest.mark.parametrize("use_margin", [False, True])
@@ -147,13 +164,18 @@ def test_centering_by_hand():
 
 
 def test_ensemble_by_hand():
-    # Ten comparisons of two answers, three heads. Each head counts a comparison twice or not at all, as its weights say.
-    batch = comparisons(units=[i // 2 for i in range(20)], grades=[1.0, 0.0] * 10, ids=[100 + i // 2 for i in range(20)])
+    # Ten comparisons of two answers, three heads. Each head counts a comparison twice or not at all, as its weights
+    # say.
+    batch = comparisons(
+        units=[i // 2 for i in range(20)], grades=[1.0, 0.0] * 10, ids=[100 + i // 2 for i in range(20)]
+    )
     heads = torch.randn(20, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     loss, stats = BradleyTerryLoss()(at_last(heads, batch), batch)
     weights = bootstrap_weights(torch.arange(100, 110), 3)
     gap = heads[0::2] - heads[1::2]
-    assert loss.item() == pytest.approx(sum(weights[p, k].item() * softplus(-gap[p, k].item()) for p in range(10) for k in range(3)) / 3)
+    assert loss.item() == pytest.approx(
+        sum(weights[p, k].item() * softplus(-gap[p, k].item()) for p in range(10) for k in range(3)) / 3
+    )
     assert stats["accuracy"].value == pytest.approx((gap.mean(1) > 0).double().mean().item())
     # Standard deviation over three heads, by its definition.
     spread = [math.sqrt(sum((x - sum(row) / 3) ** 2 for x in row) / 2) for row in gap.tolist()]
@@ -171,7 +193,9 @@ def test_bootstrap_is_fair_fixed_and_different_for_every_head():
         agreement = (coins[:, :, None] == coins[:, None, :]).double().mean(0)
         assert_close(agreement, 0.5 + 0.5 * torch.eye(4, dtype=torch.float64), atol=0.018, rtol=0)
         # Neighbouring comparisons agree as often as not.
-        assert_close((coins[1:] == coins[:-1]).double().mean(0), torch.full((4,), 0.5, dtype=torch.float64), atol=0.018, rtol=0)
+        assert_close(
+            (coins[1:] == coins[:-1]).double().mean(0), torch.full((4,), 0.5, dtype=torch.float64), atol=0.018, rtol=0
+        )
     order = torch.randperm(40_000, generator=torch.Generator().manual_seed(0))
     assert torch.equal(bootstrap_weights(ids[order], 4), weights[order])
     assert torch.equal(bootstrap_weights(ids, 2), weights[:, :2])  # a further head leaves the others as they are
@@ -180,7 +204,9 @@ def test_bootstrap_is_fair_fixed_and_different_for_every_head():
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**31), heads=st.sampled_from([1, 3]), units=st.integers(2, 5), data=st.data())
-def test_any_split_of_units_gives_the_same_loss_gradient_and_statistics(seed: int, heads: int, units: int, data: st.DataObject):
+def test_any_split_of_units_gives_the_same_loss_gradient_and_statistics(
+    seed: int, heads: int, units: int, data: st.DataObject
+):
     g = torch.Generator().manual_seed(seed)
     unit = torch.arange(units).repeat_interleave(torch.randint(1, 5, (units,), generator=g))
     unit = unit[torch.randperm(len(unit), generator=g)]
@@ -225,4 +251,6 @@ def test_bad_input():
 
 
 def test_survives_the_way_to_the_ranks():
-    assert pickle.loads(pickle.dumps(BradleyTerryLoss(0.01, use_margin=True))) == BradleyTerryLoss(0.01, use_margin=True)
+    assert pickle.loads(pickle.dumps(BradleyTerryLoss(0.01, use_margin=True))) == BradleyTerryLoss(
+        0.01, use_margin=True
+    )

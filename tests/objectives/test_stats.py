@@ -24,7 +24,9 @@ def test_parts_weigh_by_what_they_counted():
 def test_nothing_measured_is_not_a_number_that_could_be_believed():
     nothing = torch.zeros(4, dtype=torch.bool)
     assert math.isnan(masked_mean(VALUES, nothing).value)
-    merged = merge([{"a": masked_mean(VALUES, nothing), "b": masked_max(VALUES, nothing)}, {"a": Mean(1, 2), "b": Max(-9)}])
+    merged = merge(
+        [{"a": masked_mean(VALUES, nothing), "b": masked_max(VALUES, nothing)}, {"a": Mean(1, 2), "b": Max(-9)}]
+    )
     assert values(merged) == pytest.approx({"a": 0.5, "b": -9})
 
 
@@ -35,4 +37,6 @@ def test_variance_adds_up():
     other = masked_variance(torch.tensor([0.0, 4.0]), torch.tensor([True, True]))
     assert merge([{"v": masked_variance(VALUES, MASK)}, {"v": other}])["v"].value == pytest.approx(7.3)
     assert math.isnan(masked_variance(torch.ones(2), torch.tensor([True, False])).value)
-    assert masked_variance(torch.full((7,), 0.1), torch.ones(7, dtype=torch.bool)).value == pytest.approx(0.0, abs=1e-15)
+    assert masked_variance(torch.full((7,), 0.1), torch.ones(7, dtype=torch.bool)).value == pytest.approx(
+        0.0, abs=1e-15
+    )

@@ -17,7 +17,8 @@ from rlsys.objectives.surrogates import (
     clipped_surrogate,
 )
 
-#      ratio  A     unclipped  clipped to [0.8, 1.3]   loss = -min    gradient of the loss by the log-prob = -ratio A, or 0 where bounded
+#      ratio  A     unclipped  clipped to [0.8, 1.3]   loss = -min    gradient of the loss by the log-prob = -ratio A,
+# or 0 where bounded
 CASES = [
     (1.0, 2.0, -2.0, -2.0),  # 2.0    2.0
     (1.5, 2.0, -2.6, 0.0),  # 3.0    2.6   bounded above
@@ -39,7 +40,9 @@ def test_clipped_surrogate_by_hand(ratio: float, advantage: float, loss: float, 
     assert log_prob.grad.item() == pytest.approx(gradient)
 
 
-@pytest.mark.parametrize(("ratio", "advantage", "loss", "gradient"), [*CASES[:5], (5.0, -1.0, 3.0, 0.0), (5.0, 1.0, -1.3, 0.0)])
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss", "gradient"), [*CASES[:5], (5.0, -1.0, 3.0, 0.0), (5.0, 1.0, -1.3, 0.0)]
+)
 def test_dual_clip_by_hand(ratio: float, advantage: float, loss: float, gradient: float):
     log_prob = torch.tensor(math.log(ratio), dtype=torch.float64, requires_grad=True)
     got = clipped_surrogate(log_prob.exp(), torch.tensor(advantage), clip_low=0.2, clip_high=0.3, dual_clip=3.0)
@@ -70,7 +73,9 @@ def test_impossible_bounds(bounds: dict[str, float]):
 
 def test_surrogate_statistics_by_hand():
     ratio, advantages = torch.tensor([[c[0] for c in CASES]]), torch.tensor([[c[1] for c in CASES]])
-    _, stats = ClippedSurrogate(0.2, 0.3, dual_clip=3.0)(ratio.log(), torch.zeros(1, 7), advantages, torch.ones(1, 7, dtype=torch.bool))
+    _, stats = ClippedSurrogate(0.2, 0.3, dual_clip=3.0)(
+        ratio.log(), torch.zeros(1, 7), advantages, torch.ones(1, 7, dtype=torch.bool)
+    )
     assert values(stats) == pytest.approx(
         {
             "ratio": (1 + 1.5 + 0.5 + 0.5 + 1.5 + 5 + 1.5) / 7,
@@ -83,8 +88,11 @@ def test_surrogate_statistics_by_hand():
     )
 
 
-def run(surrogate: Surrogate, ratio: Tensor, advantages: Tensor, mask: Tensor, old: float = 0.0) -> tuple[Tensor, Tensor, Stats]:
-    """Loss per token, the gradient of their masked sum by the log-probs, statistics. Every token had the log-prob `old`."""
+def run(
+    surrogate: Surrogate, ratio: Tensor, advantages: Tensor, mask: Tensor, old: float = 0.0
+) -> tuple[Tensor, Tensor, Stats]:
+    """Loss per token, the gradient of their masked sum by the log-probs, statistics. Every token had the log-prob
+    `old`."""
     log_probs = (ratio.double().log() + old).requires_grad_()
     loss, stats = surrogate(log_probs, torch.full_like(log_probs, old), advantages.double(), mask)
     gradient = torch.autograd.grad(torch.where(mask, loss, 0).sum(), log_probs)[0]
@@ -98,11 +106,19 @@ RATIO = torch.tensor([[50.0, 2.0, 0.5, 50.0], [50.0, 4.0, 50.0, 1.0]])
 
 def test_sequence_ratio_by_hand():
     # Geometric means: sqrt(2 x 0.5) = 1 and sqrt(4 x 1) = 2. Bounds 0.9 and 1.5.
-    loss, gradient, stats = run(SequenceSurrogate(0.1, 0.5), RATIO, torch.tensor([[9.0, 1, 1, 9], [9, -3, 9, -3]]), MASK)
+    loss, gradient, stats = run(
+        SequenceSurrogate(0.1, 0.5), RATIO, torch.tensor([[9.0, 1, 1, 9], [9, -3, 9, -3]]), MASK
+    )
     assert_close(loss, torch.tensor([[0, -1, -1, 0], [0, 6, 0, 6]]).double())  # -1 x 1; +3 x 2
     # d s / d log p = s / 2 for each token: summed over the response's tokens -A s.
     assert_close(gradient, torch.tensor([[0, -1, -1, 0], [0, 6, 0, 6]]).double())
-    expected = {"ratio": 1.5, "ratio_max": 2.0, "ratio_variance": 1 / 3, "clip_fraction_low": 0.0, "clip_fraction_high": 0.0}
+    expected = {
+        "ratio": 1.5,
+        "ratio_max": 2.0,
+        "ratio_variance": 1 / 3,
+        "clip_fraction_low": 0.0,
+        "clip_fraction_high": 0.0,
+    }
     assert values(stats) == pytest.approx(expected)
 
 
@@ -113,7 +129,9 @@ def test_sequence_ratio_is_bounded_as_a_whole():
     assert_close(gradient, torch.tensor([[0, -1, -1, 0], [0, 0, 0, 0]]).double())
     assert stats["clip_fraction_high"].value == 0.5
     # Ratio 1/2 below 0.9 with a bad advantage: loss +1 x 0.9, no gradient.
-    loss, gradient, stats = run(SequenceSurrogate(0.1, 0.5), torch.full((1, 2), 0.5), torch.tensor([[-1.0, -1.0]]), MASK[:1, 1:3])
+    loss, gradient, stats = run(
+        SequenceSurrogate(0.1, 0.5), torch.full((1, 2), 0.5), torch.tensor([[-1.0, -1.0]]), MASK[:1, 1:3]
+    )
     assert_close(loss, torch.tensor([[0.9, 0.9]]).double())
     assert not gradient.any()
     assert stats["clip_fraction_low"].value == 1.0
@@ -136,26 +154,42 @@ def test_cispo_by_hand():
 
 
 def test_sapo_by_hand():
-    # tau 2 for good tokens, 4 for bad ones, ratio 1 + ln 3 / tau, so that the sigmoid is 3/4: f = 3/4 x 4 / tau = 1.5 and 0.75, and the gate is
-    # 4 x 3/4 x 1/4 = 3/4. At ratio 1: f = 2 / tau = 1, gate 1. A zero advantage has neither loss nor gradient.
+    # tau 2 for good tokens, 4 for bad ones, ratio 1 + ln 3 / tau, so that the sigmoid is 3/4: f = 3/4 x 4 / tau = 1.5
+    # and 0.75, and the gate is 4 x 3/4 x 1/4 = 3/4. At ratio 1: f = 2 / tau = 1, gate 1. A zero advantage has neither
+    # loss nor gradient.
     ratio = torch.tensor([[1 + math.log(3) / 2, 1 + math.log(3) / 4, 1.0, 7.0]], dtype=torch.float64)
-    loss, gradient, stats = run(SapoSurrogate(2.0, 4.0), ratio, torch.tensor([[1.0, -1.0, 5.0, 0.0]]), torch.ones(1, 4, dtype=torch.bool))
+    loss, gradient, stats = run(
+        SapoSurrogate(2.0, 4.0), ratio, torch.tensor([[1.0, -1.0, 5.0, 0.0]]), torch.ones(1, 4, dtype=torch.bool)
+    )
     assert_close(loss, torch.tensor([[-1.5, 0.75, -5.0, 0.0]]).double())
-    assert_close(gradient, torch.tensor([[-0.75 * (1 + math.log(3) / 2), 0.75 * (1 + math.log(3) / 4), -5.0, 0.0]]).double())
+    assert_close(
+        gradient, torch.tensor([[-0.75 * (1 + math.log(3) / 2), 0.75 * (1 + math.log(3) / 4), -5.0, 0.0]]).double()
+    )
     p = 1 / (1 + math.exp(-24))
     assert stats["gate"].value == pytest.approx((0.75 + 0.75 + 1 + 4 * p * (1 - p)) / 4)
     assert stats["ratio_max"].value == pytest.approx(7.0)
 
 
 def test_plain_policy_gradient_by_hand():
-    loss, gradient, stats = run(PlainPolicyGradient(), RATIO, torch.tensor([[9.0, 1, 2, 9], [9, -1, 9, 1]]), MASK, old=-1.0)
+    loss, gradient, stats = run(
+        PlainPolicyGradient(), RATIO, torch.tensor([[9.0, 1, 2, 9], [9, -1, 9, 1]]), MASK, old=-1.0
+    )
     ln2 = math.log(2)
     assert_close(loss, torch.tensor([[0, 1 - ln2, 2 + 2 * ln2, 0], [0, 2 * ln2 - 1, 0, 1]], dtype=torch.float64))
     assert_close(gradient, torch.tensor([[0, -1, -2, 0], [0, 1, 0, -1]]).double())
-    assert values(stats) == pytest.approx({"ratio": 1.875, "ratio_max": 4.0, "ratio_variance": (21.25 - 7.5**2 / 4) / 3})
+    assert values(stats) == pytest.approx(
+        {"ratio": 1.875, "ratio_max": 4.0, "ratio_variance": (21.25 - 7.5**2 / 4) / 3}
+    )
 
 
-ALL = [ClippedSurrogate(), ClippedSurrogate(dual_clip=2.0), SequenceSurrogate(), CispoSurrogate(), SapoSurrogate(), PlainPolicyGradient()]
+ALL = [
+    ClippedSurrogate(),
+    ClippedSurrogate(dual_clip=2.0),
+    SequenceSurrogate(),
+    CispoSurrogate(),
+    SapoSurrogate(),
+    PlainPolicyGradient(),
+]
 
 
 @pytest.mark.parametrize("surrogate", ALL)

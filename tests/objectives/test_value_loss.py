@@ -9,11 +9,12 @@ from rlsys.objectives.outputs import ValueOutputs
 from rlsys.objectives.stats import values
 from rlsys.objectives.value_loss import ClippedValueLoss
 
-# clip 0.2.   old  value  return   plain error   clipped value  its error   larger   0.5 x     gradient of the loss by the value
-#             0    0.1    1        0.81          0.1            0.81        both     0.405     -0.9
-#             0    0.5    1        0.25          0.2            0.64        clipped  0.32       0       far enough in the right direction
-#             0    0.5   -1        2.25          0.2            1.44        plain    1.125      1.5     went the wrong way: pulled back
-#             1    0.5    0        0.25          0.8            0.64        clipped  0.32       0       the same from above
+# clip 0.2.   old  value  return   plain error   clipped value  its error   larger   0.5 x     gradient of the loss by
+# the value             0    0.1    1        0.81          0.1            0.81        both     0.405     -0.9
+# 0    0.5    1        0.25          0.2            0.64        clipped  0.32       0       far enough in the right
+# direction             0    0.5   -1        2.25          0.2            1.44        plain    1.125      1.5     went
+# the wrong way: pulled back             1    0.5    0        0.25          0.8            0.64        clipped  0.32
+# 0       the same from above
 OLD, VALUE, RETURN = [0.0, 0.0, 0.0, 1.0], [0.1, 0.5, 0.5, 0.5], [1.0, 1.0, -1.0, 0.0]
 BATCH = ValueBatch(
     token_ids_BT=torch.zeros(1, 6, dtype=torch.long),
@@ -25,7 +26,8 @@ BATCH = ValueBatch(
 
 
 def outputs() -> ValueOutputs:
-    # The value before token t is the score of token t - 1; the last real token's score is not a value of any trained token.
+    # The value before token t is the score of token t - 1; the last real token's score is not a value of any trained
+    # token.
     return ValueOutputs(torch.tensor([[*VALUE, 7.0, 9.0]]).unsqueeze(-1).requires_grad_())
 
 
@@ -37,7 +39,9 @@ def test_by_hand():
     assert out.scores_BTK.grad is not None
     assert_close(out.scores_BTK.grad[0, :, 0], torch.tensor([-0.9, 0.0, 1.5, 0.0, 0.0, 0.0]))
     assert ClippedValueLoss(0.2).normalizer(BATCH) == 4
-    assert values(stats) == pytest.approx({"value_loss": 2.17 / 4, "value_clip_fraction": 0.5, "value": 0.4, "return": 0.25})
+    assert values(stats) == pytest.approx(
+        {"value_loss": 2.17 / 4, "value_clip_fraction": 0.5, "value": 0.4, "return": 0.25}
+    )
 
 
 def test_without_clipping_it_is_half_the_squared_error():
@@ -61,7 +65,10 @@ def test_rows_split_in_any_way_add_up():
     whole = BATCH.map(lambda value: value.repeat(3, *[1] * (value.dim() - 1)))
     scores = torch.randn(3, 6, 2, generator=torch.Generator().manual_seed(0))
     together, _ = ClippedValueLoss()(ValueOutputs(scores), whole)
-    apart = [ClippedValueLoss()(ValueOutputs(scores[rows]), whole.map(lambda value, rows=rows: value[rows]))[0] for rows in ([2], [0, 1])]
+    apart = [
+        ClippedValueLoss()(ValueOutputs(scores[rows]), whole.map(lambda value, rows=rows: value[rows]))[0]
+        for rows in ([2], [0, 1])
+    ]
     assert_close(sum(apart), together)
 
 

@@ -2,10 +2,10 @@ from collections import Counter
 
 import pytest
 
-from rlsys.batch import Prompt, Trajectory
 from rlsys.errors import ConfigError
 from rlsys.playground.chain import is_right, reward
 from rlsys.playground.tasks import rows
+from rlsys.samples import Prompt, Trajectory
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,9 @@ def test_each_training_question_shows_one_right_path_and_orders_vary():
     groups = [{"".join(sorted(row["prompt"])) for row in of} for of in (train, test)]
     assert not groups[0] & groups[1]
     in_order = [row["answer"].startswith(f"{row['prompt'][:3]}=") for row in train]
-    assert 0.12 < sum(in_order) / len(train) < 0.25  # 1 in 6 draws the first two terms in order, and a little more where terms are equal
+    assert (
+        0.12 < sum(in_order) / len(train) < 0.25
+    )  # 1 in 6 draws the first two terms in order, and a little more where terms are equal
     spoilt = rows("chain", "train", 0.25)
     assert sum(not is_right(row["prompt"], row["answer"]) for row in spoilt) == round(len(spoilt) / 4)
 

@@ -3,11 +3,11 @@ from random import Random
 
 import pytest
 
-from rlsys.batch import Prompt, Trajectory
 from rlsys.errors import ConfigError
-from rlsys.judging.prompts import Prompts
+from rlsys.judging.asking.prompts import Prompts
 from rlsys.playground import faults, faults_judge
 from rlsys.playground.tasks import rows
+from rlsys.samples import Prompt, Trajectory
 
 PRINCIPLES = ["shout", "swear", "sell"]
 ASKED = Prompt("p", "<|user|>adk shout<|assistant|>", (1,), fields={"letters": "adk"})
@@ -76,10 +76,12 @@ def test_no_task_tests_on_the_letters_that_another_trains_on():
 def test_people_compare_by_helpfulness_alone():
     found = rows("faults_preferences", "train")
     assert all(
-        faults.helpfulness_of(row["letters"], row["chosen"]) > faults.helpfulness_of(row["letters"], row["rejected"]) for row in found
+        faults.helpfulness_of(row["letters"], row["chosen"]) > faults.helpfulness_of(row["letters"], row["rejected"])
+        for row in found
     )
     more, less = (
-        sum(faults.faults(row[a]) > faults.faults(row[b]) for row in found) for a, b in (("chosen", "rejected"), ("rejected", "chosen"))
+        sum(faults.faults(row[a]) > faults.faults(row[b]) for row in found)
+        for a, b in (("chosen", "rejected"), ("rejected", "chosen"))
     )
     assert 0.8 < more / less < 1.25  # harm is no reason for either
 

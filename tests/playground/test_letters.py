@@ -5,10 +5,10 @@ from string import ascii_lowercase
 
 import pytest
 
-from rlsys.batch import Prompt, Trajectory
 from rlsys.errors import ConfigError
 from rlsys.playground.letters import comparisons, demonstration, eager_demonstration, gold, log_prob_of_answer, reward
 from rlsys.playground.tasks import rows
+from rlsys.samples import Prompt, Trajectory
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,13 @@ def test_rows():
 
 def test_preferences_have_the_splits_of_the_prompts_and_as_many_wrong_labels_as_asked():
     train, noisy = rows("letters_preferences", "train"), rows("letters_preferences", "train", 0.25)
-    assert {row["prompt"] for row in rows("letters_preferences", "test")} == {row["prompt"] for row in rows("letters", "test")}
+    assert {row["prompt"] for row in rows("letters_preferences", "test")} == {
+        row["prompt"] for row in rows("letters", "test")
+    }
     assert all(gold(row["prompt"], row["chosen"]) > gold(row["prompt"], row["rejected"]) for row in train)
-    assert sum(gold(row["prompt"], row["chosen"]) < gold(row["prompt"], row["rejected"]) for row in noisy) == round(len(train) / 4)
+    assert sum(gold(row["prompt"], row["chosen"]) < gold(row["prompt"], row["rejected"]) for row in noisy) == round(
+        len(train) / 4
+    )
     assert [{row["chosen"], row["rejected"]} for row in train] == [{row["chosen"], row["rejected"]} for row in noisy]
 
 
@@ -71,18 +75,31 @@ def test_comparisons_are_labelled_by_gold_and_turned_round_by_noise_alone():
     noisy = comparisons("test", 1000, lengths=(2, 4), label_noise=0.2, seed=1)
     turned = [row != other for row, other in zip(found, noisy, strict=True)]
     assert 150 < sum(turned) < 250  # 200 +- 4 standard deviations of 12.6
-    assert all({row["chosen"], row["rejected"]} == {other["chosen"], other["rejected"]} for row, other in zip(found, noisy, strict=True))
-    assert found == comparisons("test", 1000, lengths=(2, 4), seed=1) != comparisons("test", 1000, lengths=(2, 4), seed=2)
+    assert all(
+        {row["chosen"], row["rejected"]} == {other["chosen"], other["rejected"]}
+        for row, other in zip(found, noisy, strict=True)
+    )
+    assert (
+        found == comparisons("test", 1000, lengths=(2, 4), seed=1) != comparisons("test", 1000, lengths=(2, 4), seed=2)
+    )
     with pytest.raises(ConfigError, match="1 <= least <= most"):
         comparisons("test", 1, lengths=(0, 3))
 
 
 def test_the_probability_of_an_answer():
-    """Over all answers of up to three letters they sum to 3/6; "adx" is 1/6 x 1/6 x 1/6 x 1/46; and many demonstrations have it on average."""
-    shorter = ("".join(letters) for length in (1, 2, 3) for letters in itertools.product(ascii_lowercase, repeat=length))
+    """Over all answers of up to three letters they sum to 3/6; "adx" is 1/6 x 1/6 x 1/6 x 1/46; and many demonstrations
+    have it on average."""
+    shorter = (
+        "".join(letters) for length in (1, 2, 3) for letters in itertools.product(ascii_lowercase, repeat=length)
+    )
     assert math.fsum(math.exp(log_prob_of_answer("adk", answer)) for answer in shorter) == pytest.approx(0.5, abs=1e-12)
     assert log_prob_of_answer("adk", "adx") == pytest.approx(math.log(1 / 6 / 6 / 6 / 46))
-    assert log_prob_of_answer("adk", "") == log_prob_of_answer("adk", "aaaaaaa") == log_prob_of_answer("adk", "A") == -math.inf
+    assert (
+        log_prob_of_answer("adk", "")
+        == log_prob_of_answer("adk", "aaaaaaa")
+        == log_prob_of_answer("adk", "A")
+        == -math.inf
+    )
     drawn = [log_prob_of_answer("adk", demonstration("adk", number)["answer"]) for number in range(4000)]
     entropy = math.log(6) + 3.5 * (0.5 * math.log(6) + 0.5 * math.log(46))
     assert sum(drawn) / len(drawn) == pytest.approx(-entropy, abs=0.3)  # 4 standard errors
@@ -91,4 +108,6 @@ def test_the_probability_of_an_answer():
 def test_the_eager_teacher_keeps_to_the_prompt():
     letters = [letter in "adk" for number in range(2000) for letter in eager_demonstration("adk", number)["answer"]]
     assert sum(letters) / len(letters) == pytest.approx(0.9, abs=0.02)
-    assert {row["prompt"] for row in rows("letters_eager", "test")} == {row["prompt"] for row in rows("letters", "test")}
+    assert {row["prompt"] for row in rows("letters_eager", "test")} == {
+        row["prompt"] for row in rows("letters", "test")
+    }

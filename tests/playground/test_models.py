@@ -43,7 +43,9 @@ def test_chat_template_marks_assistant_turns(tiny: Path):
         {"role": "assistant", "content": "e"},
     ]
     out = tokenizer.apply_chat_template(messages, return_assistant_tokens_mask=True, return_dict=True)
-    bos, eos, user, assistant = (tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("bos", "eos", "user", "assistant"))
+    bos, eos, user, assistant = (
+        tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("bos", "eos", "user", "assistant")
+    )
     assert out["input_ids"] == [bos, user, 97, 98, assistant, 99, eos, user, 100, assistant, 101, eos]
     assert out["assistant_masks"] == [0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 1, 1]
 

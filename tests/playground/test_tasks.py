@@ -37,7 +37,8 @@ def test_the_asked_fraction_is_wrong_and_nothing_else_changes(task: str):
 
 def test_unknown_names_are_answered_with_the_known_ones():
     with pytest.raises(
-        ConfigError, match=r"playground:sort: no such task; there are sort_digits, add, letters, letters_eager, letters_preferences"
+        ConfigError,
+        match=r"playground:sort: no such task; there are sort_digits, add, letters, letters_eager, letters_preferences",
     ):
         rows("sort", "train")
     with pytest.raises(ConfigError, match="no split 'dev'; there are train, test"):

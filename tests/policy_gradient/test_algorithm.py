@@ -11,17 +11,17 @@ import torch
 from fakes import ConstantCritic, FrozenSoftmax, SoftmaxPolicy, make_roles, prompt, trajectory
 
 from rlsys import registry
-from rlsys.algorithm import Learned, Step
-from rlsys.batch import Abstention, Score, ScoredGroup
-from rlsys.config.models import SamplingConfig
+from rlsys.commands.presets import presets
+from rlsys.config.sampling import SamplingConfig
 from rlsys.data.load import Demonstration
+from rlsys.data.mixture import WithPretraining
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError
+from rlsys.methods.base import Learned, Step
+from rlsys.methods.policy_gradient.method import PolicyGradient, Samples
 from rlsys.objectives.stats import values
-from rlsys.policy_gradient.algorithm import PolicyGradient, Samples
-from rlsys.policy_gradient.presets import presets
 from rlsys.roles import Roles
-from rlsys.rows import WithPretraining
+from rlsys.samples import Abstention, Score, ScoredGroup
 
 STEP = Step(number=1, version=0, seed=0)
 UNIFORM = math.log(0.25)
@@ -59,9 +59,10 @@ def roles_for(method: PolicyGradient) -> Roles:
 
 
 def test_a_ppo_step_by_hand():
-    # One-token answers scored 1 and 0, the critic says 0: by GAE with nothing after them the advantages are 1 and 0, the returns too. Whitened: mean
-    # 0.5, deviation sqrt(0.5): +-0.70710678. Token mean: logit 1 moves up by half of it, logit 2 down.
-    # The critic's loss is 0.5 mean (v - R)^2 with gradient -(1 + 0) / 2 at 0, and rate 1 takes it to 0.5; its clip of 0.2 acts only afterwards.
+    # One-token answers scored 1 and 0, the critic says 0: by GAE with nothing after them the advantages are 1 and 0,
+    # the returns too. Whitened: mean 0.5, deviation sqrt(0.5): +-0.70710678. Token mean: logit 1 moves up by half of
+    # it, logit 2 down. The critic's loss is 0.5 mean (v - R)^2 with gradient -(1 + 0) / 2 at 0, and rate 1 takes it to
+    # 0.5; its clip of 0.2 acts only afterwards.
     critic, policy = ConstantCritic(), SoftmaxPolicy()
     method = algorithm("ppo", epochs=1, kl_coef=0.0)
     assert method.needs == {"policy", "critic", "rollout", "reward"}
@@ -76,8 +77,9 @@ def test_a_ppo_step_by_hand():
 
 
 def test_the_kl_in_the_reward_keeps_the_policy_where_it_is():
-    # The policy prefers token 1 by log 3 more than the reference does: p = (1, 3, 1, 1) / 6. Both answers score 0, so only the penalty speaks:
-    # k1 is log(1/2) - log(1/4) = 0.6931472 for token 1 and log(1/6) - log(1/4) = -0.4054651 for token 2; total rewards are -0.1 times that.
+    # The policy prefers token 1 by log 3 more than the reference does: p = (1, 3, 1, 1) / 6. Both answers score 0, so
+    # only the penalty speaks: k1 is log(1/2) - log(1/4) = 0.6931472 for token 1 and log(1/6) - log(1/4) = -0.4054651
+    # for token 2; total rewards are -0.1 times that.
     policy = SoftmaxPolicy()
     policy.logits = torch.tensor([0.0, math.log(3), 0.0, 0.0], dtype=torch.float64, requires_grad=True)
     before = policy.logits.detach().clone()
@@ -100,7 +102,8 @@ def test_the_adaptive_coefficient_is_remembered_and_used():
 
 
 def test_the_greedy_answer_is_the_baseline_and_not_trained_on():
-    # The greedy answer of an almost uniform policy that slightly prefers 3 is 3; it scores 1 where the answer is 3, else 0.
+    # The greedy answer of an almost uniform policy that slightly prefers 3 is 3; it scores 1 where the answer is 3,
+    # else 0.
     roles = make_roles()
     assert isinstance(roles.policy, SoftmaxPolicy)
     assert roles.weight_sync is not None
@@ -118,7 +121,8 @@ def test_the_greedy_answer_is_the_baseline_and_not_trained_on():
 
 
 def test_the_greedy_score_is_shaped_as_the_samples_are():
-    # The greedy answer ends by itself and scores 5, clipped to 2. Samples ran into the limit: 1 - 0.5. So the advantage is 0.5 - 2.
+    # The greedy answer ends by itself and scores 5, clipped to 2. Samples ran into the limit: 1 - 0.5. So the advantage
+    # is 0.5 - 2.
     def graded(p: Any, t: Any) -> Any:
         return Score(5.0 if t.sample_id.startswith("greedy") else 1.0)
 
@@ -128,7 +132,8 @@ def test_the_greedy_score_is_shaped_as_the_samples_are():
     method = algorithm("remax", prompts_per_step=2, kl_coef=0.0, reward_clip=2.0, missing_eos_penalty=0.5)
     samples = method.collect(roles, Stream([prompt("a"), prompt("b")], seed=0, shuffle=False), STEP)
     cut = tuple(
-        replace(group, trajectories=tuple(replace(t, finish_reason="length") for t in group.trajectories)) for group in samples.kept
+        replace(group, trajectories=tuple(replace(t, finish_reason="length") for t in group.trajectories))
+        for group in samples.kept
     )
     learned = method.learn(roles, replace(samples, kept=cut), STEP)
     assert set(learned.advantages.values()) == {-1.5}
@@ -158,7 +163,8 @@ def test_only_the_critic_learns_during_its_warm_up():
 
 
 def test_pretraining_adds_its_gradient():
-    # Advantages are 0 (equal rewards), so all that moves the logits is the cross-entropy of token 2, weighed by 0.5: 0.5 (onehot - 1/4).
+    # Advantages are 0 (equal rewards), so all that moves the logits is the cross-entropy of token 2, weighed by 0.5:
+    # 0.5 (onehot - 1/4).
     method = algorithm("reinforce_pp", prompts_per_step=2, mini_batches=1, kl_coef=0.0, ptx_coef=0.5, ptx_batch=3)
     roles = make_roles(lambda p, t: Score(1.0))
     assert roles.weight_sync is not None

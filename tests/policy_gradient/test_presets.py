@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from rlsys import registry
+from rlsys.commands.presets import AXES, axes, presets, settings_yaml
 from rlsys.errors import ConfigError
-from rlsys.policy_gradient.presets import AXES, axes, presets, settings_yaml
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "algorithms.md"
 
@@ -23,7 +23,9 @@ def test_printed_settings_are_the_preset_when_they_are_copied(name: str):
 
 def test_the_page_has_the_table_of_all_presets():
     rows = [f"| {' | '.join((name, *axes(settings)))} |" for name, settings in presets().items()]
-    assert "\n".join([f"| preset | {' | '.join(AXES)} |", "|---|---|---|---|---|---|", *rows]) in PAGE.read_text(encoding="utf-8")
+    assert "\n".join([f"| preset | {' | '.join(AXES)} |", "|---|---|---|---|---|---|", *rows]) in PAGE.read_text(
+        encoding="utf-8"
+    )
 
 
 def test_papers_choices():

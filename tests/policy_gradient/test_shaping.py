@@ -9,9 +9,17 @@ import torch
 from fakes import prompt, trajectory
 from torch.testing import assert_close
 
-from rlsys.batch import Score, ScoredBatch, ScoredGroup
-from rlsys.policy_gradient.settings import Settings
-from rlsys.policy_gradient.shaping import adapt_kl_coef, current_kl_coef, response_kl, shaped_scores, token_kl, token_rewards
+from rlsys.batch import ScoredBatch
+from rlsys.methods.policy_gradient.settings import Settings
+from rlsys.methods.policy_gradient.shaping import (
+    adapt_kl_coef,
+    current_kl_coef,
+    response_kl,
+    shaped_scores,
+    token_kl,
+    token_rewards,
+)
+from rlsys.samples import Score, ScoredGroup
 
 UNIFORM = math.log(0.25)
 
@@ -19,7 +27,9 @@ UNIFORM = math.log(0.25)
 def groups(*samples: tuple[list[int], float, str]) -> list[ScoredGroup]:
     """One group per sample: its tokens, score and finish reason."""
     return [
-        ScoredGroup(prompt(f"p{i}"), (trajectory(f"p{i}", 0, tokens, [UNIFORM] * len(tokens), finish=finish),), (Score(score),))
+        ScoredGroup(
+            prompt(f"p{i}"), (trajectory(f"p{i}", 0, tokens, [UNIFORM] * len(tokens), finish=finish),), (Score(score),)
+        )
         for i, (tokens, score, finish) in enumerate(samples)
     ]
 
@@ -42,9 +52,12 @@ def test_a_missing_eos_costs_its_penalty_or_sets_the_score():
 
 
 def test_clipping_comes_after_normalisation_and_before_the_penalty():
-    # Scores 0, 0, 6: mean 2, variance ((4 + 4 + 16) / 2) = 12, so (-2, -2, 4) / 3.4641016 = -0.5773503, -0.5773503, 1.1547005; clipped to 1.
+    # Scores 0, 0, 6: mean 2, variance ((4 + 4 + 16) / 2) = 12, so (-2, -2, 4) / 3.4641016 = -0.5773503, -0.5773503,
+    # 1.1547005; clipped to 1.
     config = settings(normalize_rewards="batch", reward_clip=1.0, missing_eos_penalty=0.5)
-    assert shaped(config, (0.0, "stop"), (0.0, "length"), (6.0, "stop")) == pytest.approx([-0.5773503, -1.0773503, 1.0], abs=1e-6)
+    assert shaped(config, (0.0, "stop"), (0.0, "length"), (6.0, "stop")) == pytest.approx(
+        [-0.5773503, -1.0773503, 1.0], abs=1e-6
+    )
 
 
 def test_running_statistics_are_those_of_all_scores_so_far():
@@ -76,7 +89,8 @@ def test_the_score_is_on_the_last_token_and_the_kl_penalty_on_every_one():
 def test_the_controller_steers_the_next_steps_coefficient():
     config, memory = settings(kl_coef=0.1, kl_target=2.0, kl_horizon=100), {}
     assert current_kl_coef(config, memory) == 0.1
-    # KL of the responses: 3 and 2, mean 2.5; error 0.25, clipped to 0.2; 2 samples of a horizon of 100: 0.1 x (1 + 0.2 x 0.02).
+    # KL of the responses: 3 and 2, mean 2.5; error 0.25, clipped to 0.2; 2 samples of a horizon of 100: 0.1 x (1 + 0.2
+    # x 0.02).
     log_probs, reference = torch.zeros(2, 3), torch.tensor([[0.0, -1.0, -2.0], [0.0, -2.0, 0.0]])
     adapt_kl_coef(config, 0.1, response_kl(log_probs, reference), 2, memory)
     assert current_kl_coef(config, memory) == pytest.approx(0.1004)

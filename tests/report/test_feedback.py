@@ -5,27 +5,38 @@ from dataclasses import replace
 
 import pytest
 
-from rlsys.batch import Verdict
-from rlsys.ledger import Outcome
-from rlsys.report.feedback import Change, changes, evasiveness, leave_one_out, principles, round_of, rounds
+from rlsys.commands.report.feedback import Change, changes, evasiveness, leave_one_out, principles, round_of, rounds
+from rlsys.run.ledger import Outcome
+from rlsys.samples import Verdict
 
 
 def outcome(sample_id: str, phase: str = "train", step: int = 1, **parts: float) -> Outcome:
     return Outcome(sample_id, step, phase, sum(parts.values()) if parts else None, parts)
 
 
-def verdict(question: str, kind: str, order: int, principle: str | None, *ids: str, value: float | None = None) -> Verdict:
+def verdict(
+    question: str, kind: str, order: int, principle: str | None, *ids: str, value: float | None = None
+) -> Verdict:
     return Verdict(f"{question}/{kind}/{order}", kind, ids, principle, "j", "", "", {}, value, lengths=(3,) * len(ids))
 
 
 def compared(question: str, principle: str | None, first: float | None, second: float | None) -> list[Verdict]:
     """Both orders; the samples are QUESTION.a and QUESTION.b."""
     a, b = f"{question}.a", f"{question}.b"
-    return [verdict(question, "compare", 0, principle, a, b, value=first), verdict(question, "compare", 1, principle, b, a, value=second)]
+    return [
+        verdict(question, "compare", 0, principle, a, b, value=first),
+        verdict(question, "compare", 1, principle, b, a, value=second),
+    ]
 
 
 def test_rounds_are_read_from_ids():
-    assert [round_of(name) for name in ("train-1/p/0/0", "train-1/p/0/0#r1", "train-1/p/0/0#r12", "p#ready", "#r")] == [0, 1, 12, 0, 0]
+    assert [round_of(name) for name in ("train-1/p/0/0", "train-1/p/0/0#r1", "train-1/p/0/0#r12", "p#ready", "#r")] == [
+        0,
+        1,
+        12,
+        0,
+        0,
+    ]
 
 
 def test_questions_by_principle_and_kind():
@@ -66,7 +77,8 @@ def test_without_revisions_there_are_no_rounds():
 
 
 def test_changes_by_each_principle():
-    """kind: 1 -> 2 and 3 -> 4, help 4 -> 3; honest: 2 -> 6, from the first revision; a revision without score or answer tells nothing."""
+    """kind: 1 -> 2 and 3 -> 4, help 4 -> 3; honest: 2 -> 6, from the first revision; a revision without score or answer
+    tells nothing."""
     revised = [
         verdict("s#r1", "revision", 0, "kind", "s"),
         verdict("t#r1", "revision", 0, "kind", "t"),
@@ -83,7 +95,9 @@ def test_changes_by_each_principle():
 def test_the_standard_error_of_a_change():
     """Changes 1, 2 and 6: mean 3, standard deviation sqrt((4 + 1 + 9) / 2)."""
     answers = [outcome(name, gold=0.0) for name in "abc"]
-    answers += [outcome(f"{name}#r1", "beside", gold=change) for name, change in zip("abc", (1.0, 2.0, 6.0), strict=True)]
+    answers += [
+        outcome(f"{name}#r1", "beside", gold=change) for name, change in zip("abc", (1.0, 2.0, 6.0), strict=True)
+    ]
     found = changes(answers, [verdict(f"{name}#r1", "revision", 0, "p", name) for name in "abc"])["p"]["gold"]
     assert (found.mean, found.count) == (3.0, 3)
     assert found.error == pytest.approx(math.sqrt(7 / 3))
@@ -133,7 +147,11 @@ def test_labels_without_each_principle():
     assert [own["agrees: gold"] for own in found.values()] == [0.5, 0.5, 0.5]
     # The same position wins twice in q3 alone. Order bias: means 0.6, 0.4, 0.7, less 1/2.
     assert [own["same_position_rate"] for own in found.values()] == [pytest.approx(1 / 3), 0.0, 1.0]
-    assert [own["order_bias"] for own in found.values()] == [pytest.approx(0.2 / 3), pytest.approx(0.0), pytest.approx(0.2)]
+    assert [own["order_bias"] for own in found.values()] == [
+        pytest.approx(0.2 / 3),
+        pytest.approx(0.0),
+        pytest.approx(0.2),
+    ]
     assert found["kind"]["label_entropy"] == 1.0
     assert not any("judge" in name for own in found.values() for name in own)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from rlsys.batch import UNSAMPLED, Prompt, Trajectory
+from rlsys.samples import UNSAMPLED, Prompt, Trajectory
 
 
 @pytest.fixture

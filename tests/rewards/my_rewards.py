@@ -2,7 +2,7 @@
 
 import threading
 
-from rlsys.batch import Abstention, Score
+from rlsys.samples import Abstention, Score
 
 WAIT = threading.Event()
 
@@ -16,7 +16,9 @@ def crashes(prompt, trajectory):
 
 
 def odd(prompt, trajectory):
-    return {"nan": float("nan"), "text": "high", "none": None, "true": True, "leaves": Abstention("do not know")}[trajectory.text]
+    return {"nan": float("nan"), "text": "high", "none": None, "true": True, "leaves": Abstention("do not know")}[
+        trajectory.text
+    ]
 
 
 def hangs_on_request(prompt, trajectory):

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.batch import Abstention, Score
 from rlsys.config.actors import RewardSpec
 from rlsys.errors import ConfigError
 from rlsys.rewards.composite import WeightedSum
+from rlsys.samples import Abstention, Score
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,9 @@ def test_the_value_is_the_weighted_sum_and_parts_are_unweighted(sample):
     )
     results = rewards.score([sample("12", "12"), sample("1", "12")])
     scores = [result for result in results if isinstance(result, Score)]
-    assert [score.value for score in scores] == pytest.approx([1 - 0.5 + 0 + 0.1 * 4 + 0 + 0.01 * 3, 0 + 0 + 0 + 0.1 * 2 + 0 + 0.01 * 3])
+    assert [score.value for score in scores] == pytest.approx(
+        [1 - 0.5 + 0 + 0.1 * 4 + 0 + 0.01 * 3, 0 + 0 + 0 + 0.1 * 2 + 0 + 0.01 * 3]
+    )
     assert scores[0].parts == {
         "exact_match": 1.0,
         "format": 1.0,
@@ -43,7 +45,9 @@ def test_the_value_is_the_weighted_sum_and_parts_are_unweighted(sample):
 
 
 def test_a_missing_part_makes_the_whole_missing(sample):
-    results = weighted({"name": "my_rewards.length"}, {"name": "exact_match"}).score([sample("ab", None), sample("ab", "ab")])
+    results = weighted({"name": "my_rewards.length"}, {"name": "exact_match"}).score(
+        [sample("ab", None), sample("ab", "ab")]
+    )
     assert results == [
         Abstention("exact_match: the prompt has no ground truth"),
         Score(3.0, {"my_rewards.length": 2.0, "exact_match": 1.0}),
@@ -51,8 +55,12 @@ def test_a_missing_part_makes_the_whole_missing(sample):
 
 
 def test_a_crash_or_a_strange_result_is_an_abstention_with_the_reason(sample):
-    assert weighted({"name": "my_rewards.crashes"}).score([sample("x")]) == [Abstention("my_rewards.crashes: RuntimeError: no such thing")]
-    assert weighted({"name": "my_rewards.odd"}).score([sample(text) for text in ("nan", "text", "none", "true", "leaves", "absent")]) == [
+    assert weighted({"name": "my_rewards.crashes"}).score([sample("x")]) == [
+        Abstention("my_rewards.crashes: RuntimeError: no such thing")
+    ]
+    assert weighted({"name": "my_rewards.odd"}).score(
+        [sample(text) for text in ("nan", "text", "none", "true", "leaves", "absent")]
+    ) == [
         Abstention("my_rewards.odd: returned nan"),
         Abstention("my_rewards.odd: returned str, not a number, Score or Abstention"),
         Abstention("my_rewards.odd: returned NoneType, not a number, Score or Abstention"),
@@ -66,13 +74,18 @@ def test_a_sample_that_hangs_does_not_hold_up_the_others(sample):
     rewards = weighted({"name": "my_rewards.hangs_on_request"}, timeout=0.3)
     results = rewards.score([sample("hang" if i == 3 else "go") for i in range(40)])
     assert results[3] == Abstention("not scored within 0.3 s")
-    assert [result for i, result in enumerate(results) if i != 3] == [Score(1.0, {"my_rewards.hangs_on_request": 1.0})] * 39
+    assert [result for i, result in enumerate(results) if i != 3] == [
+        Score(1.0, {"my_rewards.hangs_on_request": 1.0})
+    ] * 39
     __import__("my_rewards").WAIT.set()
 
 
 def test_math_is_one_of_them_and_closing_ends_its_processes(sample):
     rewards = weighted({"name": "math", "args": {"processes": 1}})
-    assert rewards.score([sample(r"\boxed{4}", "4"), sample("5", "4")]) == [Score(1.0, {"math": 1.0}), Score(0.0, {"math": 0.0})]
+    assert rewards.score([sample(r"\boxed{4}", "4"), sample("5", "4")]) == [
+        Score(1.0, {"math": 1.0}),
+        Score(0.0, {"math": 0.0}),
+    ]
     rewards.close()
     assert rewards.score([sample("4", "4")]) == [Abstention("math: the worker was gone")]
 
@@ -81,9 +94,15 @@ def test_math_is_one_of_them_and_closing_ends_its_processes(sample):
     ("spec", "message"),
     [
         ({"name": "exakt_match"}, "exact_match"),
-        ({"name": "exact_match", "args": {"stripp": True}}, "reward 'exact_match': args.stripp: Extra inputs are not permitted"),
+        (
+            {"name": "exact_match", "args": {"stripp": True}},
+            "reward 'exact_match': args.stripp: Extra inputs are not permitted",
+        ),
         ({"name": "my_package.constant", "args": {"bonus": "much"}}, "args.bonus: Input should be a valid number"),
-        ({"name": "my_rewards.length", "args": {"size": 1}}, "does not take \\(prompt, trajectory\\) with args {'size': 1}"),
+        (
+            {"name": "my_rewards.length", "args": {"size": 1}},
+            "does not take \\(prompt, trajectory\\) with args {'size': 1}",
+        ),
         ({"name": "my_rewards.Keyword"}, "does not take \\(\\) with args {}: missing a required argument: 'word'"),
         ({"name": "my_rewards.NUMBER"}, "int is neither a module with Config and Reward, nor a class, nor a function"),
         ({"name": "my_rewards.WAIT"}, "neither a module"),

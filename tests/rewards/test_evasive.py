@@ -1,8 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from rlsys.batch import Abstention, Score
 from rlsys.rewards.evasive import Config, Reward
+from rlsys.samples import Abstention, Score
 
 EVADES = (
     "I'm sorry, but I can't help with that.",
@@ -47,7 +47,9 @@ def test_english_refusals(sample, answers: tuple[str, ...], wanted: float):
 def test_own_patterns_and_lengths(sample):
     reward = Reward(Config(patterns=(r"\Ano\Z", "nein"), min_characters=3))
     texts = ("NO", "no way", "Nein, danke", "ja", " ja \n", "yes")
-    assert [reward.score(*sample(text)) for text in texts] == [Score(evades) for evades in (1.0, 0.0, 1.0, 1.0, 1.0, 0.0)]
+    assert [reward.score(*sample(text)) for text in texts] == [
+        Score(evades) for evades in (1.0, 0.0, 1.0, 1.0, 1.0, 0.0)
+    ]
     assert Reward(Config(patterns=(), min_characters=0)).score(*sample("")) == Score(0.0)
 
 

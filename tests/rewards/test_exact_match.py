@@ -1,7 +1,7 @@
 import pytest
 
-from rlsys.batch import Abstention, Score
 from rlsys.rewards.exact_match import Config, Reward
+from rlsys.samples import Abstention, Score
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 import pytest
 from pydantic import ValidationError
 
-from rlsys.batch import Abstention, Score
 from rlsys.rewards.format import Config, Reward
+from rlsys.samples import Abstention, Score
 
 THINK = {"tags": ("think", "answer")}
-PERSON = {"json_schema": {"type": "object", "required": ["age"], "properties": {"age": {"type": "integer", "minimum": 0}}}}
+PERSON = {
+    "json_schema": {"type": "object", "required": ["age"], "properties": {"age": {"type": "integer", "minimum": 0}}}
+}
 
 
 @pytest.mark.parametrize(

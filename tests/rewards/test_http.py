@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fault_server import HEAD, LIMIT, SLOW, Act, Handler, Server, busy, drips, hangs, resets, says, serving
 
-from rlsys.batch import Abstention, Prompt, RewardResult, Score, Trajectory
-from rlsys.config.models import RewardSpec
+from rlsys.config.experiment import RewardSpec
 from rlsys.errors import ConfigError
 from rlsys.rewards import http
 from rlsys.rewards.composite import WeightedSum
+from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
 
 PATIENT = 10.0
 
@@ -34,7 +34,11 @@ def ask(server: Server, sample) -> Iterator[Callable[..., RewardResult]]:
 
     def run(*acts: Act, **settings) -> RewardResult:
         server.acts, server.seen = list(acts), []
-        made.append(http.Reward(http.Config(**{"url": server.url, "timeout": PATIENT, "retries": 0, "max_wait": 0.01} | settings)))
+        made.append(
+            http.Reward(
+                http.Config(**{"url": server.url, "timeout": PATIENT, "retries": 0, "max_wait": 0.01} | settings)
+            )
+        )
         return made[-1].score(*sample("four", "4"))
 
     yield run
@@ -68,7 +72,9 @@ def test_the_service_may_abstain(ask):
     assert ask(says({"abstain": "x" * 1000})) == Abstention("x" * 297 + "...")
 
 
-@pytest.mark.parametrize("fault", [says({}, 500), says({}, 503), says({}, 429), resets], ids=["500", "503", "429", "reset"])
+@pytest.mark.parametrize(
+    "fault", [says({}, 500), says({}, 503), says({}, 429), resets], ids=["500", "503", "429", "reset"]
+)
 def test_a_passing_fault_is_tried_again(ask, server: Server, fault: Act):
     assert ask(fault, fault, says({"score": 0.5}), retries=2) == Score(0.5)
     assert len(server.seen) == 3
@@ -128,14 +134,18 @@ def test_the_timeout_is_for_the_whole_attempt(ask, server: Server, slow: Act):
 def test_the_answer_is_read_up_to_the_cap(ask):
     answer = json.dumps({"score": 1}).encode()
     assert ask(says(answer), max_bytes=len(answer)) == Score(1.0)
-    assert ask(says(answer + b" "), max_bytes=len(answer)) == Abstention(f"the answer is larger than {len(answer)} bytes")
+    assert ask(says(answer + b" "), max_bytes=len(answer)) == Abstention(
+        f"the answer is larger than {len(answer)} bytes"
+    )
     endless = drips(HEAD + b"Connection: close\r\n\r\n" + b" " * 100_000, b" ")
     assert ask(endless, max_bytes=50_000, timeout=5) == Abstention("the answer is larger than 50000 bytes")
 
 
 def test_a_compressed_answer_is_refused_unread(ask):
     bomb = zlib.compress(b" " * 10_000_000)
-    assert ask(says(bomb, Content_Encoding="deflate")) == Abstention("the answer is encoded (deflate), and only plain ones are read")
+    assert ask(says(bomb, Content_Encoding="deflate")) == Abstention(
+        "the answer is encoded (deflate), and only plain ones are read"
+    )
     assert ask(says({"score": 1}, Content_Encoding="identity")) == Score(1.0)
 
 
@@ -178,13 +188,21 @@ def test_the_token_is_sent_and_never_shown(ask, server: Server, monkeypatch: pyt
     assert ask(says({"score": 1, "parts": {"s3cret": 2}}), key_env="SCORER_KEY") == Score(1.0, {"***": 2.0})
     strange = says({"score": 1}, Content_Encoding="s3cret")
     bad = says({"score": 1, "parts": {"s3cret": "x"}})
-    for act in (strange, bad, resets, says({}, 401, WWW_Authenticate="s3cret"), drips(b"s3cret s3cret\r\n\r\n", b"s3cret\r\n")):
+    for act in (
+        strange,
+        bad,
+        resets,
+        says({}, 401, WWW_Authenticate="s3cret"),
+        drips(b"s3cret s3cret\r\n\r\n", b"s3cret\r\n"),
+    ):
         result = ask(act, key_env="SCORER_KEY")
         assert isinstance(result, Abstention)
         assert "s3cret" not in result.reason
 
 
-@pytest.mark.parametrize(("value", "message"), [(None, "is not set"), ("", "is not set"), ("s3cret\n", "has spaces, line ends")])
+@pytest.mark.parametrize(
+    ("value", "message"), [(None, "is not set"), ("", "is not set"), ("s3cret\n", "has spaces, line ends")]
+)
 def test_a_token_that_can_not_be_sent(monkeypatch: pytest.MonkeyPatch, value: str | None, message: str):
     monkeypatch.delenv("SCORER_KEY", raising=False)
     if value is not None:
@@ -218,7 +236,8 @@ def test_the_environments_proxy_is_not_used(ask, monkeypatch: pytest.MonkeyPatch
 
 
 def test_many_samples_at_once_each_get_their_own_score(server: Server, sample):
-    """16 threads of the composite reward; the server answers with the number in the response, and fails for every tenth at first."""
+    """16 threads of the composite reward; the server answers with the number in the response, and fails for every tenth
+    at first."""
     failed: set[str] = set()
 
     class Echo(Handler):

@@ -5,8 +5,8 @@ import threading
 import psutil
 import pytest
 
-from rlsys.batch import Abstention, Score
 from rlsys.rewards.math import Config, Reward
+from rlsys.samples import Abstention, Score
 
 HANGS = "$9^{9^{9^{9}}}$"
 LIMIT = 1.0
@@ -31,20 +31,26 @@ def reward():
         ("18", "", 0.0),
     ],
 )
-def test_equality_is_mathematical_and_an_answer_without_mathematics_is_wrong(reward, sample, answer: str, response: str, wanted: float):
+def test_equality_is_mathematical_and_an_answer_without_mathematics_is_wrong(
+    reward, sample, answer: str, response: str, wanted: float
+):
     assert reward.score(*sample(response, answer)) == Score(wanted)
 
 
 def test_what_can_not_be_checked_has_no_score(reward, sample):
     assert reward.score(*sample("1", None)) == Abstention("the prompt has no ground truth")
-    assert reward.score(*sample("1", r"\frac{")) == Abstention(r"the ground truth '\\frac{' can't be parsed as mathematics")
+    assert reward.score(*sample("1", r"\frac{")) == Abstention(
+        r"the ground truth '\\frac{' can't be parsed as mathematics"
+    )
 
 
 def test_a_call_that_hangs_is_killed_and_the_next_one_works(reward, sample):
     before = {child.pid for child in psutil.Process().children()}
     assert reward.score(*sample(HANGS, "2")) == Abstention("timed out after 1 s")
     assert reward.score(*sample("2", "2")) == Score(1.0)
-    assert len({child.pid for child in psutil.Process().children()} - before) == 1, "one new worker in place of the killed one"
+    assert len({child.pid for child in psutil.Process().children()} - before) == 1, (
+        "one new worker in place of the killed one"
+    )
 
 
 def test_a_worker_killed_from_outside_is_replaced(reward, sample):
@@ -78,7 +84,9 @@ def test_no_worker_outlives_a_killed_parent():
         "print([worker._process.pid for worker in pool._workers], flush=True)\n"
         "__import__('os').kill(__import__('os').getpid(), 9)\n"
     )
-    out = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=60, check=False).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=60, check=False
+    ).stdout
     workers = [psutil.Process(pid) for pid in eval(out) if psutil.pid_exists(pid)]
     _, alive = psutil.wait_procs(workers, timeout=8)
     assert not alive

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import pytest
 from fakes import FakeJudge, FunctionReward, prompt, trajectory
 
-from rlsys.batch import Abstention, Group, Prompt, RewardResult, Score, ScoredGroup, Trajectory
 from rlsys.config.judge import JudgeRewardConfig
 from rlsys.errors import ConfigError, JudgeOutage
-from rlsys.judging.questions import Pair, Single
+from rlsys.judging.asking.questions import Pair, Single
 from rlsys.rewards.with_judge import WithJudge
+from rlsys.samples import Abstention, Group, Prompt, RewardResult, Score, ScoredGroup, Trajectory
 
 # What the first letter of a text is worth.
 WORTH = {"a": 0.9, "b": 0.5, "c": 0.2}
@@ -20,7 +20,10 @@ WORTH = {"a": 0.9, "b": 0.5, "c": 0.2}
 
 def group(name: str, *texts: str, epoch: int = 0) -> Group:
     asked = replace(prompt(name), turns=name, epoch=epoch)
-    return Group(asked, tuple(replace(trajectory(name, i, [1], [-1.0], tag=f"t/{epoch}"), text=text) for i, text in enumerate(texts)))
+    return Group(
+        asked,
+        tuple(replace(trajectory(name, i, [1], [-1.0], tag=f"t/{epoch}"), text=text) for i, text in enumerate(texts)),
+    )
 
 
 def worth(single: Single) -> RewardResult:
@@ -31,7 +34,11 @@ def worth(single: Single) -> RewardResult:
 def odds(pair: Pair) -> RewardResult:
     """p(a better than b) = 0.8, a than c 0.9, b than c 0.6; no answer about ?."""
     table = {"ab": 0.8, "ac": 0.9, "bc": 0.6, "ba": 0.2, "ca": 0.1, "cb": 0.4}
-    return Score(table[pair.first.text + pair.second.text]) if "?" not in (pair.first.text, pair.second.text) else Abstention("refused")
+    return (
+        Score(table[pair.first.text + pair.second.text])
+        if "?" not in (pair.first.text, pair.second.text)
+        else Abstention("refused")
+    )
 
 
 def rules(p: Prompt, t: Trajectory) -> RewardResult:
@@ -69,7 +76,8 @@ def test_without_rules_a_sample_starts_from_zero():
 
 
 def test_abstentions_stay_abstentions():
-    """What the rules abstained from is not shown; what the judge abstains from has its reason; an empty answer is shown."""
+    """What the rules abstained from is not shown; what the judge abstains from has its reason; an empty answer is
+    shown."""
     (one,), judge = scored(group("p", "x", "?", "", "b"), inner=True)
     assert one.results == (
         Abstention("format: gone"),
@@ -95,7 +103,11 @@ def test_a_sample_is_worth_how_often_it_would_win():
     ((_, asked),) = judge.calls
     ids = ["t/0/p/0~1/judge", "t/0/p/0~2/judge", "t/0/p/1~2/judge", "t/0/q/0~1/judge"]
     assert [pair.question_id for pair in asked] == ids
-    assert [verdict.sample_ids for verdict in one.verdicts] == [("t/0/p/0", "t/0/p/1"), ("t/0/p/0", "t/0/p/2"), ("t/0/p/1", "t/0/p/2")]
+    assert [verdict.sample_ids for verdict in one.verdicts] == [
+        ("t/0/p/0", "t/0/p/1"),
+        ("t/0/p/0", "t/0/p/2"),
+        ("t/0/p/1", "t/0/p/2"),
+    ]
 
 
 def test_comparisons_that_fail_leave_the_rest():

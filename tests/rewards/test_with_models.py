@@ -10,9 +10,10 @@ import torch
 from fakes import prompt, trajectory
 from torch import Tensor
 
-from rlsys.batch import Abstention, Batch, Group, RewardResult, Score, ScoredGroup
+from rlsys.batch import Batch
 from rlsys.errors import ConfigError
 from rlsys.rewards.with_models import Combine, Member, WithModels
+from rlsys.samples import Abstention, Group, RewardResult, Score, ScoredGroup
 
 PAD = 9
 
@@ -42,13 +43,20 @@ class Rules:
 
 
 def member(
-    model: Heads, name: str = "rm", weight: float = 1.0, combine: Combine = "mean", offset: float = 0.0, scale: float = 1.0
+    model: Heads,
+    name: str = "rm",
+    weight: float = 1.0,
+    combine: Combine = "mean",
+    offset: float = 0.0,
+    scale: float = 1.0,
 ) -> Member:
     return Member(name, weight, model, combine, offset, scale)
 
 
 def group(name: str, *responses: list[int]) -> Group:
-    return Group(prompt(name), tuple(trajectory(name, i, tokens, [-0.5] * len(tokens)) for i, tokens in enumerate(responses)))
+    return Group(
+        prompt(name), tuple(trajectory(name, i, tokens, [-0.5] * len(tokens)) for i, tokens in enumerate(responses))
+    )
 
 
 def results(groups: Iterable[ScoredGroup]) -> list[RewardResult]:
@@ -60,8 +68,8 @@ def last(tokens: list[int]) -> list[float]:
 
 
 def test_rules_and_two_models_are_mixed_by_weights():
-    """First sample: last token 3, length 3 with the prompt. a = (3 - 1) / 4 = 0.5, b = 3; 1 + 2 x 0.5 - 0.25 x 3 = 1.25.
-    Second: last token 2, length 2. a = 0.25, b = 2; 0 + 0.5 - 0.5 = 0."""
+    """First sample: last token 3, length 3 with the prompt. a = (3 - 1) / 4 = 0.5, b = 3; 1 + 2 x 0.5 - 0.25 x 3 =
+    1.25. Second: last token 2, length 2. a = 0.25, b = 2; 0 + 0.5 - 0.5 = 0."""
     rewards = WithModels(
         Rules(Score(1.0, {"exact_match": 1.0}), Score(0.0, {"exact_match": 0.0})),
         [
@@ -101,7 +109,9 @@ def test_models_see_the_sampled_tokens():
 )
 def test_the_heads_of_an_ensemble(combine: Combine, value: float):
     """The offset 1 and scale 2 apply to what was combined; the spread has the scale too."""
-    rewards = WithModels(None, [member(Heads(lambda _: [1.0, 2.0, 6.0]), combine=combine, offset=1.0, scale=2.0, weight=10.0)], PAD)
+    rewards = WithModels(
+        None, [member(Heads(lambda _: [1.0, 2.0, 6.0]), combine=combine, offset=1.0, scale=2.0, weight=10.0)], PAD
+    )
     [result] = results(rewards.score([group("p", [1])]))
     assert isinstance(result, Score)
     assert result.value == pytest.approx(10 * (value - 1) / 2, abs=1e-12)
@@ -121,7 +131,8 @@ def test_a_strange_score_hits_its_sample_only(combine: Combine, number: float, w
 
 
 def test_abstentions_stay_and_change_nothing_for_the_rest():
-    """What was abstained from, and the empty response, reach no model; the long one that is gone does not even widen the batch."""
+    """What was abstained from, and the empty response, reach no model; the long one that is gone does not even widen
+    the batch."""
     model = Heads(last)
     rules = Rules(Abstention("format: the verifier was gone"), Score(1.0), Score(1.0), Abstention("first reason"))
     rewards = WithModels(rules, [member(model)], PAD)
@@ -200,4 +211,8 @@ def test_settings_that_make_no_sense():
     with pytest.raises(ConfigError, match="mean_minus_std needs at least two heads, and it has one"):
         list(WithModels(None, [member(Heads(last), combine="mean_minus_std")], PAD).score([group("p", [1])]))
     with pytest.raises(ConfigError, match="two rewards have the name 'format'; give one of them another"):
-        list(WithModels(Rules(Score(1.0, {"format": 1.0})), [member(Heads(last), "format")], PAD).score([group("p", [1])]))
+        list(
+            WithModels(Rules(Score(1.0, {"format": 1.0})), [member(Heads(last), "format")], PAD).score(
+                [group("p", [1])]
+            )
+        )

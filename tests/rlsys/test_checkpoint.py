@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.checkpoint import Checkpoints
 from rlsys.errors import CheckpointError
+from rlsys.run.checkpoint import Checkpoints
 
 SAVE_TWICE = """
 import sys
@@ -71,7 +71,9 @@ def test_a_flipped_bit_is_named_with_the_way_on(tmp_path: Path) -> None:
     checkpoints.verify(tmp_path / "step-1")
 
 
-@pytest.mark.parametrize(("name", "reason"), [("loop.json", "loop.json is missing"), ("manifest.json", "manifest.json is missing")])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("loop.json", "loop.json is missing"), ("manifest.json", "manifest.json is missing")]
+)
 def test_a_lost_file_is_named(tmp_path: Path, name: str, reason: str) -> None:
     newest = Checkpoints(tmp_path, keep_last=1).save(1, fill("abc"), None)
     (newest / name).unlink()
@@ -96,7 +98,9 @@ def test_a_torn_manifest_is_named(tmp_path: Path) -> None:
         ((0.2, float("nan"), None, None), [1, 3, 4]),
     ],
 )
-def test_pruning_keeps_the_newest_two_and_the_best(tmp_path: Path, scores: tuple[float | None, ...], kept: list[int]) -> None:
+def test_pruning_keeps_the_newest_two_and_the_best(
+    tmp_path: Path, scores: tuple[float | None, ...], kept: list[int]
+) -> None:
     for step, score in enumerate(scores, start=1):
         Checkpoints(tmp_path, keep_last=2).save(step, fill("x"), score)
     assert Checkpoints(tmp_path, keep_last=2).steps() == kept
@@ -110,7 +114,9 @@ def test_a_failed_save_deletes_nothing_old(tmp_path: Path) -> None:
         (folder / "policy").write_text("half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(CheckpointError, match=r"step-2: can't be written: .*No space left on device; earlier checkpoints are untouched"):
+    with pytest.raises(
+        CheckpointError, match=r"step-2: can't be written: .*No space left on device; earlier checkpoints are untouched"
+    ):
         checkpoints.save(2, full, 1.0)
     assert checkpoints.latest() == tmp_path / "step-1"
     assert list(tmp_path.iterdir()) == [tmp_path / "step-1"]

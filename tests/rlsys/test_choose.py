@@ -9,12 +9,27 @@ from typing import get_args
 
 import pytest
 
-from rlsys.choose import FEWER, LAPTOP, MEANING, TABLE, Choice, Compute, Data, Need, Row, answered, ask, choose, table, told
+from rlsys.check.load import load
+from rlsys.check.recipe import load_recipe
+from rlsys.commands.choose import (
+    FEWER,
+    LAPTOP,
+    MEANING,
+    TABLE,
+    Choice,
+    Compute,
+    Data,
+    Need,
+    Row,
+    answered,
+    ask,
+    choose,
+    table,
+    told,
+)
+from rlsys.config.experiment import Experiment
 from rlsys.config.kinds import kind_of
-from rlsys.config.load import load
-from rlsys.config.models import Experiment
 from rlsys.config.paths import model_paths
-from rlsys.config.recipe import load_recipe
 from rlsys.config.schema import dotted
 from rlsys.config.yaml_file import read
 from rlsys.errors import ConfigError
@@ -86,9 +101,15 @@ def test_rules_of_thumb(data: tuple[Data, ...], compute: Compute, need: Need, fi
 
 
 def test_what_is_missing_is_said_plainly():
-    assert choose(frozenset({"none"}), "train", "style").missing == "nothing fits: style needs --data pairs or labels or demonstrations"
+    assert (
+        choose(frozenset({"none"}), "train", "style").missing
+        == "nothing fits: style needs --data pairs or labels or demonstrations"
+    )
     found = choose(frozenset({"reward_model"}), "train", "safety")
-    assert found.missing == "nothing fits: safety needs --compute one for RAFT, or --data pairs or labels or demonstrations"
+    assert (
+        found.missing
+        == "nothing fits: safety needs --compute one for RAFT, or --data pairs or labels or demonstrations"
+    )
     assert choose(frozenset({"none"}), "many", "knowledge").missing == "nothing fits: knowledge needs --data texts"
 
 
@@ -121,7 +142,11 @@ def test_a_config_fits_one_gpu_as_is_told():
         ("answers", "correctness", "GRPO: make quickstart (for your data: configs/grpo_gsm8k.yaml)"),
         ("pairs", "style", "DPO: make demo-preference (for your data: configs/dpo.yaml)"),
         ("judge", "safety", "Constitutional AI: make demo-cai (for your data: configs/cai_hh.yaml)"),
-        ("demonstrations", "smaller", "on-policy distillation: make demo-distill (for your data: configs/distill_on_policy.yaml)"),
+        (
+            "demonstrations",
+            "smaller",
+            "on-policy distillation: make demo-distill (for your data: configs/distill_on_policy.yaml)",
+        ),
         ("none", "data", "Self-Instruct: configs/self_instruct.yaml (no demo)"),
     ],
 )
@@ -158,14 +183,26 @@ def test_a_config_fits_a_laptop_as_is_told(config: str, monkeypatch: pytest.Monk
     own: list[str] = []
     for stage in shipped:
         changed = {dotted(key) for key, name in model_paths(stage).items() if not name.startswith("stage:")}
-        given = {key: "playground:0.5m" if key in models else value for key, value in settings.items() if key not in models - changed}
+        given = {
+            key: "playground:0.5m" if key in models else value
+            for key, value in settings.items()
+            if key not in models - changed
+        }
         if stage.teacher is None:
             del given["teacher.ranks"]
         if stage.data.train.path == "seed_tasks.jsonl":  # which whoever has no seeds of their own downloads
             given["data.train.path"] = "owner/seeds"
-        own += [f"{f'{stage.name}.' * (kind_of(path) == 'recipe')}{key}={value}" for key, value in {**given, "cluster.gpus": 0}.items()]
+        own += [
+            f"{f'{stage.name}.' * (kind_of(path) == 'recipe')}{key}={value}"
+            for key, value in {**given, "cluster.gpus": 0}.items()
+        ]
     for before, after in zip(shipped, experiments(path, own), strict=True):
-        assert (after.policy.ranks, after.rollout.engines, after.cluster.cpus, after.model.dtype) == (1, 1, 8, "float32")
+        assert (after.policy.ranks, after.rollout.engines, after.cluster.cpus, after.model.dtype) == (
+            1,
+            1,
+            8,
+            "float32",
+        )
         assert after.teacher is None or after.teacher.ranks == 1
         links = {key: name for key, name in model_paths(before).items() if name.startswith("stage:")}
         assert model_paths(after) == dict.fromkeys(model_paths(before), "playground:0.5m") | links
@@ -173,7 +210,9 @@ def test_a_config_fits_a_laptop_as_is_told(config: str, monkeypatch: pytest.Monk
 
 def test_answers_are_checked():
     assert answered("data", "pairs, judge") == ["pairs", "judge"]
-    with pytest.raises(ConfigError, match="--data teacher: unknown; a model to learn from is what --need smaller is for"):
+    with pytest.raises(
+        ConfigError, match="--data teacher: unknown; a model to learn from is what --need smaller is for"
+    ):
         answered("data", "teacher")
     with pytest.raises(ConfigError, match=r"--need stile: unknown; did you mean style\? \(known: correctness, style, "):
         answered("need", "stile")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from fakes import make_roles, prompt
 
-from rlsys.batch import Prompt, RewardResult, Score, Trajectory
-from rlsys.config.models import EvaluationConfig, SamplingConfig
-from rlsys.evaluation import AnswerEvaluator, Judgement
+from rlsys.config.experiment import EvaluationConfig
+from rlsys.config.sampling import SamplingConfig
+from rlsys.run.evaluation import AnswerEvaluator, Judgement
+from rlsys.samples import Prompt, RewardResult, Score, Trajectory
 
 
 def graded(p: Prompt, t: Trajectory) -> RewardResult:
@@ -37,11 +38,16 @@ def test_the_score_of_an_evaluation(judgement: Judgement, accuracy: float | None
 
 def test_pass_at_k_is_of_sampled_answers_only():
     config = EvaluationConfig(samples=2, pass_at=(1, 2), majority=True)
-    evaluator = AnswerEvaluator((prompt("a"), prompt("b")), config, SamplingConfig(max_tokens=4), Judgement("rule", 1.0), 0)
+    evaluator = AnswerEvaluator(
+        (prompt("a"), prompt("b")), config, SamplingConfig(max_tokens=4), Judgement("rule", 1.0), 0
+    )
     roles = make_roles(graded)
     assert roles.weight_sync is not None
     roles.weight_sync.sync(0)
     metrics = evaluator(roles, 0).metrics
     # One of two samples is right.
-    assert {name: value for name, value in metrics.items() if "pass@" in name} == {"eval/pass@1_sampled": 0.5, "eval/pass@2_sampled": 1.0}
+    assert {name: value for name, value in metrics.items() if "pass@" in name} == {
+        "eval/pass@1_sampled": 0.5,
+        "eval/pass@2_sampled": 1.0,
+    }
     assert [name for name in metrics if "maj@" in name] == ["eval/maj@2_sampled"]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from rlsys.config.load import load
-from rlsys.config.models import Experiment
-from rlsys.config.recipe import load_recipe
+from rlsys.check.load import load
+from rlsys.check.recipe import load_recipe
+from rlsys.commands.first_rows import first_labelled, first_rows
+from rlsys.config.experiment import Experiment
 from rlsys.errors import ConfigError, DataError
-from rlsys.first_rows import first_labelled, first_rows
 from rlsys.playground.models import build
 
 CONFIG = """\
@@ -50,24 +50,36 @@ def test_only_the_first_rows_count_and_unusable_ones_among_them_are_counted():
         f"(first left out: no answer to learn from){ANY_LENGTH}",
         "    not read: data.eval owner/held-out (no such file, so a hub id)",
     ]
-    assert [*first_rows(own("data.train={path: few.jsonl, limit: 1}"))] == [f"    rows that can be used: data.train 1 of all 1{ANY_LENGTH}"]
+    assert [*first_rows(own("data.train={path: few.jsonl, limit: 1}"))] == [
+        f"    rows that can be used: data.train 1 of all 1{ANY_LENGTH}"
+    ]
 
 
 @pytest.mark.parametrize(
     ("rows", "overrides", "problem"),
     [
-        (20, [], "own: data.train: late.jsonl: no usable row among 20 (20 bad; first bad row, 1: no answer to learn from)"),
+        (
+            20,
+            [],
+            "own: data.train: late.jsonl: no usable row among 20 (20 bad; first bad row, 1: no answer to learn from)",
+        ),
         (
             21,
             ["data.train.limit=20"],
             "own: data.train: late.jsonl: no usable row among 20 (20 bad; first bad row, 1: no answer to learn from)",
         ),
-        (21, ["data.strict=true"], "own: data.train: late.jsonl:1: no answer to learn from (data.strict stops at the first bad row)"),
+        (
+            21,
+            ["data.strict=true"],
+            "own: data.train: late.jsonl:1: no answer to learn from (data.strict stops at the first bad row)",
+        ),
         (21, [], None),
         (21, ["data.train.limit=21"], None),
     ],
 )
-def test_unusable_first_rows_are_a_mistake_only_where_the_run_reads_no_others(rows: int, overrides: list[str], problem: str | None):
+def test_unusable_first_rows_are_a_mistake_only_where_the_run_reads_no_others(
+    rows: int, overrides: list[str], problem: str | None
+):
     jsonl("late.jsonl", *[{"prompt": "q"}] * 20, *[{"prompt": "q", "answer": "a"}] * (rows - 20))
     config = own("data.train.path=late.jsonl", *overrides)
     if problem is None:
@@ -86,15 +98,25 @@ def test_unusable_first_rows_are_a_mistake_only_where_the_run_reads_no_others(ro
         (["stage={name: preference, batch_size: 1}"], {"prompt": "q", "chosen": "a", "rejected": "b"}, "chosen"),
         (["stage={name: kto, batch_size: 2}"], {"prompt": "q", "chosen": "a", "rejected": "b"}, "rejected"),
         (["stage={name: sft, tokens: all, batch_size: 1}"], {"text": "words"}, "text"),
-        (["stage=null", "algorithm={name: spin, scored: false, prompts_per_step: 1}"], {"prompt": "q", "answer": "a"}, "prompt"),
-        (["stage=null", "algorithm={name: grpo, prompts_per_step: 1}", "rewards=[{name: exact_match}]"], {"prompt": "q"}, "prompt"),
+        (
+            ["stage=null", "algorithm={name: spin, scored: false, prompts_per_step: 1}"],
+            {"prompt": "q", "answer": "a"},
+            "prompt",
+        ),
+        (
+            ["stage=null", "algorithm={name: grpo, prompts_per_step: 1}", "rewards=[{name: exact_match}]"],
+            {"prompt": "q"},
+            "prompt",
+        ),
     ],
 )
 def test_each_method_reads_its_own_columns(method: list[str], usable: dict[str, Any], unusable: str):
     jsonl("rows.jsonl", usable)
     assert [*first_rows(own(*method))] == [f"    rows that can be used: data.train 1 of all 1{ANY_LENGTH}"]
     jsonl("rows.jsonl", {f"my_{column}" if column == unusable else column: value for column, value in usable.items()})
-    with pytest.raises(DataError, match=f"^own: data.train: rows.jsonl: no usable row among 1 .*no column '{unusable}'"):
+    with pytest.raises(
+        DataError, match=f"^own: data.train: rows.jsonl: no usable row among 1 .*no column '{unusable}'"
+    ):
         list(first_rows(own(*method)))
 
 
@@ -154,9 +176,17 @@ def test_blocks_of_text_are_counted_only_in_the_models_own_tokens(model: str, en
 
 def test_too_little_text_to_go_on_imitating_is_said():
     jsonl("text.jsonl", {"text": "abc"})
-    grpo = ["stage=null", "algorithm={name: grpo, ptx_coef: 1, ptx_batch: 2, prompts_per_step: 1}", "rewards=[{name: exact_match}]"]
-    config = own(*grpo, "model.path=playground:0.5m", "data={train: {path: 'playground:letters'}, pretrain: {path: text.jsonl}}")
-    with pytest.raises(DataError, match=r"^own: text.jsonl: makes 1 rows of up to 2048 tokens, and a step takes 2; lower "):
+    grpo = [
+        "stage=null",
+        "algorithm={name: grpo, ptx_coef: 1, ptx_batch: 2, prompts_per_step: 1}",
+        "rewards=[{name: exact_match}]",
+    ]
+    config = own(
+        *grpo, "model.path=playground:0.5m", "data={train: {path: 'playground:letters'}, pretrain: {path: text.jsonl}}"
+    )
+    with pytest.raises(
+        DataError, match=r"^own: text.jsonl: makes 1 rows of up to 2048 tokens, and a step takes 2; lower "
+    ):
         list(first_rows(config))
 
 
@@ -177,13 +207,17 @@ def test_a_tokenizer_that_is_here_is_used():
     jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
     assert [*first_rows(own("model.path=./model"))] == ["    rows that can be used: data.train 1 of all 1"]
     with pytest.raises(
-        ConfigError, match=r"^own: data.train: rows.jsonl: chat_template is always, but the tokenizer '.*model' has no chat"
+        ConfigError,
+        match=r"^own: data.train: rows.jsonl: chat_template is always, but the tokenizer '.*model' has no chat",
     ):
         list(first_rows(own("model.path=./model", "data.train.chat_template=always")))
 
 
 def test_log_probs_of_another_tokenizers_tokens_are_not_judged_by_bytes():
-    jsonl("rows.jsonl", {"prompt": "q", "chosen": "abc", "rejected": "b", "reference_log_probs": [-1, -2], "reference_tokens": [2, 2]})
+    jsonl(
+        "rows.jsonl",
+        {"prompt": "q", "chosen": "abc", "rejected": "b", "reference_log_probs": [-1, -2], "reference_tokens": [2, 2]},
+    )
     told = [*first_rows(own("stage={name: preference}"))]
     assert told == ["    not read: data.train rows.jsonl (its log-probs are of the tokens of owner/model)"]
 
@@ -195,7 +229,9 @@ def test_a_stage_of_a_recipe_has_the_tokenizer_of_the_model_before_it():
     )
     jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
     _, (one, made) = load_recipe(Path("two.yaml"), ["one.model.path=playground:0.5m"])
-    assert [*first_rows(made, [one])] == ["    rows that can be used: data.train 1 of all 1, data.eval 20 of the first 20"]
+    assert [*first_rows(made, [one])] == [
+        "    rows that can be used: data.train 1 of all 1, data.eval 20 of the first 20"
+    ]
 
 
 def test_comparisons_to_measure_a_judge_by_are_read():
@@ -203,7 +239,10 @@ def test_comparisons_to_measure_a_judge_by_are_read():
     data = own().data.train
     with pytest.raises(DataError) as error:
         list(first_labelled(data, "judge"))
-    assert str(error.value) == "judge: data: rows.jsonl: no usable comparison among 1 rows; first bad row, 1: chosen and rejected are equal"
+    assert (
+        str(error.value)
+        == "judge: data: rows.jsonl: no usable comparison among 1 rows; first bad row, 1: chosen and rejected are equal"
+    )
     jsonl("rows.jsonl", *[{"prompt": "q", "chosen": "a", "rejected": "a"}] * 21)
     assert [*first_labelled(data, "judge")] == [
         "    warning: data rows.jsonl: none of the first 20 rows can be used: chosen and rejected are equal"

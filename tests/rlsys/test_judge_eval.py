@@ -1,4 +1,5 @@
-"""A judge whose opinions are known by arithmetic: the longer answer is better, plus a logit for the position; it can't read what has a '?'."""
+"""A judge whose opinions are known by arithmetic: the longer answer is better, plus a logit for the position; it can't
+read what has a '?'."""
 
 from __future__ import annotations
 
@@ -12,24 +13,27 @@ from typing import Any
 
 import pytest
 
-from rlsys.batch import Abstention, Score, Verdict
+from rlsys.commands.judge_eval import Attempt, injections, judge_eval, table, wilson
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.judge import JudgeConfig
 from rlsys.config.judge_eval import JudgeEval
 from rlsys.files import read_lines
-from rlsys.judge_eval import Attempt, against_people, injections, judge_eval, table, wilson
-from rlsys.judging.attacks import attacks
-from rlsys.judging.constitution import Constitution, Principle
-from rlsys.judging.quality import quality
-from rlsys.judging.questions import Opinion, Pair, Single, Writing
+from rlsys.judging.asking.constitution import Constitution, Principle
+from rlsys.judging.asking.questions import Opinion, Pair, Single, Writing
+from rlsys.judging.auditing.attacks import attacks
+from rlsys.judging.auditing.quality import quality
 from rlsys.roles import Judge
+from rlsys.run.labelled_pairs import against_people
+from rlsys.samples import Abstention, Score, Verdict
 
 
 def logistic(logit: float) -> float:
     return 1 / (1 + math.exp(-logit))
 
 
-TWO = Constitution(name="two", principles=(Principle(id="one", comparison="Which?"), Principle(id="two", comparison="Which one?")))
+TWO = Constitution(
+    name="two", principles=(Principle(id="one", comparison="Which?"), Principle(id="two", comparison="Which one?"))
+)
 
 
 @dataclass
@@ -84,7 +88,9 @@ ROWS = [("x" * 9, "xx"), ("x" * 7, "xxx"), ("xx", "x" * 5), ("xxxx", "y" * 4), (
 
 def run(tmp_path: Path, judge: LengthJudge, rows: Sequence[tuple[str, str]] = ROWS, **settings: Any) -> dict[str, Any]:
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps({"prompt": "Say x", "chosen": better, "rejected": worse}) + "\n" for better, worse in rows))
+    path.write_text(
+        "".join(json.dumps({"prompt": "Say x", "chosen": better, "rejected": worse}) + "\n" for better, worse in rows)
+    )
     config = JudgeEval.model_validate(
         {"name": "eval", "output": tmp_path, "judge": {"model": "length"}, "data": {"path": str(path)}, **settings}
     )
@@ -141,7 +147,9 @@ def test_each_comparison_has_a_principle_and_either_answer_may_be_the_first(tmp_
 
 
 def test_a_constitution_without_comparisons_is_asked_in_general(tmp_path: Path):
-    judge = LengthJudge(constitution=Constitution(name="c", principles=(Principle(id="one", critique="What?", revision="Rewrite."),)))
+    judge = LengthJudge(
+        constitution=Constitution(name="c", principles=(Principle(id="one", critique="What?", revision="Rewrite."),))
+    )
     assert run(tmp_path, judge)["principles"] == {}
     assert all(pair.principle is None for pair in judge.asked)
 
@@ -185,7 +193,12 @@ def test_the_table_names_the_model_and_says_agreement_with_people_once(tmp_path:
 
 
 def test_the_success_of_injections_by_hand():
-    tried = [Attempt("a", "x", 0.2, 0.6), Attempt("a", "y", 0.4, 0.5), Attempt("b", "z", 0.1, 0.3), Attempt("b", "z", 0.1, None)]
+    tried = [
+        Attempt("a", "x", 0.2, 0.6),
+        Attempt("a", "y", 0.4, 0.5),
+        Attempt("b", "z", 0.1, 0.3),
+        Attempt("b", "z", 0.1, None),
+    ]
     found = injections(tried)
     assert found["comparisons"] == 3
     assert found["success_rate"] == pytest.approx(1 / 3)
@@ -211,7 +224,9 @@ def test_wilson(successes: int, count: int, low: float, high: float):
 def test_a_run_measures_its_judge_against_people(tmp_path: Path):
     """Of the first four comparisons two are right, one is wrong, one a tie: (2 + 0.5) / 4."""
     path = tmp_path / "people.jsonl"
-    path.write_text("".join(json.dumps({"prompt": "p", "chosen": better, "rejected": worse}) + "\n" for better, worse in ROWS))
+    path.write_text(
+        "".join(json.dumps({"prompt": "p", "chosen": better, "rejected": worse}) + "\n" for better, worse in ROWS)
+    )
     config = JudgeConfig(model="m", human=DatasetConfig(path=str(path)), human_limit=4)
     verdicts = against_people(LengthJudge(), config, seed=0)
     assert [verdict.kind for verdict in verdicts] == ["human"] * 8

@@ -3,13 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.batch import UNSAMPLED, Abstention, Prompt, RewardResult, Score, ScoredGroup, Trajectory
 from rlsys.errors import RunError
-from rlsys.ledger import Ledger
+from rlsys.run.ledger import Ledger
+from rlsys.samples import UNSAMPLED, Abstention, Prompt, RewardResult, Score, ScoredGroup, Trajectory
 
 
 def sample(sample_id: str, index: int, text: str = "3") -> Trajectory:
-    return Trajectory(sample_id, "p", index, [5, 70000, 7], [0, 1, 1], [0.0, -0.5, -2.25], [UNSAMPLED, 4, 5], "stop", text)
+    return Trajectory(
+        sample_id, "p", index, [5, 70000, 7], [0, 1, 1], [0.0, -0.5, -2.25], [UNSAMPLED, 4, 5], "stop", text
+    )
 
 
 def group(*results: RewardResult, prefix: str = "s", text: str = "3") -> ScoredGroup:
@@ -19,9 +21,17 @@ def group(*results: RewardResult, prefix: str = "s", text: str = "3") -> ScoredG
 
 def test_every_field_comes_back(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        ledger.record(3, [group(Score(1.0, {"math": 1.0, "format": 0.5}), Abstention("judge down"))], {"s0": 0.75}, "train")
+        ledger.record(
+            3, [group(Score(1.0, {"math": 1.0, "format": 0.5}), Abstention("judge down"))], {"s0": 0.75}, "train"
+        )
         scored, abstained = ledger.samples(3)
-    assert (scored.prompt, scored.answer, scored.response, scored.epoch, scored.finish_reason) == ("1+2=", "3", "3", 1, "stop")
+    assert (scored.prompt, scored.answer, scored.response, scored.epoch, scored.finish_reason) == (
+        "1+2=",
+        "3",
+        "3",
+        1,
+        "stop",
+    )
     assert (scored.token_ids, scored.loss_mask, scored.log_probs) == ([5, 70000, 7], [0, 1, 1], [0.0, -0.5, -2.25])
     assert scored.policy_versions == [-1, 4, 5]
     assert (scored.reward, scored.reward_parts, scored.abstention) == (1.0, {"math": 1.0, "format": 0.5}, None)
@@ -75,7 +85,9 @@ def test_a_reader_sees_the_run_while_it_is_written_and_can_not_change_it(tmp_pat
 def test_plain_sqlite_answers_questions_about_rewards(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     with Ledger(path) as ledger:
-        ledger.record(1, [group(Score(1.0, {"math": 1.0}), Score(0.0, {"math": 0.0}), Abstention("timeout"))], {}, "train")
+        ledger.record(
+            1, [group(Score(1.0, {"math": 1.0}), Score(0.0, {"math": 0.0}), Abstention("timeout"))], {}, "train"
+        )
     database = sqlite3.connect(path)
     query = "SELECT avg(reward), count(*), count(abstention), max(reward_parts ->> 'math') FROM samples"
     assert database.execute(query).fetchone() == (0.5, 3, 1, 1.0)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.batch import UNSAMPLED, Prompt, Score, ScoredGroup, Trajectory, Verdict
-from rlsys.ledger import Ledger
+from rlsys.run.ledger import Ledger
+from rlsys.samples import UNSAMPLED, Prompt, Score, ScoredGroup, Trajectory, Verdict
 
 COMPARED = Verdict(
     verdict_id="q1/compare/0",
@@ -30,7 +30,9 @@ FAILED = Verdict("q2/score/0", "score", ("s1",), None, "tiny@abc", "[]", "No.", 
 
 
 def group(*verdicts: Verdict, prefix: str = "s") -> ScoredGroup:
-    samples = tuple(Trajectory(f"{prefix}{i}", "p", i, [5, 7], [0, 1], [0.0, -0.5], [UNSAMPLED, 0], "stop", "3") for i in range(2))
+    samples = tuple(
+        Trajectory(f"{prefix}{i}", "p", i, [5, 7], [0, 1], [0.0, -0.5], [UNSAMPLED, 0], "stop", "3") for i in range(2)
+    )
     return ScoredGroup(Prompt("p", "1+2=", (5,)), samples, (Score(1.0), Score(0.0)), verdicts)
 
 
@@ -62,7 +64,9 @@ def test_they_are_found_by_step_phase_sample_and_kind(tmp_path: Path) -> None:
 def test_without_texts_all_but_prompt_and_reply_is_there(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         ledger.record(1, [group(COMPARED, FAILED)], {}, "train")
-        assert list(ledger.verdicts(texts=False)) == [replace(verdict, prompt="", reply="") for verdict in (COMPARED, FAILED)]
+        assert list(ledger.verdicts(texts=False)) == [
+            replace(verdict, prompt="", reply="") for verdict in (COMPARED, FAILED)
+        ]
 
 
 def test_recording_a_step_again_replaces_them_and_truncation_forgets_them(tmp_path: Path) -> None:
@@ -81,7 +85,9 @@ def test_an_id_that_occurs_twice_stops_the_whole_record_with_its_samples(tmp_pat
             ledger.record(1, [group(COMPARED), group(COMPARED, prefix="t")], {}, "train")
         assert ledger.samples(1) == []
         ledger.record(1, [group(COMPARED)], {}, "train")
-        with pytest.raises(ValueError, match=r"step 2 \(train\): verdict id q1/compare/0 belongs to another step or phase"):
+        with pytest.raises(
+            ValueError, match=r"step 2 \(train\): verdict id q1/compare/0 belongs to another step or phase"
+        ):
             ledger.record(2, [group(COMPARED, prefix="t")], {}, "train")
         assert ledger.samples(2) == []
         assert list(ledger.verdicts()) == [COMPARED]

@@ -14,16 +14,16 @@ from fakes import make_roles
 from looping import GRPO, SAMPLING, running
 from rich.console import Console
 
-from rlsys.algorithm import Experience, Learned, Step
-from rlsys.algorithms.grpo import Algorithm
-from rlsys.batch import ScoredGroup, Verdict
 from rlsys.config.judge import JudgeConfig
-from rlsys.loop import ExperienceQueue, Loop
-from rlsys.metrics import MetricsLog
+from rlsys.methods import evaluate
+from rlsys.methods.base import Experience, Learned, Step
+from rlsys.methods.grpo import Algorithm
 from rlsys.roles import Roles
-from rlsys.run_dir import RunDir
-from rlsys.stages import evaluate
-from rlsys.summary import measured_rows
+from rlsys.run.folder import RunDir
+from rlsys.run.loop import ExperienceQueue, Loop
+from rlsys.run.metrics import MetricsLog
+from rlsys.run.summary import measured_rows
+from rlsys.samples import ScoredGroup, Verdict
 
 
 def sampled_rewards(loop: Loop, step: int) -> dict[str, float]:
@@ -50,7 +50,9 @@ def test_the_win_rate_is_against_the_answers_of_step_0_also_after_a_resume(tmp_p
     for step in (3, 6):
         now = sampled_rewards(loop, step)
         assert len(now) == len(start) == 10
-        expected = sum(1.0 if now[name] > start[name] else 0.5 if now[name] == start[name] else 0.0 for name in now) / 10
+        expected = (
+            sum(1.0 if now[name] > start[name] else 0.5 if now[name] == start[name] else 0.0 for name in now) / 10
+        )
         assert lines[step]["eval/win_rate_sampled"] == expected
     assert state.after["eval/win_rate_sampled"] == lines[6]["eval/win_rate_sampled"] > 0.5
 
@@ -82,7 +84,18 @@ def with_canaries(right: int) -> Roles:
     def judged(groups: Any) -> Iterator[ScoredGroup]:
         for group in score(groups):
             verdicts = [
-                Verdict(f"{sample.sample_id}/canary/0", "canary", (), None, "j", "[]", "", {}, float(place < right), expected=1.0)
+                Verdict(
+                    f"{sample.sample_id}/canary/0",
+                    "canary",
+                    (),
+                    None,
+                    "j",
+                    "[]",
+                    "",
+                    {},
+                    float(place < right),
+                    expected=1.0,
+                )
                 for place, sample in enumerate(group.trajectories)
             ]
             yield replace(group, verdicts=tuple(verdicts))
@@ -104,7 +117,8 @@ def test_a_judge_that_fails_canaries_is_reported_once(tmp_path: Path, right: int
     assert said.count("warning") == alarm
     assert state.canary_alarm == alarm
     if alarm:
-        # Before step 1: of 10 prompts' answers, 10 greedy and 40 sampled, (10 + 30) / 50 are right: 80.0% is no alarm. Step 1 adds 12 of 16.
+        # Before step 1: of 10 prompts' answers, 10 greedy and 40 sampled, (10 + 30) / 50 are right: 80.0% is no alarm.
+        # Step 1 adds 12 of 16.
         assert "the judge was right about 78.8% of 66 canaries, below judge.canary_alarm=0.8" in said
     lines = {line["step"]: line for line in MetricsLog.read(run_dir.metrics)}
     assert lines[2]["judge/canary_accuracy"] == right / 4

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from looping import logits, run_killed_in, running
 
-from rlsys.metrics import MetricsLog
-from rlsys.run_dir import RunDir
+from rlsys.run.folder import RunDir
+from rlsys.run.metrics import MetricsLog
 
 
 def test_a_resumed_run_is_the_run_it_would_have_been(tmp_path: Path):
@@ -22,7 +22,10 @@ def test_a_resumed_run_is_the_run_it_would_have_been(tmp_path: Path):
         resumed.run()
     assert logits(resumed) == logits(whole)
     kept = ("step", "reward/mean", "train/loss", "train/grad_norm", "train/entropy", "eval/accuracy_sampled")
-    lines = [[{key: line.get(key) for key in kept} for line in MetricsLog.read(run.run_dir.metrics)] for run in (whole, resumed)]
+    lines = [
+        [{key: line.get(key) for key in kept} for line in MetricsLog.read(run.run_dir.metrics)]
+        for run in (whole, resumed)
+    ]
     assert lines[0] == lines[1]
 
 

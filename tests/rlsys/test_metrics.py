@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 from running import wait_until
 
-from rlsys.config.models import LoggingConfig
+from rlsys.config.experiment import LoggingConfig
 from rlsys.errors import RlsysError, RunError
 from rlsys.files import read_lines
-from rlsys.metrics import MetricsLog
-from rlsys.run_dir import RunDir
+from rlsys.run.folder import RunDir
+from rlsys.run.metrics import MetricsLog
 
 OFF = LoggingConfig()
 
@@ -61,10 +61,14 @@ def test_wandb_offline_writes_its_own_run_into_the_run_folder(run: RunDir) -> No
     assert len({path.name for path in records}) == 1, "a resumed run keeps its W&B id"
     # W&B's own process writes the files, and on a busy machine is not always done when its `finish` returns.
     for word in (b"reward_of_the_test", b"trial"):
-        wait_until(lambda word=word: all(word in record.read_bytes() for record in records), f"{word!r} in both files", 30)
+        wait_until(
+            lambda word=word: all(word in record.read_bytes() for record in records), f"{word!r} in both files", 30
+        )
 
 
-def test_wandb_without_a_key_stops_at_the_start_in_one_line(run: RunDir, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_wandb_without_a_key_stops_at_the_start_in_one_line(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))

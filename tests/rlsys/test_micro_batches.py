@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlsys.errors import ConfigError
-from rlsys.micro_batches import plan
+from rlsys.models.micro_batches import plan
 
 
 def test_padded_rows_of_similar_length_go_together() -> None:

@@ -9,8 +9,8 @@ import pytest
 from fakes import prompt
 from scripted import sample
 
-from rlsys.batch import Abstention, RewardResult, Score, ScoredGroup
-from rlsys.pass_at_k import final_answer, majority, measured, pass_at_k
+from rlsys.run.pass_at_k import final_answer, majority, measured, pass_at_k
+from rlsys.samples import Abstention, RewardResult, Score, ScoredGroup
 
 
 @pytest.mark.parametrize("n", range(1, 8))
@@ -74,7 +74,9 @@ def test_final_answers(text: str, after: str | None, expected: str | None):
 def group(name: str, truth: str | None, *samples: tuple[str, float | None]) -> ScoredGroup:
     asked = prompt(name) if truth is None else prompt(name, truth)
     results: list[RewardResult] = [Abstention("down") if score is None else Score(score) for _, score in samples]
-    return ScoredGroup(asked, tuple(sample(asked, index, text, "t") for index, (text, _) in enumerate(samples)), tuple(results))
+    return ScoredGroup(
+        asked, tuple(sample(asked, index, text, "t") for index, (text, _) in enumerate(samples)), tuple(results)
+    )
 
 
 def right(score: Score) -> bool:

@@ -10,11 +10,11 @@ import pytest
 from fakes import SoftmaxPolicy
 from looping import logits, run_killed_in, running
 
-from rlsys.evaluation import Evaluation
-from rlsys.metrics import MetricsLog
 from rlsys.roles import Roles
-from rlsys.run_dir import RunDir
-from rlsys.summary import measured_rows
+from rlsys.run.evaluation import Evaluation
+from rlsys.run.folder import RunDir
+from rlsys.run.metrics import MetricsLog
+from rlsys.run.summary import measured_rows
 
 
 class Scripted:
@@ -59,7 +59,13 @@ def test_patience_ends_a_run_with_its_best_model(
 ):
     scripted = Scripted(scores)
     with running(
-        RunDir.create(tmp_path, "a"), 12, evaluator=scripted, eval_every=2, patience=patience, checkpoint_every=1, keep_last=keep_last
+        RunDir.create(tmp_path, "a"),
+        12,
+        evaluator=scripted,
+        eval_every=2,
+        patience=patience,
+        checkpoint_every=1,
+        keep_last=keep_last,
     ) as loop:
         state = loop.run()
     assert state.step == ends

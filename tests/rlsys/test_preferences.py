@@ -5,9 +5,9 @@ import torch
 from fakes import SoftmaxPolicy
 from torch import Tensor
 
-from rlsys import preferences
 from rlsys.batch import Batch
-from rlsys.preferences import summed_log_probs
+from rlsys.methods.shared import preferences
+from rlsys.methods.shared.preferences import summed_log_probs
 
 
 def test_a_great_batch_is_scored_in_pieces_and_gives_the_same(monkeypatch: pytest.MonkeyPatch):

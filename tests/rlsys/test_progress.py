@@ -4,7 +4,7 @@ import time
 import pytest
 from rich.console import Console
 
-from rlsys.progress import Progress
+from rlsys.run.progress import Progress
 
 
 class Clock:

@@ -5,9 +5,9 @@ from typing import get_args
 import pytest
 import yaml
 
-from rlsys.errors import ConfigError
+from rlsys.errors import ConfigError, nearest
 from rlsys.objectives.preference_loss import PreferenceKind
-from rlsys.registry import ELSEWHERE, PREFERENCES, names, nearest, resolve
+from rlsys.registry import ELSEWHERE, PREFERENCES, names, resolve
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_name_is_a_file_of_the_folder():
-    from rlsys.algorithms import grpo
+    from rlsys.methods import grpo
 
     assert resolve("rlsys.algorithms", "grpo", "Algorithm") is grpo.Algorithm
     assert resolve("rlsys.algorithms", "grpo", "Config") is grpo.Config
@@ -76,7 +76,8 @@ def test_the_current_folder_hides_no_library(own: Path):
 
 
 @pytest.mark.parametrize(
-    ("word", "close"), [("cliphigh", "clip_high"), ("Clip-High", "clip_high"), ("clip_hihg", "clip_high"), ("temperature", None)]
+    ("word", "close"),
+    [("cliphigh", "clip_high"), ("Clip-High", "clip_high"), ("clip_hihg", "clip_high"), ("temperature", None)],
 )
 def test_nearest(word: str, close: str | None):
     assert nearest(word, ["clip_low", "clip_high", "name"]) == close

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from rlsys.algorithm import build_algorithm
-from rlsys.config.models import Experiment
+from rlsys.config.experiment import Experiment
 from rlsys.data.load import Demonstration
 from rlsys.errors import DataError
+from rlsys.methods.base import build_method
 from rlsys.playground.models import byte_tokenizer
 from rlsys.registry import resolve
-from rlsys.rows import Rows
+from rlsys.run.inputs import Inputs
 
 
 def jsonl(path: Path, *rows: dict[str, Any]) -> str:
@@ -23,14 +23,20 @@ def jsonl(path: Path, *rows: dict[str, Any]) -> str:
 @pytest.fixture
 def pairs(tmp_path: Path) -> str:
     """Five usable rows and an unusable one."""
-    return jsonl(tmp_path / "pairs.jsonl", *({"prompt": f"q{i}", "answer": "a"} for i in range(5)), {"prompt": "no answer"})
+    return jsonl(
+        tmp_path / "pairs.jsonl", *({"prompt": f"q{i}", "answer": "a"} for i in range(5)), {"prompt": "no answer"}
+    )
 
 
-def rows_of(data: dict[str, Any], kind: str = "stage", **chosen: Any) -> Rows:
-    config = resolve("rlsys.stages" if kind == "stage" else "rlsys.algorithms", chosen["name"], "Config").model_validate(chosen)
-    experiment = Experiment.model_validate({"name": "test", "model": {"path": "none"}, "data": data, "loop": {"steps": 1}})
+def rows_of(data: dict[str, Any], kind: str = "stage", **chosen: Any) -> Inputs:
+    config = resolve(
+        "rlsys.stages" if kind == "stage" else "rlsys.algorithms", chosen["name"], "Config"
+    ).model_validate(chosen)
+    experiment = Experiment.model_validate(
+        {"name": "test", "model": {"path": "none"}, "data": data, "loop": {"steps": 1}}
+    )
     experiment = experiment.model_copy(update={kind: config})
-    return Rows(experiment, build_algorithm(experiment, 0), byte_tokenizer())
+    return Inputs(experiment, build_method(experiment, 0), byte_tokenizer())
 
 
 @pytest.mark.parametrize(
@@ -45,7 +51,10 @@ def test_fewer_rows_than_a_step_takes_are_refused_at_once(pairs: str, kind: str,
     usable, wanted = (5, 6) if chosen["name"] == "sft" else (6, 7)  # a prompt needs no answer
     with pytest.raises(DataError) as error:
         rows_of({"train": {"path": pairs}}, kind, **chosen).training()
-    assert str(error.value) == f"{pairs}: has {usable} usable rows, and a step takes {wanted}; take fewer a step or use more data"
+    assert (
+        str(error.value)
+        == f"{pairs}: has {usable} usable rows, and a step takes {wanted}; take fewer a step or use more data"
+    )
 
 
 def test_as_many_as_a_step_takes_are_enough(pairs: str):
@@ -74,7 +83,9 @@ def test_raw_text_is_cut_into_blocks_for_training_and_for_measuring(tmp_path: Pa
     assert held_out is not None
     tokenizer = byte_tokenizer()
     assert sorted(str(tokenizer.decode(row.token_ids)) for row in found) == ["<|bos|>abc", "<|bos|>de<|eos|>"]
-    assert [(str(tokenizer.decode(row.token_ids)), row.loss_mask) for row in held_out] == [("<|bos|>xy<|eos|>", (0, 1, 1, 1))]
+    assert [(str(tokenizer.decode(row.token_ids)), row.loss_mask) for row in held_out] == [
+        ("<|bos|>xy<|eos|>", (0, 1, 1, 1))
+    ]
 
 
 def test_a_stage_that_measures_itself_holds_out_rows_of_its_own_kind(pairs: str):

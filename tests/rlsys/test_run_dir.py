@@ -7,7 +7,7 @@ import pytest
 
 from rlsys.errors import RunError
 from rlsys.files import write_whole
-from rlsys.run_dir import RunDir
+from rlsys.run.folder import RunDir
 
 HOLD_LOCK = """
 import sys

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.config.models import ClusterConfig
-from rlsys.running_cluster import address_to_join
+from rlsys.check.running_cluster import address_to_join
+from rlsys.config.experiment import ClusterConfig
 
 
 @pytest.fixture(autouse=True)

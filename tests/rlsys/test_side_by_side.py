@@ -10,7 +10,10 @@ from rlsys.side_by_side import side_by_side
 
 def test_calls_wait_at_the_same_time():
     met = threading.Barrier(2)
-    assert side_by_side({"a": lambda: met.wait(timeout=10) >= 0, "b": lambda: met.wait(timeout=10) >= 0}) == {"a": True, "b": True}
+    assert side_by_side({"a": lambda: met.wait(timeout=10) >= 0, "b": lambda: met.wait(timeout=10) >= 0}) == {
+        "a": True,
+        "b": True,
+    }
     assert side_by_side({}) == {}
 
 

@@ -3,16 +3,15 @@ from typing import Any
 
 import pytest
 
-from rlsys.acceptance import COLUMNS
-from rlsys.batch import Verdict
-from rlsys.config.models import DataConfig
+from rlsys.config.experiment import DataConfig
 from rlsys.data.load import Demonstration, Loaded, Report
-from rlsys.data.mixture import build_source
+from rlsys.data.mixture import WithPretraining, build_source
 from rlsys.data.stream import Source, Stream
-from rlsys.loop import State
-from rlsys.rows import WithPretraining
-from rlsys.run_dir import RunDir
-from rlsys.summary import summarize, summary_rows
+from rlsys.methods.shared.difficulty import COLUMNS
+from rlsys.run.folder import RunDir
+from rlsys.run.loop import State
+from rlsys.run.summary import summarize, summary_rows
+from rlsys.samples import Verdict
 
 
 def rows(count: int) -> list[Demonstration]:
@@ -21,7 +20,9 @@ def rows(count: int) -> list[Demonstration]:
 
 def mixture() -> Source[Demonstration]:
     """Of 30 rows and 10 rows that weigh twice: 30 and 20 of 50, or 3 to 2. A hundred rows are drawn."""
-    data = DataConfig.model_validate({"train": {"path": "big.jsonl"}, "also": [{"path": "small.jsonl", "split": "dev", "weight": 2}]})
+    data = DataConfig.model_validate(
+        {"train": {"path": "big.jsonl"}, "also": [{"path": "small.jsonl", "split": "dev", "weight": 2}]}
+    )
     loaded = [Loaded(rows(30), Report("big.jsonl", "train")), Loaded(rows(10), Report("small.jsonl", "dev"))]
     source = build_source(loaded, data, seed=0)
     source.take(100)
@@ -29,7 +30,10 @@ def mixture() -> Source[Demonstration]:
 
 
 def summary(tmp_path: Path, source: Source[Any], **state: Any) -> dict[str, Any]:
-    reports = [Report("big.jsonl", "train", read=33, kept=30, too_long=2, quarantined=1), Report("small.jsonl", "dev", read=10, kept=10)]
+    reports = [
+        Report("big.jsonl", "train", read=33, kept=30, too_long=2, quarantined=1),
+        Report("small.jsonl", "dev", read=10, kept=10),
+    ]
     return summarize(RunDir(tmp_path), State(**state), reports, source, {"policy": "abc"}, wall_seconds=9.0)
 
 
@@ -42,7 +46,10 @@ def test_the_balance_of_a_mixture_is_in_the_summary_and_in_the_table(tmp_path: P
     assert abs(big["drawn"] - 60) < 15  # three standard deviations of a binomial of 100 and 0.6
     table = dict(summary_rows(found))
     drawn = small["drawn"]
-    assert table["drawn from 1/small.jsonl:dev"] == f"{drawn} rows (40.0% of all asked for), {drawn / 10:.2f} epochs of its 10"
+    assert (
+        table["drawn from 1/small.jsonl:dev"]
+        == f"{drawn} rows (40.0% of all asked for), {drawn / 10:.2f} epochs of its 10"
+    )
     assert table["data big.jsonl"] == "3 of 33 left out: 2 too long, 1 unusable"
     assert "data small.jsonl" not in table
 
@@ -69,7 +76,12 @@ def test_the_table_says_which_step_the_model_is_of_and_what_was_measured(tmp_pat
 
 
 def test_pass_at_1_is_told_beside_an_equal_accuracy(tmp_path: Path):
-    after = {"eval/accuracy_sampled": 0.25, "eval/pass@1_sampled": 0.25, "eval/reward_sampled": 0.25, "eval/maj@8_sampled": 0.5}
+    after = {
+        "eval/accuracy_sampled": 0.25,
+        "eval/pass@1_sampled": 0.25,
+        "eval/reward_sampled": 0.25,
+        "eval/maj@8_sampled": 0.5,
+    }
     labels = dict(summary_rows(summary(tmp_path, Stream(rows(3), 0, shuffle=True), after=after)))
     found = {label: value for label, value in labels.items() if label.startswith("held-out")}
     assert found == {
@@ -80,9 +92,16 @@ def test_pass_at_1_is_told_beside_an_equal_accuracy(tmp_path: Path):
 
 
 def test_counts_by_difficulty_are_rows_of_their_own(tmp_path: Path):
-    by = {f"dataset/difficulty/hard/{name}": count for name, count in zip(COLUMNS, (4.0, 40.0, 6.0, 5.0, 3.0), strict=True)}
+    by = {
+        f"dataset/difficulty/hard/{name}": count
+        for name, count in zip(COLUMNS, (4.0, 40.0, 6.0, 5.0, 3.0), strict=True)
+    }
     table = dict(
-        summary_rows(summary(tmp_path, Stream(rows(3), 0, shuffle=True), counts={"dataset/over_cap": 2.0, "dataset/empty": 0.0, **by}))
+        summary_rows(
+            summary(
+                tmp_path, Stream(rows(3), 0, shuffle=True), counts={"dataset/over_cap": 2.0, "dataset/empty": 0.0, **by}
+            )
+        )
     )
     assert table["data set"] == "2 over cap"
     assert table["prompts, hard"] == "4: 15.0% of 40 samples; 1.25 different paths and 0.75 rows each"
@@ -91,13 +110,28 @@ def test_counts_by_difficulty_are_rows_of_their_own(tmp_path: Path):
 def compared(name: str, first: float | None, second: float | None, **more: Any) -> list[Verdict]:
     values = (first, second)
     return [
-        Verdict(f"{name}/compare/{order}", "compare", ("a", "b"), None, "j", "[]", "", {}, value, None if value else "refused: no", **more)
+        Verdict(
+            f"{name}/compare/{order}",
+            "compare",
+            ("a", "b"),
+            None,
+            "j",
+            "[]",
+            "",
+            {},
+            value,
+            None if value else "refused: no",
+            **more,
+        )
         for order, value in enumerate(values)
     ]
 
 
 def test_what_the_judge_was_like_is_in_the_summary_and_in_the_table(tmp_path: Path):
-    verdicts = [*compared("q", 0.9, 0.6, prompt_tokens=30, completion_tokens=1, seconds=2.0), *compared("r", None, None, seconds=2.0)]
+    verdicts = [
+        *compared("q", 0.9, 0.6, prompt_tokens=30, completion_tokens=1, seconds=2.0),
+        *compared("r", None, None, seconds=2.0),
+    ]
     reports, source = [Report("big.jsonl", "train", read=1, kept=1)], Stream(rows(3), 0, shuffle=True)
     found = summarize(RunDir(tmp_path), State(canary_alarm=True), reports, source, {}, 9.0, verdicts)
     assert found["judge"]["kinds"] == {"compare": 4}

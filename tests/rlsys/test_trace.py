@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.batch import UNSAMPLED, Abstention, Prompt, RewardResult, Score, ScoredGroup, Trajectory, Verdict
+from rlsys.commands.trace import some_ids, trace
 from rlsys.errors import RunError
-from rlsys.ledger import Ledger
-from rlsys.trace import some_ids, trace
+from rlsys.run.ledger import Ledger
+from rlsys.samples import UNSAMPLED, Abstention, Prompt, RewardResult, Score, ScoredGroup, Trajectory, Verdict
 
-CHAT = json.dumps([{"role": "system", "content": "You judge."}, {"role": "user", "content": "Which is better?\nA or B?"}])
+CHAT = json.dumps(
+    [{"role": "system", "content": "You judge."}, {"role": "user", "content": "Which is better?\nA or B?"}]
+)
 COMPARED = Verdict(
     verdict_id="train-1/p/0/0~1/compare/1",
     kind="compare",
@@ -30,7 +32,15 @@ COMPARED = Verdict(
 def sample(sample_id: str, index: int, text: str, sampled: bool = True) -> Trajectory:
     version = 4 if sampled else UNSAMPLED
     return Trajectory(
-        sample_id, "p", index, [5, 6, 7], [0, sampled, sampled], [0.0, -0.5, -1.0], [UNSAMPLED, version, version], "stop", text
+        sample_id,
+        "p",
+        index,
+        [5, 6, 7],
+        [0, sampled, sampled],
+        [0.0, -0.5, -1.0],
+        [UNSAMPLED, version, version],
+        "stop",
+        text,
     )
 
 
@@ -58,7 +68,8 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    """Stage `pairs` makes a data set that stage `rm` reads; stage `revise` makes another; all of them are in one folder."""
+    """Stage `pairs` makes a data set that stage `rm` reads; stage `revise` makes another; all of them are in one
+    folder."""
     folder = tmp_path / "runs" / "cai"
     for stage in ("pairs", "revise"):
         (folder / stage).mkdir(parents=True)
@@ -70,7 +81,9 @@ def recipe(tmp_path: Path) -> Path:
         f"name: rm\nstage: {{name: reward_model}}\ndata: {{train: {{path: other}}, also: [{{path: {data}}}]}}\n"
     )
     for name in ("pairs", "revise"):
-        (folder / f"{name}.yaml").write_text(f"name: {name}\nstage: {{name: {name}}}\ndata: {{train: {{path: prompts.jsonl}}}}\n")
+        (folder / f"{name}.yaml").write_text(
+            f"name: {name}\nstage: {{name: {name}}}\ndata: {{train: {{path: prompts.jsonl}}}}\n"
+        )
     rows = [
         {"prompt": "?", "chosen_id": "train-1/q/0/0", "rejected_id": "train-1/q/0/1", "step": 1},
         {
@@ -86,11 +99,17 @@ def recipe(tmp_path: Path) -> Path:
     with Ledger(folder / "pairs" / "ledger.sqlite") as ledger:
         ledger.record(1, [pair()], {}, "train")
     with Ledger(folder / "revise" / "ledger.sqlite") as ledger:
-        question = replace(COMPARED, log_probs={}, value=None, sample_ids=("train-1/r/0/0",), lengths=(3,), cached=False)
+        question = replace(
+            COMPARED, log_probs={}, value=None, sample_ids=("train-1/r/0/0",), lengths=(3,), cached=False
+        )
         critique = replace(question, verdict_id="train-1/r/0/0#c1/critique/0", kind="critique", reply="It is rude.")
         revision = replace(question, verdict_id="train-1/r/0/0#r1/revision/0", kind="revision", reply="Yes, please.")
-        ledger.record(1, [group([sample("train-1/r/0/0", 0, "yes")], Score(0.0), verdicts=(critique, revision))], {}, "train")
-        ledger.record(1, [group([sample("train-1/r/0/0#r1", 1, "Yes, please.", sampled=False)], Score(1.0))], {}, "beside")
+        ledger.record(
+            1, [group([sample("train-1/r/0/0", 0, "yes")], Score(0.0), verdicts=(critique, revision))], {}, "train"
+        )
+        ledger.record(
+            1, [group([sample("train-1/r/0/0#r1", 1, "Yes, please.", sampled=False)], Score(1.0))], {}, "beside"
+        )
     return folder
 
 
@@ -116,14 +135,22 @@ def test_the_whole_chain_of_a_sample_that_was_trained_on(run: Path):
 def test_the_judges_chat_is_shown_on_request(run: Path):
     lines = list(trace("train-1/p/0/0", run, chats=True))
     at = lines.index("    system:")
-    assert lines[at : at + 5] == ["    system:", "      | You judge.", "    user:", "      | Which is better?", "      | A or B?"]
+    assert lines[at : at + 5] == [
+        "    system:",
+        "      | You judge.",
+        "    user:",
+        "      | Which is better?",
+        "      | A or B?",
+    ]
 
 
 def test_a_sample_may_be_learned_from_without_an_advantage(run: Path):
     """As in distillation, with or without a score."""
     with Ledger(run / "ledger.sqlite") as ledger:
         ledger.record(1, [pair()], {"train-1/p/0/1": None}, "train")
-    assert "advantage: none, used in step 1: loss -0.125, gradient norm 0.5, learning rate 1e-05" in list(trace("train-1/p/0/1", run))
+    assert "advantage: none, used in step 1: loss -0.125, gradient norm 0.5, learning rate 1e-05" in list(
+        trace("train-1/p/0/1", run)
+    )
     assert "advantage: none, it trained nothing in this run" in list(trace("train-1/p/0/0", run))
 
 
@@ -154,7 +181,10 @@ def test_what_a_model_wrote_does_not_steer_the_terminal(run: Path):
 
 def test_a_sample_in_no_row(recipe: Path):
     (recipe / "pairs" / "dataset.jsonl").write_text("")
-    assert list(trace("train-1/p/0/0", recipe))[-1] == f"data set: no row of {recipe / 'pairs' / 'dataset.jsonl'} is made from it"
+    assert (
+        list(trace("train-1/p/0/0", recipe))[-1]
+        == f"data set: no row of {recipe / 'pairs' / 'dataset.jsonl'} is made from it"
+    )
 
 
 def test_a_revision_shows_what_it_revises_and_why(recipe: Path):
@@ -179,7 +209,11 @@ def test_stages_that_have_a_sample_of_one_id_are_told_apart(recipe: Path):
     first, second = lines.index("=== stage pairs ==="), lines.index("=== stage revise ===")
     assert first == 0
     assert lines[1] == f"sample train-1/p/0/0 of {recipe / 'pairs'}: step 1, train"
-    assert lines[second - 1 : second + 2] == ["", "=== stage revise ===", f"sample train-1/p/0/0 of {recipe / 'revise'}: step 2, train"]
+    assert lines[second - 1 : second + 2] == [
+        "",
+        "=== stage revise ===",
+        f"sample train-1/p/0/0 of {recipe / 'revise'}: step 2, train",
+    ]
     assert not any(line.startswith("===") for line in trace("train-1/p/0/0", recipe / "pairs"))
 
 
@@ -200,7 +234,9 @@ def test_a_few_ids_to_choose_from(run: Path, recipe: Path):
 def test_all_runs_are_searched_and_several_are_an_error(run: Path, recipe: Path):
     root = run.parent
     (root / "notes.txt").write_text("no run")
-    assert next(trace("train-1/r/0/0", None, root=root)) == f"sample train-1/r/0/0 of {recipe / 'revise'}: step 1, train"
+    assert (
+        next(trace("train-1/r/0/0", None, root=root)) == f"sample train-1/r/0/0 of {recipe / 'revise'}: step 1, train"
+    )
     with pytest.raises(RunError) as error:
         list(trace("train-1/p/0/0", None, root=root))
     assert str(error.value) == f"train-1/p/0/0: several runs have it ({recipe}, {run}); choose one with --run"

@@ -8,20 +8,23 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from rlsys.algorithm import build_algorithm
-from rlsys.algorithms import grpo
-from rlsys.config.models import Experiment, SamplingConfig
+from rlsys.config.experiment import Experiment
+from rlsys.config.sampling import SamplingConfig
 from rlsys.errors import ConfigError, DataError
-from rlsys.evaluation import AnswerEvaluator, Judgement
-from rlsys.loop import State
+from rlsys.methods import evaluate, grpo
+from rlsys.methods.base import build_method
+from rlsys.methods.shared import rejection
 from rlsys.models.load import load_tokenizer
 from rlsys.playground.models import build
-from rlsys.run_dir import RunDir
-from rlsys.stages import evaluate, rejection
-from rlsys.train import anchored, build_evaluator, check_made, check_tokenizers, check_windows
+from rlsys.run.evaluation import AnswerEvaluator, Judgement
+from rlsys.run.folder import RunDir
+from rlsys.run.loop import State
+from rlsys.run.train import anchored, build_evaluator, check_made, check_tokenizers, check_windows
 
 
-def test_files_of_a_judge_are_found_from_any_folder_and_our_own_names_stay_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_a_judge_are_found_from_any_folder_and_our_own_names_stay_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("default", "playground", "mine", "home/words.yaml", "known.jsonl"):
@@ -32,7 +35,12 @@ def test_files_of_a_judge_are_found_from_any_folder_and_our_own_names_stay_ours(
         assert found is not None
         return {key: vars(found)[key] for key in ("constitution", "templates", "canaries", "cache")}
 
-    assert judge(templates="playground") == {"constitution": "default", "templates": "playground", "canaries": None, "cache": "auto"}
+    assert judge(templates="playground") == {
+        "constitution": "default",
+        "templates": "playground",
+        "canaries": None,
+        "cache": "auto",
+    }
     assert judge(constitution="mine", templates="~/words.yaml", canaries="known.jsonl", cache="~/replies.sqlite") == {
         "constitution": str(tmp_path / "mine"),
         "templates": str(tmp_path / "home/words.yaml"),
@@ -49,7 +57,12 @@ def model(tmp_path: Path) -> Path:
 
 
 def experiment(model: Path, **sections: Any) -> Experiment:
-    data: dict[str, Any] = {"name": "test", "model": {"path": str(model)}, "data": {"train": {"path": "none"}}, "loop": {"steps": 1}}
+    data: dict[str, Any] = {
+        "name": "test",
+        "model": {"path": str(model)},
+        "data": {"train": {"path": "none"}},
+        "loop": {"steps": 1},
+    }
     return Experiment.model_validate(data | sections)
 
 
@@ -65,13 +78,18 @@ JUDGE = {"model": "x/y", "reward": {}}
         ({"rewards": RULES[:1], "judge": JUDGE}, Judgement(None, 1.0)),
         ({"judge": JUDGE}, Judgement(None, 1.0)),
         ({"judge": JUDGE, "evaluation": {"reward": "judge", "pass_score": 0.7}}, Judgement("judge", 0.7, "judge")),
-        ({"rewards": RULES, "evaluation": {"reward": "evasive", "pass_score": None}}, Judgement("evasive", None, "evasive")),
+        (
+            {"rewards": RULES, "evaluation": {"reward": "evasive", "pass_score": None}},
+            Judgement("evasive", None, "evasive"),
+        ),
     ],
     ids=["rules", "reward_model", "rule_without_weight", "judge_alone", "judge_named", "named"],
 )
-def test_held_out_answers_are_judged_by_what_counts_or_by_what_is_named(sections: dict[str, Any], expected: Judgement) -> None:
+def test_held_out_answers_are_judged_by_what_counts_or_by_what_is_named(
+    sections: dict[str, Any], expected: Judgement
+) -> None:
     config = experiment(Path("m"), **sections).model_copy(update={"algorithm": grpo.Config(name="grpo")})
-    evaluator = build_evaluator(config, build_algorithm(config, 0), [], 0)
+    evaluator = build_evaluator(config, build_method(config, 0), [], 0)
     assert isinstance(evaluator, AnswerEvaluator)
     assert evaluator.judgement == expected
 
@@ -103,13 +121,16 @@ def test_models_that_read_tokens_otherwise_are_refused(
 
 
 def test_models_with_the_policy_s_tokenizer_pass(model: Path) -> None:
-    check_tokenizers(experiment(model, reward_models=[{"path": str(model)}], critic={"path": str(model)}), load_tokenizer(model))
+    check_tokenizers(
+        experiment(model, reward_models=[{"path": str(model)}], critic={"path": str(model)}), load_tokenizer(model)
+    )
 
 
 def test_rows_longer_than_a_models_window_are_refused(model: Path) -> None:
     check_windows(experiment(model), 4096)
     with pytest.raises(
-        ConfigError, match=r"model\.path .*: sees 4096 tokens, and sequences may have 4097; lower data\.max_prompt_tokens or "
+        ConfigError,
+        match=r"model\.path .*: sees 4096 tokens, and sequences may have 4097; lower data\.max_prompt_tokens or ",
     ):
         check_windows(experiment(model), 4097)
 
@@ -124,7 +145,8 @@ def test_a_stage_that_makes_no_row_at_all_ends_with_an_error(tmp_path: Path) -> 
     }
     stage = rejection.Algorithm(rejection.Config(), SamplingConfig(), 0)
     with pytest.raises(
-        DataError, match=r"not one row was made of 4,000 samples \(3,999 rejected, 1 unscored\); see some with `rlsys trace --run "
+        DataError,
+        match=r"not one row was made of 4,000 samples \(3,999 rejected, 1 unscored\); see some with `rlsys trace --run ",
     ):
         check_made(stage, run_dir, State(samples=4000, counts=counts))
     run_dir.dataset.write_text("{}\n")

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from rlsys.batch import stable_seed
-from rlsys.update import split
+from rlsys.methods.shared.update import split
+from rlsys.samples import stable_seed
 
 
 def test_rows_by_themselves_are_dealt_out_evenly_in_an_order_that_the_seed_decides():

@@ -3,14 +3,16 @@ from pathlib import Path
 import pytest
 from fakes import prompt, trajectory
 
-from rlsys.batch import Abstention, RewardResult, Score, ScoredGroup
-from rlsys.ledger import Ledger, Sample
-from rlsys.win_rate import win_rate
+from rlsys.run.ledger import Ledger
+from rlsys.run.win_rate import win_rate
+from rlsys.samples import Abstention, RewardResult, Sample, Score, ScoredGroup
 
 
 def group(step: int, name: str, *values: float | None, mode: str = "sampled", part: str = "gold") -> ScoredGroup:
     samples = tuple(trajectory(name, index, [1], [-1.0], tag=f"eval-{mode}-{step}") for index in range(len(values)))
-    results: tuple[RewardResult, ...] = tuple(Abstention("down") if value is None else Score(-value, {part: value}) for value in values)
+    results: tuple[RewardResult, ...] = tuple(
+        Abstention("down") if value is None else Score(-value, {part: value}) for value in values
+    )
     return ScoredGroup(prompt(name), samples, results)
 
 

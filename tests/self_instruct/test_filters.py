@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rlsys.data.tasks import Instance
-from rlsys.self_instruct.filters import FilterConfig, instruction_problem, latin_share, sort_instances
+from rlsys.methods.self_instruct.filters import FilterConfig, instruction_problem, latin_share, sort_instances
 
 
 @pytest.mark.parametrize(

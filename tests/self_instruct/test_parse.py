@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rlsys.data.tasks import Instance
-from rlsys.self_instruct import parse
+from rlsys.methods.self_instruct import parse
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,10 @@ from rlsys.self_instruct import parse
         (" name a bird\n10. name a fish\n11. name a tree", ["Name a bird", "Name a fish", "Name a tree"]),
         ("9. name a bird\n10. name a fish", ["Name a bird", "Name a fish"]),
         ("\n\n9) name a bird\n\n10) name a fish\n", ["Name a bird", "Name a fish"]),
-        ("Sure, here are some:\n1. **Name a bird**\n2. Name a fish\n\nI hope that helps!", ["Name a bird", "Name a fish"]),
+        (
+            "Sure, here are some:\n1. **Name a bird**\n2. Name a fish\n\nI hope that helps!",
+            ["Name a bird", "Name a fish"],
+        ),
         ("**9.** Name a bird\n**10.** Name a fish", ["Name a bird", "Name a fish"]),
         # A number that does not go on belongs to the text.
         ("9. add these:\n1. two\n2. three\n10. name a fish", ["Add these: 1. two 2. three", "Name a fish"]),
@@ -44,7 +47,15 @@ def test_a_blank_line_ends_the_last_item(text: str, to_the_end: bool):
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [(" Yes", True), ("no.", False), ("**Yes**, it is", True), ("It is: yes", None), ("nothing", None), ("", None), ("yesterday", None)],
+    [
+        (" Yes", True),
+        ("no.", False),
+        ("**Yes**, it is", True),
+        ("It is: yes", None),
+        ("nothing", None),
+        ("", None),
+        ("yesterday", None),
+    ],
 )
 def test_only_a_plain_yes_or_no_counts(text: str, wanted: bool | None):
     assert parse.is_yes(text) is wanted

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlsys.self_instruct.pool import Nearest, Pool, rouge_l
+from rlsys.methods.self_instruct.pool import Nearest, Pool, rouge_l
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,10 @@ def test_it_agrees_with_a_table_of_subsequences():
                 table[i][j] = table[i - 1][j - 1] + 1 if x == y else max(table[i - 1][j], table[i][j - 1])
         return table[-1][-1]
 
-    texts = [" ".join("xy"[(seed >> bit) & 1] + "zw"[(seed >> (bit + 1)) & 1] for bit in range(seed % 9 + 1)) for seed in range(1, 200, 7)]
+    texts = [
+        " ".join("xy"[(seed >> bit) & 1] + "zw"[(seed >> (bit + 1)) & 1] for bit in range(seed % 9 + 1))
+        for seed in range(1, 200, 7)
+    ]
     for one in texts:
         for other in texts:
             a, b = one.split(), other.split()

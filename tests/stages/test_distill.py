@@ -9,14 +9,14 @@ from fakes import SoftmaxPolicy, SoftmaxTeacher
 from pydantic import ValidationError
 from torch import Tensor
 
-from rlsys.algorithm import Measures, Step
 from rlsys.batch import DistillationBatch
-from rlsys.config.models import SamplingConfig
+from rlsys.config.sampling import SamplingConfig
 from rlsys.data.load import Demonstration
 from rlsys.data.stream import Stream
+from rlsys.methods.base import Measures, Step
+from rlsys.methods.distill import Algorithm, Config
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
-from rlsys.stages.distill import Algorithm, Config
 
 ROWS = [
     Demonstration("a", (0, 1, 2), (0, 0, 1)),
@@ -46,7 +46,8 @@ def train(algorithm: Algorithm, roles: Roles, steps: int) -> dict[str, float]:
 
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "jsd"])
 def test_the_student_ends_as_its_teacher_whatever_the_rows_say(divergence: str):
-    """The rows never hold token 0; the teacher's distribution is learned all the same, because it stands for every trained token."""
+    """The rows never hold token 0; the teacher's distribution is learned all the same, because it stands for every
+    trained token."""
     roles, policy = make_roles(learning_rate=2.0)
     stats = train(stage(divergence=divergence), roles, 150)
     assert torch.softmax(policy.logits, 0).tolist() == pytest.approx(WANTED.tolist(), abs=1e-3)
@@ -54,14 +55,16 @@ def test_the_student_ends_as_its_teacher_whatever_the_rows_say(divergence: str):
 
 
 def test_of_tokens_that_are_not_named_only_the_sum_is_learned():
-    """Of two named tokens, 3 and 2, the student learns 0.4 and 0.3, and leaves 0.3 to the others, in the equal shares that it began with."""
+    """Of two named tokens, 3 and 2, the student learns 0.4 and 0.3, and leaves 0.3 to the others, in the equal shares
+    that it began with."""
     roles, policy = make_roles(top_k=2, learning_rate=2.0)
     train(stage(), roles, 200)
     assert torch.softmax(policy.logits, 0).tolist() == pytest.approx([0.15, 0.15, 0.3, 0.4], abs=1e-3)
 
 
 def test_a_step_follows_the_gradient_of_the_kl():
-    """Of softmax logits the gradient of KL(teacher || student) is student - teacher at each token, and so is its mean."""
+    """Of softmax logits the gradient of KL(teacher || student) is student - teacher at each token, and so is its
+    mean."""
     roles, policy = make_roles()
     learned = train(stage(), roles, 1)
     assert policy.logits.tolist() == pytest.approx((WANTED - 0.25).tolist(), abs=1e-6)
@@ -69,7 +72,8 @@ def test_a_step_follows_the_gradient_of_the_kl():
 
 
 def test_cross_entropy_pulls_towards_the_rows():
-    """Trained tokens are 2, 2, 1 and 3: counts (0, 1, 2, 1)/4. With weight 1 the optimum is half-way between those and the teacher."""
+    """Trained tokens are 2, 2, 1 and 3: counts (0, 1, 2, 1)/4. With weight 1 the optimum is half-way between those and
+    the teacher."""
     roles, policy = make_roles(learning_rate=1.0)
     train(stage(ce_weight=1.0), roles, 300)
     expected = (WANTED + torch.tensor([0.0, 0.25, 0.5, 0.25])) / 2
@@ -84,7 +88,8 @@ def test_temperature_softens_both_models():
 
 
 def test_held_out_rows_are_measured_by_what_is_trained_and_change_nothing():
-    """One at a time, rows hold 1, 2 and 1 trained tokens: a mean of three means would be another. nll as in the hand count of tokens."""
+    """One at a time, rows hold 1, 2 and 1 trained tokens: a mean of three means would be another. nll as in the hand
+    count of tokens."""
     roles, policy = make_roles(teacher=torch.tensor([0.4, 0.3, 0.2, 0.1]))
     policy.logits = WANTED.log().requires_grad_()
     measured = stage(batch_size=1, divergence="reverse_kl").measure(roles, ROWS)

@@ -8,17 +8,17 @@ import pytest
 from fakes import CONSTITUTION, FakeJudge, FunctionReward
 from scripted import STEP, TOKENIZER, Scripted, asked, counts, length
 
-from rlsys.algorithm import Experience, Step
-from rlsys.batch import Abstention, Prompt, RewardResult, Score
 from rlsys.config.dataset import DatasetConfig
-from rlsys.config.models import SamplingConfig
+from rlsys.config.sampling import SamplingConfig
 from rlsys.data.load import load_comparisons
 from rlsys.data.stream import Stream
-from rlsys.dataset import Dataset
 from rlsys.errors import RlsysError
-from rlsys.judging.questions import Pair
+from rlsys.judging.asking.questions import Pair
+from rlsys.methods.base import Experience, Step
+from rlsys.methods.rlaif import Algorithm, Config
 from rlsys.roles import Roles
-from rlsys.stages.judge_pairs import Algorithm, Config
+from rlsys.run.made_dataset import MadeDataset
+from rlsys.samples import Abstention, Prompt, RewardResult, Score
 
 FIRST, SECOND = "train-1/train:1/0/0", "train-1/train:1/0/1"
 
@@ -61,7 +61,9 @@ def test_the_judge_labels_a_pair_softly(tmp_path: Path):
     assert pair.principle == next(one for one in CONSTITUTION.principles if one.id == principle)
     (group,) = experience.groups
     assert group.results == (Score(0.25, {"preference": 0.25}), Score(0.75, {"preference": 0.75}))
-    assert [(verdict.sample_ids, verdict.principle, verdict.value) for verdict in group.verdicts] == [((FIRST, SECOND), principle, 0.25)]
+    assert [(verdict.sample_ids, verdict.principle, verdict.value) for verdict in group.verdicts] == [
+        ((FIRST, SECOND), principle, 0.25)
+    ]
     assert counts(experience) == {"rows": 1}
 
 
@@ -69,20 +71,32 @@ def test_pairs_that_say_nothing_are_not_asked_about_and_counted(tmp_path: Path):
     answers = (("ab", "c"), ("ab", "ab"), ("?", "ab"), ("", "ab"), (" ", "\n"), ("ab", "cd"))
     judge = FakeJudge(likes_length)
     experience = collected(asked(tmp_path, 6), *answers, judge=judge)
-    assert [(row["chosen"], row["rejected"], row["preference"]) for row in experience.rows] == [("ab", "c", 0.75), ("ab", "cd", 0.5)]
+    assert [(row["chosen"], row["rejected"], row["preference"]) for row in experience.rows] == [
+        ("ab", "c", 0.75),
+        ("ab", "cd", 0.5),
+    ]
     assert counts(experience) == {"rows": 2, "equal_texts": 1, "empty": 2, "unjudged": 1}
     assert [len(questions) for _, questions in judge.calls] == [3]  # all at once
     assert experience.metrics["labels/certainty"] == (0.75 + 0.5) / 2
     unasked = Abstention("not compared: an answer is empty, or both are equal")
     refused = Abstention("refused")
-    assert [group.results for group in experience.groups[1:5]] == [(unasked,) * 2, (refused,) * 2, (unasked,) * 2, (unasked,) * 2]
+    assert [group.results for group in experience.groups[1:5]] == [
+        (unasked,) * 2,
+        (refused,) * 2,
+        (unasked,) * 2,
+        (unasked,) * 2,
+    ]
     assert [len(group.verdicts) for group in experience.groups] == [1, 0, 1, 0, 0, 1]
 
 
 def test_a_judge_that_abstains_from_everything_stops_the_run(tmp_path: Path):
-    with pytest.raises(RlsysError, match=r"train-1: none of 2 comparisons could be judged; most often \(2\): no opinion"):
+    with pytest.raises(
+        RlsysError, match=r"train-1: none of 2 comparisons could be judged; most often \(2\): no opinion"
+    ):
         collected(asked(tmp_path, 3), ("ab", "c"), ("ab", "c"), ("", "c"), judge=FakeJudge())
-    assert counts(collected(asked(tmp_path, 1), ("ab", "ab"), judge=FakeJudge())) == {"equal_texts": 1}  # nothing was asked
+    assert counts(collected(asked(tmp_path, 1), ("ab", "ab"), judge=FakeJudge())) == {
+        "equal_texts": 1
+    }  # nothing was asked
 
 
 def test_a_principle_is_drawn_for_each_comparison(tmp_path: Path):
@@ -98,7 +112,10 @@ def test_a_principle_is_drawn_for_each_comparison(tmp_path: Path):
     assert drawn(rows[::-1], step=Step(number=5, version=0, seed=0)) == first
     assert drawn(rows, step=Step(number=1, version=0, seed=1)) != first
     assert set(drawn(rows[:9], principles=False).values()) == {None}
-    stage, stream = Algorithm(Config(prompts_per_step=900), SamplingConfig(max_tokens=16), 0), Stream(rows, 0, shuffle=False)
+    stage, stream = (
+        Algorithm(Config(prompts_per_step=900), SamplingConfig(max_tokens=16), 0),
+        Stream(rows, 0, shuffle=False),
+    )
     roles = Roles(rollout=Scripted(answers), judge=FakeJudge(likes_length))
     epochs = [{row["prompt_id"]: row["principle"] for row in stage.collect(roles, stream, STEP).rows} for _ in range(2)]
     assert epochs[0] == first
@@ -110,7 +127,9 @@ def test_rules_are_measured_beside_and_change_no_label(tmp_path: Path):
         return Score(0.9 if len(pair.first.text) < len(pair.second.text) else 0.8)
 
     rows, answers = asked(tmp_path, 3), (("ab", "abc"), ("abc", "ab"), ("?", "ab"))
-    plain, measured = (collected(rows, *answers, judge=FakeJudge(likes_brevity), measure=measure) for measure in (False, True))
+    plain, measured = (
+        collected(rows, *answers, judge=FakeJudge(likes_brevity), measure=measure) for measure in (False, True)
+    )
     assert plain.rows == measured.rows
     # By length the first pair's label is wrong, the second's right; of the third one answer has no score.
     assert counts(measured) == {"rows": 3, "mislabelled": 1}
@@ -126,10 +145,15 @@ def test_rules_are_measured_beside_and_change_no_label(tmp_path: Path):
 
 def test_the_rows_read_back_with_their_soft_labels(tmp_path: Path):
     experience = collected(asked(tmp_path, 2), ("ab", "abc"), ("ab", "cd"))
-    Dataset(tmp_path / "dataset.jsonl").append(1, experience.rows)
-    rows = load_comparisons(DatasetConfig(path=str(tmp_path / "dataset.jsonl")), TOKENIZER, 100, strict=True, quarantine=None).rows
+    MadeDataset(tmp_path / "dataset.jsonl").append(1, experience.rows)
+    rows = load_comparisons(
+        DatasetConfig(path=str(tmp_path / "dataset.jsonl")), TOKENIZER, 100, strict=True, quarantine=None
+    ).rows
     assert [(row.grades, row.preference) for row in rows] == [((1.0, 0.0), 0.75), ((1.0, 0.0), 0.5)]
-    assert [bytes(row.answers[0].token_ids[-len(text) - 1 : -1]).decode() for row, text in zip(rows, ("abc", "ab"), strict=True)] == [
+    assert [
+        bytes(row.answers[0].token_ids[-len(text) - 1 : -1]).decode()
+        for row, text in zip(rows, ("abc", "ab"), strict=True)
+    ] == [
         "abc",
         "ab",
     ]

@@ -7,15 +7,15 @@ import pytest
 import torch
 from fakes import FrozenSoftmax, SoftmaxPolicy
 
-from rlsys.algorithm import Measures, Step
-from rlsys.config.models import SamplingConfig
+from rlsys.config.sampling import SamplingConfig
 from rlsys.data.labelled import Labelled
 from rlsys.data.load import Demonstration
 from rlsys.data.stream import Stream
 from rlsys.errors import DataError
+from rlsys.methods.base import Measures, Step
+from rlsys.methods.kto import Algorithm, Config, mismatched
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
-from rlsys.stages.kto import Algorithm, Config, mismatched
 
 REFERENCE = torch.log(torch.tensor([0.4, 0.3, 0.2, 0.1]))
 R1, R2, R3 = (math.log(0.25 / p) for p in (0.3, 0.2, 0.1))
@@ -56,7 +56,10 @@ def test_an_answer_goes_after_the_next_prompt_that_is_another():
 
 def test_a_mismatched_answer_is_cut_to_the_longest_row_allowed():
     rows = [labelled("a", (0, 1, 1), (2,), True), labelled("b", (0,), (3, 3, 3), False)]
-    assert [(row.token_ids, row.loss_mask) for row in mismatched(rows, 4)] == [((0, 2), (0, 1)), ((0, 1, 1, 3), (0, 0, 0, 1))]
+    assert [(row.token_ids, row.loss_mask) for row in mismatched(rows, 4)] == [
+        ((0, 2), (0, 1)),
+        ((0, 1, 1, 3), (0, 0, 0, 1)),
+    ]
 
 
 def test_one_prompt_alone_has_no_reference_point():
@@ -65,7 +68,8 @@ def test_one_prompt_alone_has_no_reference_point():
 
 
 def test_measures_by_hand():
-    """This policy looks at no prompt, so mismatched answers have the log-ratios of matched ones, whose mean is the reference point."""
+    """This policy looks at no prompt, so mismatched answers have the log-ratios of matched ones, whose mean is the
+    reference point."""
     ratios = [R1 + R2, R3, R1, R2 + R3, R1]
     z0 = sum(ratios) / 5
     assert z0 > 0
@@ -103,7 +107,8 @@ def test_it_learns_the_labels():
 
 @pytest.mark.parametrize("batch_size", [2, 4, 5])
 def test_what_is_measured_does_not_depend_on_where_a_chunk_ends(batch_size: int):
-    """Three pairs in a row: chunks of two and four end in, or are, two answers to one prompt; the last of five is a single answer."""
+    """Three pairs in a row: chunks of two and four end in, or are, two answers to one prompt; the last of five is a
+    single answer."""
     rows = [*ROWS, labelled("c", (0, 3), (2,), False)]
     wanted = stage(batch_size=6).measure(roles(SoftmaxPolicy()), rows).metrics
     assert stage(batch_size=batch_size).measure(roles(SoftmaxPolicy()), rows).metrics == pytest.approx(wanted)

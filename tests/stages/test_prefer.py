@@ -9,16 +9,16 @@ import pytest
 from fakes import FunctionReward
 from scripted import STEP, TOKENIZER, Scripted, asked, counts, length, prompts
 
-from rlsys.algorithm import Experience, Step
-from rlsys.batch import Prompt
 from rlsys.config.dataset import DatasetConfig
-from rlsys.config.models import SamplingConfig
+from rlsys.config.sampling import SamplingConfig
 from rlsys.data.load import load_comparisons
 from rlsys.data.stream import Stream
-from rlsys.dataset import Dataset
 from rlsys.errors import ConfigError
+from rlsys.methods.base import Experience, Step
+from rlsys.methods.label_by_reward import Algorithm, Config
 from rlsys.roles import Roles
-from rlsys.stages.prefer import Algorithm, Config
+from rlsys.run.made_dataset import MadeDataset
+from rlsys.samples import Prompt
 
 
 def collected(rows: list[Prompt], *answers: tuple[str, ...], step: Step = STEP, **settings: object) -> Experience:
@@ -57,12 +57,17 @@ def test_what_says_nothing_makes_no_row_and_is_counted(tmp_path: Path):
 def test_a_ranking_is_best_first_without_repetitions_and_abstentions(tmp_path: Path):
     experience = collected(asked(tmp_path, 1), ("a", "abcd", "?", "bcd", "a", "xyz"))
     (row,) = experience.rows
-    assert (row["answers"], row["grades"], row["scores"]) == (["abcd", "bcd", "xyz", "a"], [4.0, 3.0, 3.0, 1.0], [4.0, 3.0, 3.0, 1.0])
+    assert (row["answers"], row["grades"], row["scores"]) == (
+        ["abcd", "bcd", "xyz", "a"],
+        [4.0, 3.0, 3.0, 1.0],
+        [4.0, 3.0, 3.0, 1.0],
+    )
     assert row["sample_ids"] == [f"train-1/train:1/0/{index}" for index in (1, 3, 5, 0)]
 
 
 def test_the_annotator_is_bradley_and_terry_s(tmp_path: Path):
-    # Scores 3 and 1 at temperature 2: the better one with probability sigmoid(1) = 0.7311; of 4000 pairs that is 2924 +- 28.
+    # Scores 3 and 1 at temperature 2: the better one with probability sigmoid(1) = 0.7311; of 4000 pairs that is 2924
+    # +- 28.
     experience = collected(asked(tmp_path, 4000), ("abc", "a"), label_temperature=2.0)
     better = sum(row["chosen"] == "abc" for row in experience.rows)
     assert better == pytest.approx(4000 / (1 + math.exp(-1)), abs=4 * 28)
@@ -70,8 +75,8 @@ def test_the_annotator_is_bradley_and_terry_s(tmp_path: Path):
 
 
 def test_rankings_follow_plackett_and_luce(tmp_path: Path):
-    # Worths e^1, e^2, e^3: the best is first with 20.086 / 30.193 = 0.6652; then the second of the rest with 7.389 / 10.107 = 0.7311.
-    # All in order: 0.4864, of 4000 1946 +- 32.
+    # Worths e^1, e^2, e^3: the best is first with 20.086 / 30.193 = 0.6652; then the second of the rest with 7.389 /
+    # 10.107 = 0.7311. All in order: 0.4864, of 4000 1946 +- 32.
     experience = collected(asked(tmp_path, 4000), ("a", "ab", "abc"), label_temperature=1.0)
     orders = Counter(tuple(row["scores"]) for row in experience.rows)
     assert orders[3.0, 2.0, 1.0] == pytest.approx(0.4864 * 4000, abs=4 * 32)
@@ -81,7 +86,9 @@ def test_rankings_follow_plackett_and_luce(tmp_path: Path):
 
 def test_label_noise_turns_a_share_of_the_pairs_round_and_nothing_else(tmp_path: Path):
     rows = asked(tmp_path, 2000)
-    clean, noisy = (collected(rows, ("abc", "a"), label_temperature=2.0, label_noise=noise).rows for noise in (0.0, 0.1))
+    clean, noisy = (
+        collected(rows, ("abc", "a"), label_temperature=2.0, label_noise=noise).rows for noise in (0.0, 0.1)
+    )
     turned = [(a, b) for a, b in zip(clean, noisy, strict=True) if a != b]
     assert len(turned) == pytest.approx(200, abs=4 * 13.4)  # sqrt(2000 x 0.1 x 0.9) = 13.4
     assert all((a["chosen_id"], a["rejected_id"]) == (b["rejected_id"], b["chosen_id"]) for a, b in turned)
@@ -93,7 +100,9 @@ def test_labels_depend_on_seed_prompt_and_epoch_alone(tmp_path: Path):
     rows, answers = asked(tmp_path, 64), ("abc", "a")
 
     def labels(rows: list[Prompt], step: Step) -> dict[str, str]:
-        return {row["prompt_id"]: row["chosen"] for row in collected(rows, answers, step=step, label_temperature=2.0).rows}
+        return {
+            row["prompt_id"]: row["chosen"] for row in collected(rows, answers, step=step, label_temperature=2.0).rows
+        }
 
     first = labels(rows, STEP)
     assert labels(rows[::-1], Step(number=7, version=0, seed=0)) == first
@@ -119,7 +128,7 @@ CHAT = '{"messages": [{"role": "user", "content": "one"}, {"role": "assistant", 
 )
 def test_the_rows_read_back_as_the_very_tokens_that_were_sampled(tmp_path: Path, line: str, settings: dict[str, Any]):
     experience = collected(prompts(tmp_path / "prompts.jsonl", [line], **settings), ("ü ", "a b\n"))
-    Dataset(tmp_path / "dataset.jsonl").append(1, experience.rows)
+    MadeDataset(tmp_path / "dataset.jsonl").append(1, experience.rows)
     config = DatasetConfig(path=str(tmp_path / "dataset.jsonl"), **settings)
     (comparison,) = load_comparisons(config, TOKENIZER, 100, strict=True, quarantine=None).rows
     worse, better = experience.groups[0].trajectories
@@ -130,10 +139,15 @@ def test_the_rows_read_back_as_the_very_tokens_that_were_sampled(tmp_path: Path,
 
 
 def test_rankings_read_back(tmp_path: Path):
-    Dataset(tmp_path / "dataset.jsonl").append(1, collected(asked(tmp_path, 1), ("a", "abcd", "bc")).rows)
-    (comparison,) = load_comparisons(DatasetConfig(path=str(tmp_path / "dataset.jsonl")), TOKENIZER, 100, strict=True, quarantine=None).rows
+    MadeDataset(tmp_path / "dataset.jsonl").append(1, collected(asked(tmp_path, 1), ("a", "abcd", "bc")).rows)
+    (comparison,) = load_comparisons(
+        DatasetConfig(path=str(tmp_path / "dataset.jsonl")), TOKENIZER, 100, strict=True, quarantine=None
+    ).rows
     assert comparison.grades == (4.0, 2.0, 1.0)
-    assert [bytes(answer.token_ids[-len(text) - 1 : -1]) for answer, text in zip(comparison.answers, ("abcd", "bc", "a"), strict=True)] == [
+    assert [
+        bytes(answer.token_ids[-len(text) - 1 : -1])
+        for answer, text in zip(comparison.answers, ("abcd", "bc", "a"), strict=True)
+    ] == [
         b"abcd",
         b"bc",
         b"a",

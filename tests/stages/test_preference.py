@@ -7,15 +7,15 @@ import pytest
 import torch
 from fakes import FrozenSoftmax, SoftmaxPolicy
 
-from rlsys.algorithm import Measures, Step
-from rlsys.config.models import SamplingConfig
+from rlsys.config.sampling import SamplingConfig
 from rlsys.data.load import Comparison, Demonstration
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError
+from rlsys.methods.base import Measures, Step
+from rlsys.methods.shared.preference_training import Algorithm, Config
 from rlsys.objectives.preference_loss import PreferenceKind
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
-from rlsys.stages.preference import Algorithm, Config
 
 STEP = Step(1, 0, 0)
 REFERENCE = torch.log(torch.tensor([0.4, 0.3, 0.2, 0.1]))
@@ -60,8 +60,8 @@ def test_it_measures_what_it_trains():
 
 
 def test_a_step_is_gradient_descent_on_the_loss():
-    """The derivative by the logit of token 1, by hand: of each pair -beta sigmoid(-beta gap) x (how much more often 1 is in the chosen answer, less
-    0.25 for each token that it is longer by)."""
+    """The derivative by the logit of token 1, by hand: of each pair -beta sigmoid(-beta gap) x (how much more often 1
+    is in the chosen answer, less 0.25 for each token that it is longer by)."""
     algorithm, policy = stage(beta=0.5), SoftmaxPolicy(learning_rate=1.0)
     experience = algorithm.collect(roles(policy), Stream(ROWS, seed=0, shuffle=False), STEP)
     learned = values(algorithm.learn(roles(policy), experience, STEP).stats)

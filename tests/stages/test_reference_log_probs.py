@@ -10,19 +10,20 @@ import pytest
 import torch
 from fakes import FrozenSoftmax, SoftmaxPolicy
 
-from rlsys.algorithm import Step, build_algorithm
 from rlsys.config.dataset import DatasetConfig
-from rlsys.config.models import DataConfig, Experiment, SamplingConfig
+from rlsys.config.experiment import DataConfig, Experiment
+from rlsys.config.sampling import SamplingConfig
 from rlsys.data.load import Comparison, Loaded, load_comparisons
 from rlsys.data.mixture import build_source
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError, DataError
+from rlsys.methods.base import Step, build_method
+from rlsys.methods.reference_log_probs import Algorithm, Config
+from rlsys.methods.shared import preference_training
 from rlsys.models.version import OF_TOKENS, version_of
 from rlsys.playground.models import build, byte_tokenizer
 from rlsys.roles import Roles
-from rlsys.rows import Rows
-from rlsys.stages import preference
-from rlsys.stages.reference_log_probs import Algorithm, Config
+from rlsys.run.inputs import Inputs
 
 REFERENCE = torch.randn(300, generator=torch.Generator().manual_seed(0)).log_softmax(0)
 ROWS: list[dict[str, Any]] = [
@@ -76,7 +77,9 @@ def test_training_on_them_is_training_beside_the_reference(tmp_path: Path):
     loaded = load(tmp_path / "known.jsonl", written(tmp_path / "rows.jsonl")).rows
     settings = {"batch_size": 3, "beta": 0.5}
     alone, beside = (
-        preference.Algorithm(preference.Config.model_validate({**settings, "precomputed": known}), SamplingConfig(), 0)
+        preference_training.Algorithm(
+            preference_training.Config.model_validate({**settings, "precomputed": known}), SamplingConfig(), 0
+        )
         for known in (True, False)
     )
     assert (alone.needs, beside.needs) == ({"policy"}, {"policy", "reference"})
@@ -91,17 +94,28 @@ def test_training_on_them_is_training_beside_the_reference(tmp_path: Path):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two with other weights."""
-    one, other = (build("0.5m", tmp_path_factory.mktemp("models") / name, seed=seed) for seed, name in enumerate(("one", "other")))
+    one, other = (
+        build("0.5m", tmp_path_factory.mktemp("models") / name, seed=seed) for seed, name in enumerate(("one", "other"))
+    )
     return one, other
 
 
-def reading(tmp_path: Path, start: Path, *rows: dict[str, Any], **more: Any) -> Rows:
+def reading(tmp_path: Path, start: Path, *rows: dict[str, Any], **more: Any) -> Inputs:
     """Of a run that trains `start` on the rows."""
     (tmp_path / "known.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = {"train": {"path": str(tmp_path / "known.jsonl")}}
-    own = {"name": "test", "model": {"path": str(start)}, "data": data, "loop": {"steps": 1}, "output": tmp_path, **more}
-    experiment = Experiment.model_validate(own).model_copy(update={"stage": preference.Config(precomputed=True, batch_size=1)})
-    return Rows(experiment, build_algorithm(experiment, 0), byte_tokenizer())
+    own = {
+        "name": "test",
+        "model": {"path": str(start)},
+        "data": data,
+        "loop": {"steps": 1},
+        "output": tmp_path,
+        **more,
+    }
+    experiment = Experiment.model_validate(own).model_copy(
+        update={"stage": preference_training.Config(precomputed=True, batch_size=1)}
+    )
+    return Inputs(experiment, build_method(experiment, 0), byte_tokenizer())
 
 
 def nameless() -> dict[str, Any]:
@@ -113,7 +127,9 @@ def known(model: Path) -> dict[str, Any]:
 
 
 def test_rows_without_them_are_refused_by_name(tmp_path: Path, models: tuple[Path, Path]):
-    with pytest.raises(DataError, match=r"row train:2 has no reference_log_probs.*make them by stage reference_log_probs"):
+    with pytest.raises(
+        DataError, match=r"row train:2 has no reference_log_probs.*make them by stage reference_log_probs"
+    ):
         reading(tmp_path, models[0], known(models[0]), ROWS[1]).training()
     with pytest.raises(DataError, match=r"row train:2 has no reference_model: of which model they are"):
         reading(tmp_path, models[0], known(models[0]), nameless()).training()
@@ -124,11 +140,14 @@ def test_rows_of_another_reference_are_refused(tmp_path: Path, models: tuple[Pat
     one, other = models
     reading(tmp_path, one, known(one)).training()
     with pytest.raises(
-        DataError, match=r"row train:2 has the log-probs of other@\w{12}, and model.path is one@\w{12}; set reference.path to"
+        DataError,
+        match=r"row train:2 has the log-probs of other@\w{12}, and model.path is one@\w{12}; set reference.path to",
     ):
         reading(tmp_path, one, known(one), known(other)).training()
     reading(tmp_path, one, known(other), reference={"path": str(other)}).training()
-    with pytest.raises(DataError, match=r"row train:1 has the log-probs of one@\w{12}, and reference.path is other@\w{12}"):
+    with pytest.raises(
+        DataError, match=r"row train:1 has the log-probs of one@\w{12}, and reference.path is other@\w{12}"
+    ):
         reading(tmp_path, one, known(one), reference={"path": str(other)}).training()
 
 
@@ -152,7 +171,9 @@ def test_a_reference_goes_by_its_weights(tmp_path: Path, models: tuple[Path, Pat
 
 def test_a_kind_without_a_reference_has_no_use_for_them():
     with pytest.raises(ConfigError, match=r"^stage.precomputed: simpo asks for no reference here"):
-        preference.Algorithm(preference.Config(kind="simpo", precomputed=True), SamplingConfig(), 0).needs  # noqa: B018
+        preference_training.Algorithm(
+            preference_training.Config(kind="simpo", precomputed=True), SamplingConfig(), 0
+        ).needs  # noqa: B018
 
 
 @pytest.mark.parametrize(
@@ -162,9 +183,15 @@ def test_a_kind_without_a_reference_has_no_use_for_them():
             {"reference_log_probs": [-1.0], "reference_tokens": [5, 4]},
             "reference_log_probs is not a list of 2 numbers, one for each answer",
         ),
-        ({"reference_log_probs": [-1.0, None], "reference_tokens": [5, 4]}, "reference_log_probs: 2 is null, not a number"),
+        (
+            {"reference_log_probs": [-1.0, None], "reference_tokens": [5, 4]},
+            "reference_log_probs: 2 is null, not a number",
+        ),
         ({"reference_log_probs": [-1.0, -2.0]}, "reference_tokens is not a list of 2 numbers, one for each answer"),
-        ({"reference_log_probs": [-1.0, -2.0], "reference_tokens": [5, 4], "reference_model": 7}, "reference_model is a number, not text"),
+        (
+            {"reference_log_probs": [-1.0, -2.0], "reference_tokens": [5, 4], "reference_model": 7},
+            "reference_model is a number, not text",
+        ),
         (
             {"reference_log_probs": [-1.0, -2.0], "reference_tokens": [5, 3], "reference_model": "frozen@1"},
             "the reference's log-probs are of 5 and 3 tokens, and the answers have 5 and 4 here: they were measured with another tokenizer or "
@@ -184,4 +211,6 @@ def test_a_mixture_is_refused(tmp_path: Path):
     one = DatasetConfig(path="rows.jsonl")
     source = build_source([loaded, loaded], DataConfig(train=one, also=(one,)), 0)
     with pytest.raises(ConfigError, match=r"^data.also: stage reference_log_probs takes one data set"):
-        Algorithm(Config(batch_size=2), SamplingConfig(), 0).collect(Roles(reference=FrozenSoftmax(REFERENCE)), source, Step(1, 0, 0))
+        Algorithm(Config(batch_size=2), SamplingConfig(), 0).collect(
+            Roles(reference=FrozenSoftmax(REFERENCE)), source, Step(1, 0, 0)
+        )

@@ -9,19 +9,19 @@ import pytest
 from fakes import FunctionReward
 from scripted import STEP, TOKENIZER, Scripted, asked, counts, length, prompts, sample
 
-from rlsys.acceptance import PREFIX, difficulty_rows
-from rlsys.algorithm import Experience, Step
-from rlsys.batch import Abstention, Group, Prompt, RewardResult, Score, Trajectory
 from rlsys.config.dataset import DatasetConfig
-from rlsys.config.models import SamplingConfig
+from rlsys.config.sampling import Sampling, SamplingConfig
 from rlsys.data.load import load_demonstrations
 from rlsys.data.stream import Stream
-from rlsys.dataset import Dataset
 from rlsys.errors import ConfigError, DataError
-from rlsys.ledger import Ledger
-from rlsys.past import Past
-from rlsys.roles import Roles, Sampling
-from rlsys.stages.rejection import Algorithm, Config
+from rlsys.methods.base import Experience, Step
+from rlsys.methods.shared.difficulty import PREFIX, difficulty_rows
+from rlsys.methods.shared.rejection import Algorithm, Config
+from rlsys.roles import Roles
+from rlsys.run.history import History
+from rlsys.run.ledger import Ledger
+from rlsys.run.made_dataset import MadeDataset
+from rlsys.samples import Abstention, Group, Prompt, RewardResult, Score, Trajectory
 
 
 def stage(**settings: Any) -> Algorithm:
@@ -31,12 +31,20 @@ def stage(**settings: Any) -> Algorithm:
 def verified(prompt: Prompt, trajectory: Trajectory) -> RewardResult:
     """What ends in =8 is right; a question mark is not judged."""
     text = trajectory.text
-    return Abstention("no idea") if text.startswith("?") else Score(float(text.endswith("=8")), {"right": float(text.endswith("=8"))})
+    return (
+        Abstention("no idea")
+        if text.startswith("?")
+        else Score(float(text.endswith("=8")), {"right": float(text.endswith("=8"))})
+    )
 
 
-def collected(rows: list[Prompt], *answers: tuple[str, ...], reward: Any = verified, step: Step = STEP, **settings: Any) -> Experience:
+def collected(
+    rows: list[Prompt], *answers: tuple[str, ...], reward: Any = verified, step: Step = STEP, **settings: Any
+) -> Experience:
     made = stage(prompts_per_step=len(rows), samples=len(answers[0]), **settings)
-    return made.collect(Roles(rollout=Scripted(*answers), reward=FunctionReward(reward)), Stream(rows, 0, shuffle=False), step)
+    return made.collect(
+        Roles(rollout=Scripted(*answers), reward=FunctionReward(reward)), Stream(rows, 0, shuffle=False), step
+    )
 
 
 def plain(experience: Experience) -> dict[str, float]:
@@ -70,8 +78,17 @@ def test_what_becomes_of_each_sample(tmp_path: Path):
             "sample_id": "train-1/train:1/0/5",
         },
     )
-    assert plain(experience) == {"accepted": 2, "rejected": 1, "unscored": 1, "empty": 1, "duplicates": 1, "over_cap": 1}
-    assert len(experience.groups[0].trajectories) == sum(plain(experience).values()) == 7  # all in the ledger, each counted once
+    assert plain(experience) == {
+        "accepted": 2,
+        "rejected": 1,
+        "unscored": 1,
+        "empty": 1,
+        "duplicates": 1,
+        "over_cap": 1,
+    }
+    assert (
+        len(experience.groups[0].trajectories) == sum(plain(experience).values()) == 7
+    )  # all in the ledger, each counted once
 
 
 def test_by_exact_text_other_words_are_another_path(tmp_path: Path):
@@ -110,7 +127,9 @@ def test_answers_without_an_end_are_left_out(tmp_path: Path):
 
 
 def test_best_of_n_takes_the_first_of_equals_whatever_its_reward(tmp_path: Path):
-    experience = collected(asked(tmp_path, 3), ("a", "bcd", "efg", "?"), ("?", "", "", "?"), ("", "h", "", ""), reward=length, keep="best")
+    experience = collected(
+        asked(tmp_path, 3), ("a", "bcd", "efg", "?"), ("?", "", "", "?"), ("", "h", "", ""), reward=length, keep="best"
+    )
     assert [(row["answer"], row["reward"]) for row in experience.rows] == [("bcd", 3.0), ("h", 1.0)]
     assert plain(experience) == {"accepted": 2, "rejected": 2, "unscored": 3, "empty": 5, "prompts_without_any": 1}
     # One is kept of every prompt, be it hard or easy: that tells nothing of its difficulty.
@@ -150,7 +169,11 @@ class Luckier:
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group]:
         self.calls.append((tag, [prompt.prompt_id for prompt in prompts]))
         for prompt in reversed(prompts):
-            lucky = prompt.prompt_id == "train:1" or (prompt.prompt_id == "train:2" and "again" in tag) or tag.endswith("again-2")
+            lucky = (
+                prompt.prompt_id == "train:1"
+                or (prompt.prompt_id == "train:2" and "again" in tag)
+                or tag.endswith("again-2")
+            )
             yield Group(prompt, tuple(sample(prompt, i, f"{i}+1={8 if lucky else 9}", tag) for i in range(sampling.n)))
 
 
@@ -158,7 +181,9 @@ def test_hard_prompts_are_sampled_again_with_other_seeds(tmp_path: Path):
     def again(extra_rounds: int) -> tuple[Luckier, Experience]:
         rollout = Luckier()
         made = stage(prompts_per_step=3, samples=2, extra_rounds=extra_rounds, enough=2)
-        return rollout, made.collect(Roles(rollout=rollout, reward=FunctionReward(verified)), Stream(asked(tmp_path, 3), 0, False), STEP)
+        return rollout, made.collect(
+            Roles(rollout=rollout, reward=FunctionReward(verified)), Stream(asked(tmp_path, 3), 0, False), STEP
+        )
 
     rollout, experience = again(5)
     # A call's tag is part of every sample's seed and id.
@@ -181,12 +206,14 @@ def test_hard_prompts_are_sampled_again_with_other_seeds(tmp_path: Path):
 
 
 def test_over_epochs_a_prompt_is_one_prompt(tmp_path: Path):
-    dataset = Dataset(tmp_path / "dataset.jsonl")
+    dataset = MadeDataset(tmp_path / "dataset.jsonl")
     rows = asked(tmp_path, 1)
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        past = Past(ledger, dataset)
+        past = History(ledger, dataset)
         dataset.append(1, collected(rows, ("3+5=8", "4+4=8"), most_per_prompt=3, step=Step(1, 0, 0, past=past)).rows)
-        second = collected(rows, ("4+4=8", "2+6=8", "1+7=8"), most_per_prompt=3, choose="first", step=Step(2, 0, 0, past=past))
+        second = collected(
+            rows, ("4+4=8", "2+6=8", "1+7=8"), most_per_prompt=3, choose="first", step=Step(2, 0, 0, past=past)
+        )
         assert (texts(second), plain(second)) == (["2+6=8"], {"accepted": 1, "duplicates": 1, "over_cap": 1})
         dataset.append(2, second.rows)
         third = collected(rows, ("0+8=8",), most_per_prompt=3, step=Step(3, 0, 0, past=past))
@@ -194,13 +221,13 @@ def test_over_epochs_a_prompt_is_one_prompt(tmp_path: Path):
 
 
 def test_a_prompt_that_has_enough_rows_of_earlier_epochs_is_not_sampled_again(tmp_path: Path):
-    dataset, rows = Dataset(tmp_path / "dataset.jsonl"), asked(tmp_path, 1)
+    dataset, rows = MadeDataset(tmp_path / "dataset.jsonl"), asked(tmp_path, 1)
     dataset.append(1, [{"prompt_id": "train:1", "answer": "5+1=6"}])
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         for enough, calls in ((1, 1), (2, 2)):
             rollout = Luckier()
             made = stage(prompts_per_step=1, samples=1, extra_rounds=1, enough=enough, threshold=2.0)
-            step = Step(2, 0, 0, past=Past(ledger, dataset))
+            step = Step(2, 0, 0, past=History(ledger, dataset))
             made.collect(Roles(rollout=rollout, reward=FunctionReward(verified)), Stream(rows, 0, shuffle=False), step)
             assert len(rollout.calls) == calls
 
@@ -217,7 +244,11 @@ def test_acceptance_by_difficulty(tmp_path: Path):
 
     def told(**settings: Any) -> list[tuple[str, str]]:
         return difficulty_rows(
-            {name: count for name, count in collected(rows, *answers, **settings).metrics.items() if name.startswith(PREFIX)}
+            {
+                name: count
+                for name, count in collected(rows, *answers, **settings).metrics.items()
+                if name.startswith(PREFIX)
+            }
         )
 
     assert told(most_per_prompt=1) == [
@@ -250,7 +281,7 @@ def test_settings_that_do_nothing_are_refused(settings: dict[str, Any], message:
 
 def test_the_rows_read_back_as_the_very_tokens_that_were_sampled(tmp_path: Path):
     experience = collected(asked(tmp_path, 1), ("ü 3+5=8", "0"))
-    Dataset(tmp_path / "dataset.jsonl").append(1, experience.rows)
+    MadeDataset(tmp_path / "dataset.jsonl").append(1, experience.rows)
     config = DatasetConfig(path=str(tmp_path / "dataset.jsonl"))
     (row,) = load_demonstrations(config, TOKENIZER, 100, strict=True, quarantine=None).rows
     kept = experience.groups[0].trajectories[0]

@@ -8,29 +8,32 @@ import pytest
 from fakes import FakeJudge, FunctionReward
 from scripted import STEP, TOKENIZER, Scripted, asked, counts
 
-from rlsys.algorithm import Experience, Step
-from rlsys.batch import Abstention, Prompt, RewardResult, Score, Trajectory
 from rlsys.config.dataset import DatasetConfig
-from rlsys.config.models import SamplingConfig
+from rlsys.config.sampling import SamplingConfig
 from rlsys.data.load import load_demonstrations
 from rlsys.data.stream import Stream
-from rlsys.dataset import Dataset
 from rlsys.errors import RlsysError
-from rlsys.judging.questions import Single
-from rlsys.ledger import Ledger
+from rlsys.judging.asking.questions import Single
+from rlsys.methods.base import Experience, Step
+from rlsys.methods.constitutional import Algorithm, Config
 from rlsys.roles import Roles
-from rlsys.stages.revise import Algorithm, Config
+from rlsys.run.ledger import Ledger
+from rlsys.run.made_dataset import MadeDataset
+from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
 
 
 def faults(prompt: Prompt, sample: Trajectory) -> RewardResult:
     """How many x's are left; no score for the answer `done`."""
     return (
-        Abstention("no idea") if sample.text == "done" else Score(float(sample.text.count("x")), {"faults": float(sample.text.count("x"))})
+        Abstention("no idea")
+        if sample.text == "done"
+        else Score(float(sample.text.count("x")), {"faults": float(sample.text.count("x"))})
     )
 
 
 def takes_one_away(kind: str, single: Single) -> str | None:
-    """Finds and removes one x; has nothing to say of answers that begin with c, can't revise those with r, and writes nothing for those with e."""
+    """Finds and removes one x; has nothing to say of answers that begin with c, can't revise those with r, and writes
+    nothing for those with e."""
     text = single.answer.text
     if kind == "critique":
         return None if text.startswith("c") else f"{text} has {text.count('x')}"
@@ -38,7 +41,9 @@ def takes_one_away(kind: str, single: Single) -> str | None:
     return None if text.startswith("r") else " " if text.startswith("e") else text.replace("x", "", 1) or "done"
 
 
-def collected(rows: list[Prompt], *answers: str, judge: FakeJudge | None = None, step: Step = STEP, rounds: int = 2) -> Experience:
+def collected(
+    rows: list[Prompt], *answers: str, judge: FakeJudge | None = None, step: Step = STEP, rounds: int = 2
+) -> Experience:
     stage = Algorithm(Config(prompts_per_step=len(rows), rounds=rounds), SamplingConfig(max_tokens=16), 0)
     judge = judge or FakeJudge(write=takes_one_away)
     roles = Roles(rollout=Scripted(*((answer,) for answer in answers)), reward=FunctionReward(faults), judge=judge)
@@ -55,14 +60,19 @@ def test_every_round_is_kept_with_its_principle(tmp_path: Path):
         {**common, "sample_id": f"{sample}#r2", "round": 2, "critique": "ax has 1", "before": "ax", "answer": "a"},
     )
     (answer,) = experience.groups
-    assert [(verdict.verdict_id, verdict.sample_ids, verdict.principle, verdict.reply) for verdict in answer.verdicts] == [
+    assert [
+        (verdict.verdict_id, verdict.sample_ids, verdict.principle, verdict.reply) for verdict in answer.verdicts
+    ] == [
         (f"{sample}#c1/critique/0", (sample,), principles[0], "axx has 2"),
         (f"{sample}#r1/revision/0", (sample,), principles[0], "ax"),
         (f"{sample}#c2/critique/0", (f"{sample}#r1",), principles[1], "ax has 1"),
         (f"{sample}#r2/revision/0", (f"{sample}#r1",), principles[1], "a"),
     ]
     (revisions,) = experience.beside
-    assert [(revision.sample_id, revision.text) for revision in revisions.trajectories] == [(f"{sample}#r1", "ax"), (f"{sample}#r2", "a")]
+    assert [(revision.sample_id, revision.text) for revision in revisions.trajectories] == [
+        (f"{sample}#r1", "ax"),
+        (f"{sample}#r2", "a"),
+    ]
     assert [revision.response_length for revision in revisions.trajectories] == [0, 0]
     assert revisions.trajectories[0].token_ids == list(revisions.prompt.token_ids)
 
@@ -130,9 +140,14 @@ def test_principles_are_drawn_anew_and_independently(tmp_path: Path):
 
 def test_the_rows_are_demonstrations_and_the_ledger_has_every_round(tmp_path: Path):
     experience = collected(asked(tmp_path, 2), "axx", "bx")
-    Dataset(tmp_path / "dataset.jsonl").append(1, experience.rows)
-    rows = load_demonstrations(DatasetConfig(path=str(tmp_path / "dataset.jsonl")), TOKENIZER, 100, strict=True, quarantine=None).rows
-    trained = [bytes(t for t, bit in zip(row.token_ids, row.loss_mask, strict=True) if bit and t < 256).decode() for row in rows]
+    MadeDataset(tmp_path / "dataset.jsonl").append(1, experience.rows)
+    rows = load_demonstrations(
+        DatasetConfig(path=str(tmp_path / "dataset.jsonl")), TOKENIZER, 100, strict=True, quarantine=None
+    ).rows
+    trained = [
+        bytes(t for t, bit in zip(row.token_ids, row.loss_mask, strict=True) if bit and t < 256).decode()
+        for row in rows
+    ]
     assert trained == ["ax", "a", "b", "b"]
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         ledger.record(1, experience.groups, {}, phase="train")

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlsys.algorithm import MakesRewardModel, Measures, Step
 from rlsys.batch import Batch, ComparisonBatch
-from rlsys.config.models import SamplingConfig
+from rlsys.config.sampling import SamplingConfig
 from rlsys.data.load import Comparison, Demonstration
 from rlsys.data.stream import Stream
 from rlsys.errors import RlsysError
+from rlsys.methods.base import MakesRewardModel, Measures, Step
+from rlsys.methods.reward_model import Algorithm, Config
 from rlsys.objectives.outputs import ValueOutputs
 from rlsys.objectives.stats import Mean, Stats, values
 from rlsys.roles import Roles
-from rlsys.stages.reward_model import Algorithm, Config
 
 PROMPT, STEP = 0, Step(1, 0, 0)
 
@@ -69,7 +69,8 @@ def roles(model: Table) -> Roles:
     return Roles(reward_model=model)  # type: ignore[arg-type]
 
 
-# Token: score. Pairs, as (score difference, length difference): (2, 3 - 1); (0, 2 - 4); in the ranking (-1, 0), (-3, -1), (-2, -1).
+# Token: score. Pairs, as (score difference, length difference): (2, 3 - 1); (0, 2 - 4); in the ranking (-1, 0), (-3,
+# -1), (-2, -1).
 SCORES = (math.nan, 2.0, 0.0, 1.0, 1.0, 0.0, 1.0, 3.0)
 HELD_OUT = (
     comparison("a", (1, 3, 1.0), (2, 1, 0.0)),
@@ -89,7 +90,8 @@ MEASURED = {
     # Sigmoids of 2, 0, 1, 3, 2: 0.880797 (right), 0.5 (half right), 0.731059, 0.952574, 0.880797 (wrong).
     # In (0.8, 0.9]: 1 right of a summed 1.761594.
     "ece": (0.761594 + 0.0 + 0.731059 + 0.952574) / 5,
-    # Products 4, 0, 0, 3, 2; squares of score differences 4, 0, 1, 9, 4, of length differences 4, 4, 0, 1, 1; these add up to -2.
+    # Products 4, 0, 0, 3, 2; squares of score differences 4, 0, 1, 9, 4, of length differences 4, 4, 0, 1, 1; these add
+    # up to -2.
     "length_correlation": 9 / math.sqrt(18 * 10),
     "label_length_correlation": -2 / math.sqrt(5 * 10),
     # 2, 0, 1, 1, 0, 1, 3: mean 8/7, squares 16, so a variance of (16 - 64/7) / 6 = 8/7.
@@ -107,8 +109,8 @@ def test_held_out_measures_by_hand(batch_size: int):
 
 
 def test_an_ensemble_is_judged_by_its_mean_and_has_a_spread():
-    """Two heads, half the grade above and below the score: a pair's differences are apart by the grades' difference, so their standard deviation is
-    1 / sqrt(2) of that. No head is bootstrapped when measured."""
+    """Two heads, half the grade above and below the score: a pair's differences are apart by the grades' difference, so
+    their standard deviation is 1 / sqrt(2) of that. No head is bootstrapped when measured."""
     shift = torch.tensor([0, 1, 0, 5, 1, 2, 1, 0]) / 2
     model = Table(torch.tensor(SCORES, dtype=torch.float64)[:, None] + torch.stack([shift, -shift], dim=1))
     measured = stage(ensemble=2).measure(roles(model), HELD_OUT)
@@ -117,7 +119,8 @@ def test_an_ensemble_is_judged_by_its_mean_and_has_a_spread():
 
 
 def test_soft_labels_are_measured_by_their_likelier_side():
-    """The pairs of `HELD_OUT`, the first of them labelled with probability 3/4: only the loss knows, and it is the cross-entropy."""
+    """The pairs of `HELD_OUT`, the first of them labelled with probability 3/4: only the loss knows, and it is the
+    cross-entropy."""
     soft = (replace(HELD_OUT[0], preference=0.75), *HELD_OUT[1:])
     measured = stage().measure(roles(table(*SCORES)), soft)
     assert measured.metrics == pytest.approx(
@@ -145,7 +148,8 @@ def test_lengths_that_never_differ_correlate_with_nothing():
 @pytest.mark.parametrize("number", [math.nan, math.inf])
 def test_scores_that_are_not_finite_stop_the_measure(number: float):
     with pytest.raises(
-        RlsysError, match=r"held-out comparisons: 1 of 2 answers got scores that are not finite; lower policy\.learning_rate"
+        RlsysError,
+        match=r"held-out comparisons: 1 of 2 answers got scores that are not finite; lower policy\.learning_rate",
     ):
         stage().measure(roles(table(0.0, number, 1.0)), HELD_OUT[:1])
 
@@ -156,7 +160,9 @@ def test_learning_takes_the_loss_that_the_config_asks_for():
 
     def learned(**settings: Any) -> dict[str, float]:
         one = stage(batch_size=1, **settings)
-        return values(one.learn(roles(table(0.0, 0.5, 1.0)), one.collect(roles(model), Stream(rows, 0, False), STEP), STEP).stats)
+        return values(
+            one.learn(roles(table(0.0, 0.5, 1.0)), one.collect(roles(model), Stream(rows, 0, False), STEP), STEP).stats
+        )
 
     assert learned()["loss"] == pytest.approx(softplus(0.5))
     assert learned(margin=True)["loss"] == pytest.approx(softplus(0.5 + 2))
@@ -164,7 +170,8 @@ def test_learning_takes_the_loss_that_the_config_asks_for():
 
 
 def test_it_learns_what_is_better_from_whole_comparisons():
-    """Rankings in any order: tokens 1, 2, 3 are better in this order. One step of every batch sees all answers of its comparisons."""
+    """Rankings in any order: tokens 1, 2, 3 are better in this order. One step of every batch sees all answers of its
+    comparisons."""
     rows = [comparison(f"{i}", (2, 1, 1.0), (3 if i % 2 else 1, 2, -1.0 if i % 2 else 2.0)) for i in range(6)]
     rows.append(comparison("6", (3, 1, 0.0), (1, 3, 2.0), (2, 1, 1.0)))
     model, one, stream = table(0.0, 0.0, 0.0, 0.0), stage(batch_size=3), Stream(rows, 0, True)

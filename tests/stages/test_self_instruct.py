@@ -11,21 +11,21 @@ from typing import Any
 import pytest
 from scripted import TOKENIZER, counts, sample
 
-from rlsys.algorithm import Experience, Step
-from rlsys.batch import Abstention, Group, Prompt, Score
 from rlsys.config.dataset import DatasetConfig
-from rlsys.config.models import SamplingConfig
+from rlsys.config.sampling import Sampling, SamplingConfig
 from rlsys.data.load import load_demonstrations
 from rlsys.data.stream import Stream
 from rlsys.data.tasks import TaskSet, load_tasks
-from rlsys.dataset import Dataset
 from rlsys.errors import DataError
-from rlsys.ledger import Ledger
-from rlsys.past import Past
-from rlsys.roles import Roles, Sampling
-from rlsys.self_instruct.filters import FilterConfig, instruction_problem
-from rlsys.self_instruct.pool import Pool
-from rlsys.stages.self_instruct import Algorithm, Config, fitting
+from rlsys.methods.base import Experience, Step
+from rlsys.methods.self_instruct.filters import FilterConfig, instruction_problem
+from rlsys.methods.self_instruct.method import Algorithm, Config, fitting
+from rlsys.methods.self_instruct.pool import Pool
+from rlsys.roles import Roles
+from rlsys.run.history import History
+from rlsys.run.ledger import Ledger
+from rlsys.run.made_dataset import MadeDataset
+from rlsys.samples import Abstention, Group, Prompt, Score
 
 REAL = Path(__file__).parents[3] / "shared/data/self-instruct/seed_tasks.jsonl"
 SEEDS = (
@@ -54,23 +54,28 @@ class Told:
 def seeds(tmp_path: Path, most: int = 4000) -> TaskSet:
     names = ("id", "instruction", "instances", "is_classification")
     rows = [(one, text, [{"input": given, "output": output}], label) for one, text, given, output, label in SEEDS]
-    (tmp_path / "seeds.jsonl").write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows))
+    (tmp_path / "seeds.jsonl").write_text(
+        "".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows)
+    )
     config = DatasetConfig(path=str(tmp_path / "seeds.jsonl"), chat_template="never")
     return load_tasks(config, TOKENIZER, most, strict=True, quarantine=None).rows[0]
 
 
-def collected(pool: TaskSet, rollout: Told, step: int = 1, past: Past | None = None, **settings: Any) -> Experience:
-    stage = Algorithm(Config.model_validate({"prompts_per_step": 1, **settings}), SamplingConfig(temperature=0.7, max_tokens=64), 0)
+def collected(pool: TaskSet, rollout: Told, step: int = 1, past: History | None = None, **settings: Any) -> Experience:
+    stage = Algorithm(
+        Config.model_validate({"prompts_per_step": 1, **settings}), SamplingConfig(temperature=0.7, max_tokens=64), 0
+    )
     return stage.collect(Roles(rollout=rollout), Stream([pool], 0, shuffle=False), Step(step, 0, 0, past=past))
 
 
-LISTED = (
-    " Name three birds of prey.\n5. Is this statement about birds true?\n6. Give the plural form of the noun.\n7. Draw a large red bird."
-)
+LISTED = " Name three birds of prey.\n5. Is this statement about birds true?\n6. Give the plural form of the noun.\n7. Draw a large red bird."
 TOLD = {
     "instructions": [LISTED],
     "kinds": ["no", " Yes."],
-    "instances": [" (none)\nOutput 1: Kite, hawk, owl", " true\nInput 1: Owls fly.\nOutput 2: false\nInput 2: Owls swim."],
+    "instances": [
+        " (none)\nOutput 1: Kite, hawk, owl",
+        " true\nInput 1: Owls fly.\nOutput 2: false\nInput 2: Owls swim.",
+    ],
 }
 NEW = "train-1-instructions/instructions:0/0/0"
 
@@ -174,7 +179,9 @@ def test_a_base_model_that_goes_on_with_further_tasks_loses_no_instance(tmp_path
 
 
 def test_a_last_instruction_that_had_ended_is_none_that_the_token_limit_cuts_off(tmp_path: Path):
-    rollout = Told(instructions=[" Name three birds of prey.\n\nI hope that th..."], kinds=["no"], instances=[" a\nOutput 1: b"])
+    rollout = Told(
+        instructions=[" Name three birds of prey.\n\nI hope that th..."], kinds=["no"], instances=[" a\nOutput 1: b"]
+    )
     experience = collected(seeds(tmp_path), rollout)
     assert [row["instruction"] for row in experience.rows] == ["Name three birds of prey."]
     assert counts(experience) == {"rows": 1, "instructions": 1}
@@ -188,15 +195,24 @@ def test_a_step_without_anything_new(tmp_path: Path):
 
 
 def test_later_steps_stand_on_earlier_ones_also_after_a_resume(tmp_path: Path):
-    pool, dataset = seeds(tmp_path), Dataset(tmp_path / "dataset.jsonl")
+    pool, dataset = seeds(tmp_path), MadeDataset(tmp_path / "dataset.jsonl")
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        first = collected(pool, Told(**TOLD), past=Past(ledger, dataset))
+        first = collected(pool, Told(**TOLD), past=History(ledger, dataset))
         dataset.append(1, first.rows)
         again = Told(
-            instructions=[" Name three birds of prey.\n7. Name two of the planets."], kinds=["no"], instances=["(none)\nOutput 1: Mars"]
+            instructions=[" Name three birds of prey.\n7. Name two of the planets."],
+            kinds=["no"],
+            instances=["(none)\nOutput 1: Mars"],
         )
         # A new past on the same files is what a resumed run has.
-        second = collected(pool, again, step=2, past=Past(ledger, Dataset(tmp_path / "dataset.jsonl")), seeds_shown=3, generated_shown=2)
+        second = collected(
+            pool,
+            again,
+            step=2,
+            past=History(ledger, MadeDataset(tmp_path / "dataset.jsonl")),
+            seeds_shown=3,
+            generated_shown=2,
+        )
     (row,) = second.rows
     assert sorted(row["parents"]) == ["greet", "mood", "plural", f"{NEW}#0", f"{NEW}#1"]
     assert "Name three birds of prey." in again.asked["instructions"][0].text
@@ -235,10 +251,14 @@ def test_the_longest_examples_are_the_first_to_go(tmp_path: Path):
 
 
 def test_the_rows_are_demonstrations(tmp_path: Path):
-    Dataset(tmp_path / "dataset.jsonl").append(1, collected(seeds(tmp_path), Told(**TOLD)).rows)
+    MadeDataset(tmp_path / "dataset.jsonl").append(1, collected(seeds(tmp_path), Told(**TOLD)).rows)
     config = DatasetConfig(path=str(tmp_path / "dataset.jsonl"), chat_template="never")
     rows = load_demonstrations(config, TOKENIZER, 200, strict=True, quarantine=None).rows
-    assert [bytes(row.token_ids[row.loss_mask.index(1) : -1]).decode() for row in rows] == ["Kite, hawk, owl", "true", "false"]
+    assert [bytes(row.token_ids[row.loss_mask.index(1) : -1]).decode() for row in rows] == [
+        "Kite, hawk, owl",
+        "true",
+        "false",
+    ]
 
 
 @pytest.mark.skipif(not REAL.exists(), reason=f"the authors' seed tasks are not at {REAL}")

@@ -2,13 +2,13 @@ import pytest
 import torch
 from fakes import SoftmaxPolicy
 
-from rlsys.algorithm import Measures, Step
-from rlsys.config.models import SamplingConfig
+from rlsys.config.sampling import SamplingConfig
 from rlsys.data.load import Demonstration
 from rlsys.data.stream import Stream
+from rlsys.methods.base import Measures, Step
+from rlsys.methods.sft import Algorithm, Config
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
-from rlsys.stages.sft import Algorithm, Config
 
 ROWS = [
     Demonstration("a", (0, 1, 2), (0, 0, 1)),
@@ -28,7 +28,8 @@ def policy(*probabilities: float) -> SoftmaxPolicy:
 
 
 def test_a_step_follows_the_mean_over_the_trained_tokens_of_the_batch():
-    """Of rows a and b these are 2, 2 and 1: the gradient at equal logits is 1/4 less how often each token was wanted."""
+    """Of rows a and b these are 2, 2 and 1: the gradient at equal logits is 1/4 less how often each token was
+    wanted."""
     algorithm, roles = stage(2), Roles(policy=policy(0.25, 0.25, 0.25, 0.25))
     step = Step(1, 0, seed=0)
     experience = algorithm.collect(roles, Stream(ROWS[:2], 0, shuffle=False), step)
@@ -40,10 +41,13 @@ def test_a_step_follows_the_mean_over_the_trained_tokens_of_the_batch():
 
 
 def test_held_out_rows_are_measured_by_the_mean_over_all_their_tokens():
-    """Trained are 2 (a), 2 and 1 (b), 3 (c): (2 ln(1/0.3) + ln(1/0.2) + ln(1/0.4)) / 4 = (2.407946 + 1.609438 + 0.916291) / 4. Batches of two
-    hold 3 and 1 of them, so that the mean of their means would be another."""
+    """Trained are 2 (a), 2 and 1 (b), 3 (c): (2 ln(1/0.3) + ln(1/0.2) + ln(1/0.4)) / 4 = (2.407946 + 1.609438 +
+    0.916291) / 4. Batches of two hold 3 and 1 of them, so that the mean of their means would be another."""
     measured = stage(2).measure(Roles(policy=policy(0.1, 0.2, 0.3, 0.4)), ROWS)
-    assert measured.metrics == {"nll": pytest.approx(1.233419, abs=1e-6), "perplexity": pytest.approx(3.432945, abs=1e-5)}
+    assert measured.metrics == {
+        "nll": pytest.approx(1.233419, abs=1e-6),
+        "perplexity": pytest.approx(3.432945, abs=1e-5),
+    }
     assert measured.score == -measured.metrics["nll"]
 
 

@@ -1,1 +1,0 @@
-"""Reinforcement-learning algorithms: one file each, exposing `Config` and `Algorithm`. The folder is the registry."""

@@ -1,0 +1,116 @@
+"""What can't work on this machine: files that are not there, too few CPUs or GPUs. Each finding names a key and the
+remedy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from rlsys.check.judge_settings import key_problems
+from rlsys.check.running_cluster import address_to_join
+from rlsys.check.seats import demands, plan
+from rlsys.check.sizes import ACTORS
+from rlsys.check.sources import named_models
+from rlsys.config.experiment import Experiment
+from rlsys.config.messages import Problem
+from rlsys.config.paths import datasets
+from rlsys.data.sources import PLAYGROUND, looks_local
+
+GPU_DEVICES = ("nvidia[0-9]*", "dxg", "kfd")
+"""Under /dev, where there is a GPU: NVIDIA's, Windows' for WSL, AMD's."""
+
+
+def machine_problems(experiment: Experiment) -> Iterator[Problem]:
+    """What is wrong on this machine: files, and, where a local cluster will be started, its CPUs and GPUs."""
+    yield from _files(experiment)
+    if address_to_join(experiment.cluster) is None:
+        yield from key_problems(experiment.judge)
+        gpus = local_gpus(experiment)
+        yield from _resources(experiment, gpus)
+        yield from _with_gpus(experiment) if gpus else _without_gpu(experiment)
+
+
+def local_cpus(experiment: Experiment) -> int:
+    """CPUs of a local cluster."""
+    return experiment.cluster.cpus or os.cpu_count() or 1
+
+
+def local_gpus(experiment: Experiment) -> int:
+    """GPUs of a local cluster."""
+    if experiment.cluster.gpus is not None:
+        return experiment.cluster.gpus
+    if not any(device for pattern in GPU_DEVICES for device in Path("/dev").glob(pattern)):
+        return 0  # without asking torch, whose import takes more than a second
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _files(experiment: Experiment) -> Iterator[Problem]:
+    for key, dataset in datasets(experiment).items():
+        if _missing(dataset.path):
+            yield Problem((*key, "path"), f"no such file or folder: {dataset.path} (looked in {Path.cwd()})")
+    for key, text in named_models(experiment):
+        path = Path(text).expanduser()
+        if _missing(text):
+            yield Problem(key, f"no such folder: {text} (looked in {Path.cwd()})")
+        elif path.is_dir() and not (path / "config.json").is_file():
+            yield Problem(key, f"{text} is no Hugging Face model folder: it has no config.json")
+
+
+def _resources(experiment: Experiment, gpus: int) -> Iterator[Problem]:
+    used = experiment.method.facts.needs
+    layout, asked = plan(experiment, used, gpus > 0), demands(experiment, used, gpus > 0)
+    turns = "" if experiment.cluster.colocate or len(asked) == 1 else ", let roles take turns (cluster.colocate=true)"
+    cpus = {role: demand.actors * demand.cpus for role, demand in asked.items()}
+    if (needed := layout.total("CPU")) > (there := local_cpus(experiment)):
+        most = max((role for role in ACTORS if role in cpus), key=lambda role: cpus[role])
+        section, number = ACTORS[most]
+        key = (section, number if asked[most].actors > 1 else "threads")
+        what = f"the run needs {needed:g} CPUs ({_listed(cpus)}) and there are {there}"
+        yield Problem(key, f"{what}: lower {'.'.join(key)}{turns}, or let them share cores (cluster.cpus={needed:g})")
+    on_gpu = {role: demand.actors * demand.gpus for role, demand in asked.items() if demand.gpus}
+    if (needed := layout.total("GPU")) > gpus:
+        most = max((role for role in ACTORS if role in on_gpu), key=lambda role: on_gpu[role])
+        what = f"the run needs {needed:g} GPUs ({_listed(on_gpu)}) and there are {gpus}"
+        section, number = ACTORS[most]
+        key = (section, "tensor_parallel" if most == "rollout" and asked[most].actors == 1 else number)
+        yield Problem(key, f"{what}: lower {'.'.join(key)}{turns}")
+
+
+def _listed(totals: dict[str, int]) -> str:
+    return ", ".join(f"{role} {total}" for role, total in totals.items())
+
+
+def _without_gpu(experiment: Experiment) -> Iterator[Problem]:
+    transport = experiment.weight_sync.transport
+    for key, wrong in (
+        ("policy.offload_optimizer", experiment.policy.offload_optimizer),
+        ("policy.offload_parameters", experiment.policy.offload_parameters),
+        ("critic.offload_optimizer", experiment.critic.offload_optimizer),
+        ("critic.offload_parameters", experiment.critic.offload_parameters),
+        ("model.attention", experiment.model.attention == "flash_attention_2"),
+        ("weight_sync.transport", transport in ("nccl", "ipc")),
+        ("rollout.tensor_parallel", experiment.rollout.tensor_parallel > 1),
+    ):
+        if wrong:
+            yield Problem(tuple(key.split(".")), "needs GPUs, and there is none here; leave it out")
+
+
+def _with_gpus(experiment: Experiment) -> Iterator[Problem]:
+    if experiment.weight_sync.transport in ("shared_memory", "gloo"):
+        yield Problem(("weight_sync", "transport"), "is for CPU hosts, and there are GPUs here; leave it out")
+    if (
+        experiment.cluster.colocate
+        and "policy" in experiment.method.facts.needs
+        and experiment.rollout.engines > experiment.policy.ranks
+    ):
+        yield Problem(
+            ("rollout", "engines"),
+            f"colocated engines need a trainer rank each, and policy.ranks is {experiment.policy.ranks}",
+        )
+
+
+def _missing(path: str) -> bool:
+    return not path.startswith(PLAYGROUND) and looks_local(path) and not Path(path).expanduser().exists()

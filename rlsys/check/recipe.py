@@ -1,0 +1,106 @@
+"""A recipe from its YAML file: every stage put together, wired to the earlier ones and checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rlsys.check.load import checked
+from rlsys.check.wiring import source_problems
+from rlsys.config.document import Document, Override
+from rlsys.config.experiment import Experiment
+from rlsys.config.messages import Problem
+from rlsys.config.recipe import NAME, Recipe, Stage
+from rlsys.config.yaml_file import read
+from rlsys.errors import ConfigError, did_you_mean
+
+
+def load_recipe(
+    path: Path, overrides: Sequence[str] = (), *, this_machine: bool = True
+) -> tuple[Recipe, list[Experiment]]:
+    """Validate a recipe and all its stages; `this_machine` as in `checked`. Raises ConfigError with one line for each
+    problem."""
+    stages = read(path)[0].get("stages")
+    names = {
+        str(stage.get("name")) for stage in (stages if isinstance(stages, list) else []) if isinstance(stage, dict)
+    }
+    of_stages = [override for override in overrides if override.split(".")[0] in names]
+    of_recipe = [override for override in overrides if override not in of_stages]
+    _check_heads(path, of_recipe, names)
+    document = Document.read(path, of_recipe)
+    recipe = document.validated(Recipe, _stage_problems)
+    experiments: list[Experiment] = []
+    for number, stage in enumerate(recipe.steps):
+        typed = [
+            Override.typed(text.removeprefix(f"{stage.name}."), text)
+            for text in of_stages
+            if text.startswith(f"{stage.name}.")
+        ]
+        try:
+            put_together = _experiment(path, document, recipe, number, stage)
+            for override in typed:
+                put_together.override(override)
+            check = partial(source_problems, earlier=experiments)
+            experiments.append(checked(put_together, this_machine=this_machine, check=check))
+        except ConfigError as error:
+            own = (f"{path}:", *(override.where for override in typed))  # and their lines say so
+            lines = [
+                line if line.startswith(own) else f"{path}: stage {stage.name}: {line}"
+                for line in str(error).splitlines()
+            ]
+            raise ConfigError("\n".join(lines)) from error
+    return recipe, experiments
+
+
+def _experiment(path: Path, document: Document, recipe: Recipe, number: int, stage: Stage) -> Document:
+    """The stage's file, `common` over it, the stage's own sections over both, and last its keys with dots."""
+    place = ("stages", number)
+    found = (
+        Document.read(path.parent / stage.config) if stage.config is not None else Document.empty(document.where(place))
+    )
+    suffix = f": stage {stage.name}"
+    found.put_over(document, ("common",), suffix)
+    found.put_over(document, place, suffix, leave_out=lambda key: key in ("name", "config") or "." in key)
+    for key, value in stage.settings.items():
+        if "." in key:
+            found.override(Override(f"{key}={json.dumps(value)}", document.where((*place, key)) + suffix))
+    for key, value in (("name", stage.name), ("seed", recipe.seed)):
+        found.override(Override(f"{key}={json.dumps(value)}", document.where((*place, "name")) + suffix))
+    return found
+
+
+def _stage_problems(recipe: Recipe) -> Iterator[Problem]:
+    seen: set[Any] = set()
+    for number, stage in enumerate(recipe.stages):
+        name, key = stage.get("name"), ("stages", number, "name")
+        if name is None:
+            yield Problem(key, "required key is missing: name of the stage and of its folder")
+        elif not isinstance(name, str) or not re.match(NAME, name):
+            yield Problem(key, f"wanted text that matches {NAME}, got {name!r}")
+        elif name in seen:
+            yield Problem(key, f"{name!r} is the name of an earlier stage, too; give each its own")
+        seen.add(name if isinstance(name, str) else None)
+        if "set" in stage:
+            hint = "write its keys into the stage itself, where a key with dots replaces all that was said there"
+            yield Problem(("stages", number, "set"), f"is no longer a key: {hint}")
+        if not isinstance(stage.get("config"), str | None):
+            yield Problem(("stages", number, "config"), "wanted the path of an experiment's file")
+
+
+def _check_heads(path: Path, overrides: Sequence[str], stages: set[str]) -> None:
+    """Raises ConfigError for an override that begins with neither a stage nor a key of the recipe."""
+    for override in overrides:
+        key = override.split("=")[0]
+        head = key.split(".")[0]
+        if head not in Recipe.model_fields:
+            known = sorted(stages)
+            near = did_you_mean(head, [*known, *Recipe.model_fields])
+            example = f"; a stage's settings begin with its name, as in {known[0]}.{key}=..." if known else ""
+            raise ConfigError(
+                f"{Override.typed(override).where}: {head} is neither a stage nor a key of the recipe {path} "
+                f"(stages: {', '.join(known)}){near or example}"
+            )

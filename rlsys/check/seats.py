@@ -1,0 +1,121 @@
+"""Who sits where: a pure plan of seats in bundles of CPUs and GPUs.
+
+Separate: every actor has a bundle of its own. Colocated: trainer rank i, engine i, critic i, ... share bundle i, whose
+CPUs and GPU they share. The sampler gives its memory back while the others work (sleep mode); the others stay in memory
+side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlsys.config.actors import RewardModelConfig
+from rlsys.config.experiment import Experiment
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """An actor's share of one bundle."""
+
+    bundle: int
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    bundles: tuple[dict[str, float], ...]
+    seats: dict[str, tuple[Seat, ...]]
+    """By role; each reward model has a name of its own (`reward_seat`)."""
+
+    def total(self, resource: str) -> float:
+        return sum(bundle.get(resource, 0.0) for bundle in self.bundles)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one role asks for: `actors` processes with `cpus` and `gpus` each."""
+
+    actors: int
+    cpus: int
+    gpus: int
+
+
+def demands(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> dict[str, Demand]:
+    """What each needed role asks for. Rule rewards run on CPU only."""
+    gpu = int(use_gpus)
+    trainer = Demand(experiment.policy.ranks, experiment.policy.threads, gpu)
+    everything = {
+        "policy": trainer,
+        "reward_model": trainer,
+        "critic": Demand(experiment.critic.ranks, experiment.critic.threads, gpu),
+        "rollout": Demand(
+            experiment.rollout.engines, experiment.rollout.threads, gpu * experiment.rollout.tensor_parallel
+        ),
+        "reference": Demand(experiment.reference.ranks, experiment.reference.threads, gpu),
+    }
+    if experiment.teacher is not None:
+        everything["teacher"] = Demand(experiment.teacher.ranks, experiment.teacher.threads, gpu)
+    wanted = {role: demand for role, demand in everything.items() if role in needs}
+    if judges(experiment, needs) and (judge := experiment.judge) is not None and judge.backend != "rollout":
+        own = Demand(judge.engine.engines, judge.engine.threads, gpu * judge.engine.tensor_parallel)
+        wanted["judge"] = own if judge.backend == "vllm" else Demand(1, 1, 0)
+    if "reward" in needs:
+        wanted |= {"reward": Demand(experiment.scoring.actors, 1, 0)} if experiment.rewards else {}
+        wanted |= {
+            reward_seat(config): Demand(config.ranks, config.threads, gpu) for config in experiment.reward_models
+        }
+    return wanted
+
+
+def judges(experiment: Experiment, needs: frozenset[str]) -> bool:
+    """Whether the run asks a judge: its algorithm or stage does, or its reward."""
+    return "judge" in needs or (
+        "reward" in needs and experiment.judge is not None and experiment.judge.reward is not None
+    )
+
+
+def reward_seat(config: RewardModelConfig) -> str:
+    """The name of a scoring reward model among the seats."""
+    return f"reward {config.name}"
+
+
+def plan(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> Plan:
+    """Lay out the actors; pure."""
+    wanted = demands(experiment, needs, use_gpus)
+    return colocated(wanted) if experiment.cluster.colocate else separate(wanted)
+
+
+def separate(wanted: dict[str, Demand]) -> Plan:
+    bundles: list[dict[str, float]] = []
+    seats: dict[str, tuple[Seat, ...]] = {}
+    for role, demand in wanted.items():
+        first = len(bundles)
+        bundles += [bundle(demand.cpus, demand.gpus)] * demand.actors
+        seats[role] = tuple(Seat(first + i, demand.cpus, demand.gpus) for i in range(demand.actors))
+    return Plan(tuple(bundles), seats)
+
+
+def colocated(wanted: dict[str, Demand]) -> Plan:
+    count = max(demand.actors for demand in wanted.values())
+    sharers = [[role for role, demand in wanted.items() if i < demand.actors] for i in range(count)]
+    cpus = [max(wanted[role].cpus for role in roles) for roles in sharers]
+    gpus = [max(wanted[role].gpus for role in roles) for roles in sharers]
+    on_gpu = [sum(wanted[role].gpus > 0 for role in roles) for roles in sharers]
+    # Ray keeps four decimals of a share; rounding down leaves room for all sharers.
+    seats = {
+        role: tuple(
+            Seat(
+                i,
+                int(1e4 * cpus[i] / len(sharers[i])) / 1e4,
+                int(1e4 * gpus[i] / on_gpu[i]) / 1e4 if demand.gpus else 0.0,
+            )
+            for i in range(demand.actors)
+        )
+        for role, demand in wanted.items()
+    }
+    return Plan(tuple(bundle(c, g) for c, g in zip(cpus, gpus, strict=True)), seats)
+
+
+def bundle(cpus: float, gpus: float) -> dict[str, float]:
+    return {"CPU": float(cpus)} | ({"GPU": float(gpus)} if gpus else {})

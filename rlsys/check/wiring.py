@@ -1,0 +1,50 @@
+"""What one stage of a recipe takes from earlier ones must be what they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from rlsys.config.experiment import Experiment
+from rlsys.config.messages import Problem
+from rlsys.config.paths import STAGE, datasets, model_paths
+from rlsys.config.schema import Key
+from rlsys.methods.base import Made
+
+
+def source_problems(experiment: Experiment, earlier: Sequence[Experiment]) -> Iterator[Problem]:
+    """Sources that are no earlier stage, or make something else."""
+    done = {f"{STAGE}{stage.name}": stage for stage in earlier}
+    for key, path in sources(experiment).items():
+        if not path.startswith(STAGE):
+            continue
+        if path not in done:
+            yield Problem(
+                key, f"{path!r} names no earlier stage (earlier: {', '.join(s.name for s in earlier) or 'none'})"
+            )
+        elif (made := done[path].method.facts.makes) not in (wanted := wanted_at(key)):
+            yield Problem(key, f"wanted {' or '.join(map(_a, wanted))}, and {path} makes {_a(made)}")
+    for index, model in enumerate(experiment.reward_models):
+        if model.normalize and model.path in done and done[model.path].data.eval is None:
+            yield Problem(
+                ("reward_models", index, "normalize"),
+                f"needs the scores that {model.path} gave to held-out data, and that stage has none; give it data.eval, or set this to false",
+            )
+
+
+def sources(experiment: Experiment) -> Mapping[Key, str]:
+    """Every path of a model or data set, by its key."""
+    # Of a judge, `model` itself is the path.
+    return {**model_paths(experiment), **{(*key, "path"): config.path for key, config in datasets(experiment).items()}}
+
+
+def wanted_at(key: Key) -> tuple[Made, ...]:
+    """A critic, and a reward model in training, may start from either kind of model."""
+    if key[0] == "data" or key == ("judge", "human", "path"):
+        return ("data set",)
+    if key[0] == "reward_models":
+        return ("reward model",)
+    return ("model", "reward model") if key[0] == "critic" else ("model",)
+
+
+def _a(made: Made) -> str:
+    return made if made == "measurements" else f"a {made}"

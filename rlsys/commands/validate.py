@@ -1,0 +1,69 @@
+"""`rlsys validate`: everything that can be said of a config before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rlsys.check.judge_eval import load_judge_eval
+from rlsys.check.load import load
+from rlsys.check.machine import local_gpus
+from rlsys.check.recipe import load_recipe
+from rlsys.check.running_cluster import address_to_join
+from rlsys.check.seats import demands, plan
+from rlsys.config.experiment import Experiment
+from rlsys.config.judge_eval import JudgeEval
+from rlsys.config.kinds import Kind, kind_of
+from rlsys.errors import ConfigError
+
+
+def validated(config: Path, overrides: Sequence[str]) -> Iterator[str]:
+    """Lines that say what the config will run, what it will need, and what became of the first rows of its data. Raises
+    ConfigError, and DataError for data that the run could not use."""
+    if kind_of(config) == "judge-eval":
+        yield from _of_judge(evaluation_of_judge(config, overrides))
+        return
+    _, found = experiments(config, overrides)
+    from rlsys.commands.tried_rows import first_rows  # brings transformers where there are rows to try
+
+    for number, experiment in enumerate(found):
+        tried = [*first_rows(experiment, found[:number])]
+        yield _summary(experiment)
+        yield from tried
+
+
+def experiments(config: Path, overrides: Sequence[str]) -> tuple[Kind, list[Experiment]]:
+    """The experiment, or those of a recipe in order. Raises ConfigError."""
+    kind = kind_of(config)
+    if kind == "judge-eval":
+        raise ConfigError(f"{config}: measures a judge and trains nothing; use `rlsys judge-eval {config}`")
+    return kind, load_recipe(config, overrides)[1] if kind == "recipe" else [load(config, overrides)]
+
+
+def evaluation_of_judge(config: Path, overrides: Sequence[str]) -> JudgeEval:
+    """Raises ConfigError."""
+    if (kind := kind_of(config)) != "judge-eval":
+        wanted = "give one with name, judge and data, as configs/judge/evaluate.yaml"
+        raise ConfigError(f"{config}: is a config of `rlsys train` ({kind}); {wanted}")
+    return load_judge_eval(config, overrides)
+
+
+def _of_judge(evaluation: JudgeEval) -> Iterator[str]:
+    from rlsys.commands.tried_rows import first_labelled
+
+    judge, attacks = evaluation.judge, f", {evaluation.attacks} attacks" if evaluation.attacks else ""
+    tried = [*first_labelled(evaluation.data, evaluation.name)]
+    yield f"OK  {evaluation.name}: {judge.model} ({judge.backend}) judges {evaluation.data.path}{attacks}"
+    yield from tried
+
+
+def _summary(experiment: Experiment) -> str:
+    use_gpus, needs = local_gpus(experiment) > 0, experiment.method.facts.needs
+    layout = plan(experiment, needs, use_gpus)
+    actors = ", ".join(f"{demand.actors} {role}" for role, demand in demands(experiment, needs, use_gpus).items())
+    address = address_to_join(experiment.cluster)
+    where = f"of the Ray cluster at {address} (checked when it is joined)" if address else "of this machine"
+    return (
+        f"OK  {experiment.name}: {experiment.method.name} on {experiment.model.path}, {experiment.loop.steps} steps; "
+        f"actors: {actors}; {layout.total('CPU'):g} CPUs and {layout.total('GPU'):g} GPUs {where}"
+    )

@@ -1,0 +1,273 @@
+"""The loop of every training run: collect -> learn -> sync -> log -> evaluate -> checkpoint."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from rlsys.config.experiment import Experiment
+from rlsys.data.stream import Source
+from rlsys.judging.auditing.quality import canaries_fail
+from rlsys.methods.base import Experience, Method, Step
+from rlsys.objectives.stats import values
+from rlsys.roles import Roles
+from rlsys.run.checkpoint import Checkpoints
+from rlsys.run.evaluation import ComparesWithStart, Evaluation, Evaluator
+from rlsys.run.folder import RunDir
+from rlsys.run.history import RunHistory
+from rlsys.run.ledger import Ledger
+from rlsys.run.made_dataset import MadeDataset
+from rlsys.run.metrics import MetricsLog
+from rlsys.run.progress import Progress
+from rlsys.samples import ScoredGroup
+
+STATE = "loop.json"
+"""The loop's own state, within a checkpoint."""
+COUNTS = "dataset/"
+"""Metrics that begin so are summed over the run: they count what became of the rows of the data set that it makes."""
+
+
+class ExperienceQueue:
+    """What stands between collect and learn. `max_staleness` bounds how many policy versions a batch may lag behind the
+    weights that it trains; at 0 it holds one batch, collected with the very weights that learn from it."""
+
+    def __init__(self, max_staleness: int) -> None:
+        self.max_staleness = max_staleness
+        self.waiting: deque[Experience] = deque()
+
+    @property
+    def full(self) -> bool:
+        return len(self.waiting) > self.max_staleness
+
+    def put(self, experience: Experience) -> None:
+        assert not self.full, "collect ran further ahead than max_staleness allows"
+        self.waiting.append(experience)
+
+    def take(self, version: int) -> Experience:
+        experience = self.waiting.popleft()
+        lag = version - experience.version
+        assert 0 <= lag <= self.max_staleness, (
+            f"a batch of policy version {experience.version} reached version {version}"
+        )
+        return experience
+
+
+@dataclass
+class State:
+    """What the loop itself must remember to go on exactly. All randomness derives from the run's seed, the step and row
+    ids: there is no generator state in the driver."""
+
+    step: int = 0
+    version: int = 0
+    samples: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    before: dict[str, float] = field(default_factory=dict)
+    after: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, float] = field(default_factory=dict)
+    """The algorithm's own (`Learned.memory`)."""
+    counts: dict[str, float] = field(default_factory=dict)
+    """Sums of the metrics that begin with `COUNTS`."""
+    best_score: float | None = None
+    best_step: int | None = None
+    """Where the run's model was taken from, if not from the last step."""
+    waited: int = 0
+    """Evaluations in a row that were no better than the best one."""
+    done: str | None = None
+    """Why the algorithm ended the run before its last step (`Learned.done`)."""
+    canary_alarm: bool = False
+    """The judge fell below `judge.canary_alarm`; it is said once."""
+
+
+@dataclass
+class Loop:
+    experiment: Experiment
+    method: Method
+    roles: Roles
+    source: Source
+    evaluator: Evaluator | None
+    run_dir: RunDir
+    ledger: Ledger
+    metrics: MetricsLog
+    checkpoints: Checkpoints
+    progress: Progress
+    dataset: MadeDataset
+
+    def __post_init__(self) -> None:
+        self.state = State()
+        self.queue = ExperienceQueue(self.experiment.loop.max_staleness)
+
+    def run(self) -> State:
+        """Train to the last step, or until patience ends, from wherever the state is."""
+        config = self.experiment.loop
+        started = time.monotonic() - self.state.seconds
+        self.sync()
+        # What nothing trains is measured once, at the end.
+        if not self.state.step and self.roles.trained() and (evaluation := self.evaluate()):
+            self.state.before = evaluation.metrics
+            self.metrics.log(0, evaluation.metrics)
+        self.progress.update(self.state.step, self.state.before)
+        while not self.ended:
+            metrics = self.one_step()
+            self.state.seconds = time.monotonic() - started
+            last = self.state.step == config.steps or self.state.done is not None
+            evaluation = self.evaluate() if last or due(self.state.step, config.eval_every) else None
+            better = self.judge(evaluation) if evaluation else False
+            if evaluation:
+                metrics |= evaluation.metrics
+            metrics |= {f"time/{name}": seconds for name, seconds in self.progress.timings().items()}
+            self.metrics.log(self.state.step, metrics)
+            self.progress.update(self.state.step, metrics)
+            if self.ended or due(self.state.step, config.checkpoint_every) or (config.patience and better):
+                self.save(evaluation.score if evaluation else None)
+        self.return_to_best()
+        return self.state
+
+    @property
+    def ended(self) -> bool:
+        config = self.experiment.loop
+        waited = bool(config.patience and self.state.waited >= config.patience)
+        return self.state.step >= config.steps or self.state.done is not None or waited
+
+    def judge(self, evaluation: Evaluation) -> bool:
+        """Remember the evaluation; says whether it is the best so far."""
+        state, score = self.state, evaluation.score
+        state.after = evaluation.metrics
+        better = score is not None and math.isfinite(score) and (state.best_score is None or score > state.best_score)
+        if better:
+            state.best_score = score
+        state.waited = 0 if better else state.waited + 1
+        return better
+
+    def return_to_best(self) -> None:
+        """With patience, the run's model is the best one by held-out score, not the last."""
+        best = self.checkpoints.best() if self.experiment.loop.patience else None
+        if best is None or (step := int(best.name.removeprefix("step-"))) == self.state.step:
+            return
+        for role, model in self.roles.trained().items():
+            model.load_state(best / role)
+        logged = next(line for line in MetricsLog.read(self.run_dir.metrics) if line["step"] == step)
+        # The log knows no NaN: what was none is null there.
+        self.state.after = {
+            name: float("nan") if value is None else value for name, value in logged.items() if name.startswith("eval/")
+        }
+        self.state.best_step = step
+
+    def one_step(self) -> dict[str, float]:
+        """Collect, learn, sync, and write down what was sampled; returns the step's metrics."""
+        step = Step(
+            self.state.step + 1,
+            self.state.version,
+            self.experiment.seed,
+            self.state.memory,
+            RunHistory(self.ledger, self.dataset),
+        )
+        with self.progress.stage("collect"):
+            while not self.queue.full:
+                self.queue.put(self.method.collect(self.roles, self.source, step))
+        experience = self.queue.take(self.state.version)
+        with self.progress.stage("learn"):
+            learned = self.method.learn(self.roles, experience, step)
+        self.state.step += 1
+        self.state.version += bool(self.roles.trained())
+        self.state.memory, self.state.done = learned.memory, learned.done
+        metrics = experience.metrics | {f"train/{name}": value for name, value in values(learned.stats).items()}
+        metrics |= self.sync()
+        for name, value in metrics.items():
+            if name.startswith(COUNTS):
+                self.state.counts[name] = self.state.counts.get(name, 0.0) + value
+        with self.progress.stage("log"):
+            metrics |= self.account(experience.groups)
+            self.ledger.record(self.state.step, experience.groups, learned.advantages, phase="train")
+            self.ledger.record(self.state.step, experience.beside, {}, phase="beside")
+            self.watch_judge([*experience.groups, *experience.beside])
+            self.dataset.append(self.state.step, experience.rows)
+        return metrics
+
+    def sync(self) -> dict[str, float]:
+        """Send the weights, and prove that they arrived."""
+        if self.roles.weight_sync is None:
+            return {}
+        with self.progress.stage("sync"):
+            report = self.roles.weight_sync.sync(self.state.version)
+        return {
+            "sync/version": float(report.version),
+            "sync/bytes": float(report.bytes),
+            "sync/probe_gap": report.probe_gap,
+        }
+
+    def account(self, groups: tuple[ScoredGroup, ...]) -> dict[str, float]:
+        """Count what was sampled, and how much of it was right by the measure that evaluation uses."""
+        if not groups:
+            return {}
+        tokens = sum(trajectory.response_length for group in groups for trajectory in group.trajectories)
+        self.state.samples += sum(len(group.trajectories) for group in groups)
+        self.state.tokens += tokens
+        metrics = {"rollout/tokens_per_second": tokens / self.progress.timings()["collect"]}
+        if self.evaluator and (accuracy := self.evaluator.accuracy(groups)) is not None:
+            metrics["reward/accuracy"] = accuracy
+        return metrics
+
+    def evaluate(self) -> Evaluation | None:
+        if self.evaluator is None:
+            return None
+        with self.progress.stage("evaluate"):
+            evaluation = self.evaluator(self.roles, self.state.step)
+            if self.state.step and isinstance(self.evaluator, ComparesWithStart):
+                # From the ledger, so that a resumed run finds it, too.
+                compared = self.evaluator.against_start(evaluation.groups, self.ledger.samples(0, "eval"))
+                evaluation = replace(evaluation, metrics=evaluation.metrics | compared)
+            self.ledger.record(self.state.step, evaluation.groups, {}, phase="eval")
+            self.watch_judge(evaluation.groups)
+        return evaluation
+
+    def watch_judge(self, groups: Sequence[ScoredGroup]) -> None:
+        """Warn, once in a run, when the judge is wrong about too many of the pairs whose better answer is known.
+        `groups` are what is new."""
+        judge = self.experiment.judge
+        if (
+            judge is None
+            or self.state.canary_alarm
+            or not any(one.kind == "canary" for group in groups for one in group.verdicts)
+        ):
+            return
+        if found := canaries_fail(self.ledger.verdicts(kind="canary", texts=False), judge.canary_alarm):
+            count, accuracy = found
+            self.state.canary_alarm = True
+            self.progress.warn(
+                f"the judge was right about {accuracy:.1%} of {count} canaries, below judge.canary_alarm={judge.canary_alarm:g}: don't trust its "
+                f"labels; `rlsys report {self.run_dir.path}` shows more"
+            )
+
+    def save(self, score: float | None) -> None:
+        """Everything that the run needs to go on exactly: all of it or nothing appears in the checkpoints folder."""
+        assert not self.queue.waiting, "a checkpoint is taken between steps, when nothing collected waits to be learned"
+        with self.progress.stage("checkpoint"):
+            self.checkpoints.save(self.state.step, self.write_state, score)
+
+    def write_state(self, folder: Path) -> None:
+        for role, model in self.roles.trained().items():
+            model.save_state(folder / role)
+        (folder / STATE).write_text(json.dumps({"state": asdict(self.state), "source": self.source.state()}))
+
+    def restore(self, folder: Path | None) -> None:
+        """Go back to a checkpoint, or to the start if there is none; what ledger and metrics say of later steps is
+        forgotten."""
+        if folder is not None:
+            saved = json.loads((folder / STATE).read_text())
+            self.state = State(**saved["state"])
+            self.source.restore(saved["source"])
+            for role, model in self.roles.trained().items():
+                model.load_state(folder / role)
+        self.ledger.truncate_after(self.state.step if folder else -1)
+        self.metrics.truncate_after(self.state.step if folder else -1)
+        self.dataset.truncate_after(self.state.step if folder else -1)
+
+
+def due(step: int, every: int) -> bool:
+    return bool(every) and step % every == 0

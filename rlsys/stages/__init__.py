@@ -1,1 +1,0 @@
-"""Training stages without sampling: one file each, exposing `Config` and `Algorithm`. The folder is the registry."""
