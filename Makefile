@@ -14,22 +14,22 @@ quickstart: setup  ## Train a tiny model: warm-up, then GRPO; about 4 minutes on
 	@$(BIN)/rlsys train configs/quickstart.yaml seed=$(SEED)
 
 demo-rlhf: setup  ## RLHF whole: warm-up, reward model, PPO; about 4 minutes on 2 cores (SEED=1 for another seed)
-	@$(BIN)/rlsys train configs/demo_rlhf.yaml seed=$(SEED)
+	@$(BIN)/rlsys train configs/rlhf/demo.yaml seed=$(SEED)
 
 demo-rlaif: setup  ## RLAIF: a judge labels pairs for a reward model and PPO, or is itself the reward; about 9 minutes on 2 cores (SEED=1)
-	@$(BIN)/rlsys train configs/demo_rlaif.yaml seed=$(SEED)
+	@$(BIN)/rlsys train configs/rlaif/demo.yaml seed=$(SEED)
 
 demo-cai: setup  ## Constitutional AI whole: critiques and revisions, AI comparisons, PPO; about 10 minutes on 2 cores (SEED=1)
-	@$(BIN)/rlsys train configs/demo_cai.yaml seed=$(SEED)
+	@$(BIN)/rlsys train configs/constitutional/demo.yaml seed=$(SEED)
 
 demo-spin: setup  ## SPIN: self-play brings a model nearer to the data, iteration by iteration; no reward; about 3 minutes on 2 cores (SEED=1)
 	@$(BIN)/python -m benchmarks.spin --seed $(SEED) $(ARGS)
 
 demo-rft: setup  ## Rejection sampling: right answers by new reasoning paths, beside one path repeated; about 5 minutes on 2 cores (SEED=1)
-	@$(BIN)/rlsys train configs/demo_rft.yaml seed=$(SEED)
+	@$(BIN)/rlsys train configs/rft/demo.yaml seed=$(SEED)
 
 demo-distill: setup  ## Distillation: a student that learned from wrong answers meets a teacher; no reward; about 3 minutes on 2 cores (SEED=1)
-	@$(BIN)/rlsys train configs/demo_distill.yaml seed=$(SEED)
+	@$(BIN)/rlsys train configs/distill/demo.yaml seed=$(SEED)
 
 demo-preference: setup  ## Every preference loss (DPO, IPO, KTO, ...) on one task, one table; about 6 minutes on 2 cores (SEED=1)
 	@$(BIN)/python -m benchmarks.preference --seed $(SEED)

@@ -1,1 +1,1 @@
-"""The Ray side: one file per role. Knows no algorithm."""
+"""The Ray side: one file per role. Knows no method."""

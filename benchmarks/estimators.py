@@ -77,11 +77,11 @@ def main(
 
 def of_preset(name: str) -> list[str]:
     """Group size and updates are the preset's; the number of prompts makes up for the group size."""
-    config = registry.resolve("rlsys.algorithms", name, "Config")()
+    config = registry.resolve("rlsys.methods", name, "Config")()
     rate = LEARNING_RATES[config.epochs * config.mini_batches]
     critic = ["critic={learning_rate: 1.0e-3, tokens_per_micro_batch: 8192}"] if config.baseline == "gae" else []
     return [
-        f"algorithm={{name: {name}, prompts_per_step: {SAMPLES // config.group_size}}}",
+        f"method={{name: {name}, prompts_per_step: {SAMPLES // config.group_size}}}",
         f"policy.learning_rate={rate}",
         *critic,
     ]

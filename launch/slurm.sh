@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One training run under SLURM. From the repository's root, on a file system that all nodes share:
-#   sbatch --nodes=2 launch/slurm.sh rlsys train configs/grpo_gsm8k.yaml policy.ranks=8 rollout.engines=8
+#   sbatch --nodes=2 launch/slurm.sh rlsys train configs/grpo/gsm8k.yaml policy.ranks=8 rollout.engines=8
 # Ray is started on every node, the command runs on the first, and Ray stops with it; when the command fails, so does the job.
 #SBATCH --job-name=rlsys
 #SBATCH --nodes=1

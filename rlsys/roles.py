@@ -191,7 +191,7 @@ class WeightSync(Protocol):
 
 @dataclass(frozen=True)
 class Roles:
-    """The models of one run. A role that the algorithm does not need is None."""
+    """The models of one run. A role that the method does not need is None."""
 
     policy: Policy | None = None
     critic: Critic | None = None

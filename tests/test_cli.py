@@ -9,7 +9,7 @@ import pytest
 
 CONFIG = """\
 name: tiny
-algorithm:
+method:
   name: grpo
   cliphigh: 0.3
 model: {path: "playground:0.5m"}
@@ -87,7 +87,7 @@ def test_a_bad_config_costs_seconds_and_starts_no_ray(folder: Path):
         (
             ["judge-eval", "good.yaml"],
             2,
-            "good.yaml: is a config of `rlsys train` (experiment); give one with name, judge and data, as configs/judge_eval.yaml\n",
+            "good.yaml: is a config of `rlsys train` (experiment); give one with name, judge and data, as configs/judge/evaluate.yaml\n",
         ),
         (["train", "eval.yaml"], 2, "eval.yaml: measures a judge and trains nothing; use `rlsys judge-eval eval.yaml`\n"),
         (["judge-eval", "eval.yaml", "attack=3"], 2, "command line 'attack=3': attack: unknown key; did you mean attacks?\n"),
@@ -134,7 +134,7 @@ def test_a_mistake_in_a_stage_of_a_recipe_names_the_stage_and_its_file(folder: P
 
 
 def test_explain(folder: Path):
-    code, out, _ = rlsys(folder, "explain", "algorithm.clip_high")
+    code, out, _ = rlsys(folder, "explain", "method.clip_high")
     assert code == 0
     assert "    a number above 0; default: 0.2 (cispo 4.0, dapo 0.28, gspo 0.0004)\n" in out
 
@@ -146,7 +146,7 @@ def test_ctrl_c_exits_130_without_a_traceback(folder: Path):
         # A script's background jobs inherit SIGINT as ignored.
         "import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nos.kill(os.getpid(), signal.SIGINT)\n"
     )
-    code, _, err = rlsys(folder, "validate", "good.yaml", "algorithm.name=own.interrupted")
+    code, _, err = rlsys(folder, "validate", "good.yaml", "method.name=own.interrupted")
     assert code == 130
     assert "Traceback" not in err
 
@@ -167,8 +167,8 @@ def test_choose_names_a_method_and_its_config(folder: Path):
     code, out, err = rlsys(
         folder, "choose", "--data", "labels", "--data", "demonstrations", "--compute", "train", "--need", "safety"
     )
-    assert (code, out.splitlines()[0], err) == (0, "KTO: rlsys train configs/kto.yaml", "")
-    assert "or SFT: configs/sft_instructions.yaml" in out
+    assert (code, out.splitlines()[0], err) == (0, "KTO: rlsys train configs/kto/labelled.yaml", "")
+    assert "or SFT: configs/sft/instructions.yaml" in out
     assert rlsys(folder, "choose", "--all")[1].startswith("| data | need |")
     nothing = rlsys(folder, "choose", "--data", "none", "--compute", "train", "--need", "knowledge")
     assert nothing == (1, "", "nothing fits: knowledge needs --data texts\n")

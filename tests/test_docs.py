@@ -20,12 +20,12 @@ from rlsys.errors import ConfigError
 ROOT = Path(__file__).resolve().parents[1]
 ON_POLICY = (
     "stage=null",
-    "algorithm={name: distill, scored: false, prompts_per_step: 32}",
+    "method={name: distill, scored: false, prompts_per_step: 32}",
     "data.eval=null",
     "loop.eval_every=0",
     "sampling={max_tokens: 512}",
 )
-ON_TEXTS = ("stage={name: sft, batch_size: 16, max_tokens: 1024}", "teacher=null")
+ON_TEXTS = ("method={name: sft, batch_size: 16, max_tokens: 1024}", "teacher=null")
 """What docs/distillation.md says beside its config: at the student's own samples, and on texts."""
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -57,7 +57,7 @@ def rlsys(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "override", ["rewards=[{name: my.rewards.short}]", "algorithm={name: my.reinforce, prompts_per_step: 32}"]
+    "override", ["rewards=[{name: my.rewards.short}]", "method={name: my.reinforce, prompts_per_step: 32}"]
 )
 def test_what_extending_shows_is_valid(user_folder: Path, override: str):
     done = rlsys(user_folder, "validate", str(ROOT / "configs/quickstart_grpo.yaml"), override)
@@ -67,7 +67,7 @@ def test_what_extending_shows_is_valid(user_folder: Path, override: str):
 
 def test_the_shown_algorithm_learns_on_fakes(user_folder: Path, monkeypatch: pytest.MonkeyPatch):
     import torch
-    from fakes import SoftmaxPolicy, make_roles, prompt
+    from support.fakes import SoftmaxPolicy, make_roles, prompt
 
     from rlsys.config.sampling import SamplingConfig
     from rlsys.data.stream import Stream
@@ -75,8 +75,8 @@ def test_the_shown_algorithm_learns_on_fakes(user_folder: Path, monkeypatch: pyt
     from rlsys.registry import resolve
 
     monkeypatch.chdir(user_folder)
-    config = resolve("rlsys.algorithms", "my.reinforce", "Config")(name="my.reinforce", prompts_per_step=32)
-    algorithm = resolve("rlsys.algorithms", "my.reinforce", "Algorithm")(config, SamplingConfig(max_tokens=4), 0)
+    config = resolve("rlsys.methods", "my.reinforce", "Config")(name="my.reinforce", prompts_per_step=32)
+    algorithm = resolve("rlsys.methods", "my.reinforce", "Method")(config, SamplingConfig(max_tokens=4), 0)
     roles = make_roles(learning_rate=2.0)
     assert roles.weight_sync is not None
     assert isinstance(roles.policy, SoftmaxPolicy)
@@ -88,7 +88,7 @@ def test_the_shown_algorithm_learns_on_fakes(user_folder: Path, monkeypatch: pyt
     assert torch.softmax(roles.policy.logits, 0)[3] > 0.9
 
 
-KTO = "stage={name: kto, beta: 0.1, batch_size: 16, max_tokens: 1024}"
+KTO = "method={name: kto, beta: 0.1, batch_size: 16, max_tokens: 1024}"
 """What docs/preference.md says beside its config."""
 ANSWERED, PAIR = {"prompt": "1+1", "answer": "2"}, {"prompt": "hi", "chosen": "Hello!", "rejected": "What?"}
 SOLVED = {"prompt": "1+1", "answer": "1+1=2 #### 2"}
@@ -145,8 +145,8 @@ def test_the_shown_constitution_can_take_the_place_of_ours(tmp_path: Path, monke
     page = (ROOT / "docs/judge.md").read_text(encoding="utf-8")
     (ours,) = [text for _, _, text in blocks("docs/judge.md") if text.startswith("name: ours")]
     Path("ours.yaml").write_text(ours, encoding="utf-8")
-    (command,) = re.findall(r"rlsys train configs/cai_hh.yaml (.*ours.yaml.*)", page)
-    recipe, overrides = ROOT / "configs/cai_hh.yaml", command.split()
+    (command,) = re.findall(r"rlsys train configs/constitutional/hh.yaml (.*ours.yaml.*)", page)
+    recipe, overrides = ROOT / "configs/constitutional/hh.yaml", command.split()
     stages = {stage.name: stage for stage in load_recipe(recipe, overrides, this_machine=False)[1]}
     assert {name for name, stage in stages.items() if stage.judge} == {"revise", "pairs"}
     assert all(stage.judge.constitution == "ours.yaml" for stage in stages.values() if stage.judge)

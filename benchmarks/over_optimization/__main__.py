@@ -37,7 +37,7 @@ from rlsys.run.recipe import RECIPE, resume_recipe, run_recipe
 STAGES = Path(__file__).parent / "recipe.yaml"
 SAMPLES, PPO = "best_of_n", "ppo_"
 """The recipe's sampling stage, and how its PPO stages' names begin."""
-QUICK = ("best_of_n.stage.answers=128", "ppo_low_kl.loop.steps=16", "ppo_high_kl.loop.steps=16")
+QUICK = ("best_of_n.method.answers=128", "ppo_low_kl.loop.steps=16", "ppo_high_kl.loop.steps=16")
 HEADER = ("run", "KL at the turn", "gold there", "KL at the end", "gold at the end", "proxy at the end")
 
 
@@ -107,7 +107,7 @@ def all_curves(folder: Path, experiments: Mapping[str, Experiment]) -> tuple[Sca
     curves = {"best-of-n": best_of_n_curve(prompts, scale)}
     for name, experiment in experiments.items():
         if name.startswith(PPO):
-            curves[f"PPO, KL penalty {experiment.algorithm.kl_coef:g}"] = ppo_curve(RunDir(folder / name), scale)
+            curves[f"PPO, KL penalty {experiment.method.kl_coef:g}"] = ppo_curve(RunDir(folder / name), scale)
     return scale, curves
 
 

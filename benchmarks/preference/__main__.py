@@ -37,7 +37,7 @@ from rlsys.roles import Roles, SpawnRequest
 from rlsys.run.folder import RunDir
 from rlsys.run.train import train
 
-STAGE = "stage={{name: {name}, batch_size: {batch_size}, max_tokens: 32, {settings}}}"
+STAGE = "method={{name: {name}, batch_size: {batch_size}, max_tokens: 32, {settings}}}"
 LOSSES = {
     "dpo": "beta: 0.5",
     "cdpo": "beta: 0.5, label_smoothing: 0.1",
@@ -47,7 +47,7 @@ LOSSES = {
     "orpo": "beta: 4.0",
     "simpo": "beta: 2.0, gamma: 0.3, sft_weight: 0.5",
 }
-"""Of the stage `preference`, by kind. SimPO has nothing that holds it to the start, so it imitates the chosen answers,
+"""Of the method `dpo`, by kind. SimPO has nothing that holds it to the start, so it imitates the chosen answers,
 too."""
 ONLINE = "online_dpo"
 PAIRS = {"train": 24, "test": 3}

@@ -69,7 +69,7 @@ def demands(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> di
 
 
 def judges(experiment: Experiment, needs: frozenset[str]) -> bool:
-    """Whether the run asks a judge: its algorithm or stage does, or its reward."""
+    """Whether the run asks a judge: its method does, or its reward."""
     return "judge" in needs or (
         "reward" in needs and experiment.judge is not None and experiment.judge.reward is not None
     )

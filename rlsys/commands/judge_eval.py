@@ -56,18 +56,18 @@ def judge_eval(config: JudgeEval, spawn: SpawnJudge) -> dict[str, Any]:
     values: list[float | None] = []
     verdicts: list[Verdict] = []
     with Progress(len(chunks), title=run_dir.name) as progress, ExitStack() as stack:
-        with progress.stage("start"):
+        with progress.timed("start"):
             output = config.output.expanduser().absolute()
             judge = stack.enter_context(spawn(config.judge, config.cluster, output, config.seed, config.timeout))
         for number, chunk in enumerate(chunks, start=1):
-            with progress.stage("judge"):
+            with progress.timed("judge"):
                 found, said = ask(
                     judge, [pair_of(judge, row, config.seed) for row in chunk], run_dir.path / "verdicts.jsonl"
                 )
             values += found
             verdicts += said
             progress.update(number, measured(values))
-        with progress.stage("attack"):
+        with progress.timed("attack"):
             tried = attack(judge, rows, values, config, run_dir.path / "verdicts.jsonl") if config.attacks else []
         result = {
             "run": str(run_dir.path),

@@ -113,7 +113,7 @@ def _sampled(sample: Sample) -> str:
 
 
 def _origin(ledger: Ledger, sample: Sample, chats: bool) -> Iterator[str]:
-    """Of a revision `ID#rN` (stage `revise`): what it revises, and the critique `ID#cN` behind it."""
+    """Of a revision `ID#rN` (method `constitutional`): what it revises, and the critique `ID#cN` behind it."""
     answer, mark, number = sample.sample_id.rpartition("#r")
     revision = next(ledger.verdicts(verdict_id=f"{sample.sample_id}/revision/0"), None) if mark else None
     if revision is None:

@@ -1,4 +1,4 @@
-"""The config models that several places share. An algorithm's, a stage's and a reward's own are declared beside their
+"""The config models that several places share. A method's and a reward's own are declared beside their
 code."""
 
 from __future__ import annotations

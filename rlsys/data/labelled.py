@@ -56,7 +56,7 @@ def load_labelled(
                 )
             if ranking.preference < 1:
                 raise BadRow(
-                    "a soft label (preference) calls neither answer good; train on such pairs by stage preference"
+                    "a soft label (preference) calls neither answer good; train on such pairs by dpo or one of its relatives"
                 )
             good = [grade == max(ranking.grades) for grade in ranking.grades]
         else:
@@ -119,7 +119,7 @@ def check_labels(path: str, rows: Sequence[Any]) -> None:
     good = sum(row.desirable for row in rows)
     if good in (0, len(rows)):
         only, other = ("desirable", "undesirable") if good else ("undesirable", "desirable")
-        advice = ", or imitate them by stage sft" if good else ""
+        advice = ", or imitate them by method sft" if good else ""
         raise DataError(
             f"{path}: all {len(rows)} answers are labelled {only}; add {other} ones (data.also takes another file){advice}"
         )

@@ -45,11 +45,11 @@ def path_function(name: str) -> PathOf:
         return {"text": text, "equations": equations}[name]
     if "." not in name:
         raise ConfigError(
-            f"stage.path: {name!r} is not known (known: {', '.join(OWN)}, or the dotted path of your own function)"
+            f"method.path: {name!r} is not known (known: {', '.join(OWN)}, or the dotted path of your own function)"
         )
     function = resolve("rlsys.data", name, "path")
     if not callable(function):
-        raise ConfigError(f"stage.path: {name} is a {type(function).__name__}, not a function of a text")
+        raise ConfigError(f"method.path: {name} is a {type(function).__name__}, not a function of a text")
 
     def checked(answer: str) -> Path:
         path = function(answer)
@@ -57,7 +57,7 @@ def path_function(name: str) -> PathOf:
             return (path,)
         if isinstance(path, Sequence) and all(isinstance(part, str) for part in path):
             return tuple(path)
-        raise DataError(f"stage.path: {name} returned {type(path).__name__}, not a text or a sequence of texts")
+        raise DataError(f"method.path: {name} returned {type(path).__name__}, not a text or a sequence of texts")
 
     return checked
 

@@ -1,5 +1,5 @@
 """The supervised phase of Constitutional AI (Bai et al. 2022, arXiv 2212.08073, section 3): answers that the judge
-critiques and revises, round after round, each by a principle drawn anew. Trains nothing: stage `sft` imitates the
+critiques and revises, round after round, each by a principle drawn anew. Trains nothing: method `sft` imitates the
 revisions.
 
 The rows (`dataset.jsonl` in the run's folder) are the revisions of all rounds, {prompt, answer, ...}, which

@@ -52,7 +52,7 @@ def _check_fits(
     )
     raise ConfigError(
         f"{what} not fit into tokens_per_micro_batch={token_budget}: raise it, or shorten sequences (by data.max_prompt_tokens and "
-        f"sampling.max_tokens, or stage.max_tokens)"
+        f"sampling.max_tokens, or method.max_tokens)"
     )
 
 

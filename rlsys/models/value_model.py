@@ -45,7 +45,7 @@ def load_value_model(
     if not has_head:
         if heads is None:
             raise ConfigError(
-                f"{path}: this is no reward model: it has no scalar head ({config.architectures}); train one by stage reward_model"
+                f"{path}: this is no reward model: it has no scalar head ({config.architectures}); train one by method reward_model"
             )
         config.num_labels = heads
     elif (config.num_labels or 1) > 1 and not hasattr(config, HEADS):

@@ -1,4 +1,4 @@
-"""Held-out measures: rewards and accuracy of answers to held-out prompts, or what a stage measures on rows of its
+"""Held-out measures: rewards and accuracy of answers to held-out prompts, or what a method measures on rows of its
 own."""
 
 from __future__ import annotations
@@ -134,13 +134,13 @@ class AnswerEvaluator:
 
 @dataclass(frozen=True)
 class RowEvaluator:
-    """Held-out rows of a stage that measures itself."""
+    """Held-out rows of a method that measures itself."""
 
     rows: tuple[Any, ...]
-    stage: Measures
+    method: Measures
 
     def __call__(self, roles: Roles, step: int) -> Evaluation:
-        measured = self.stage.measure(roles, self.rows)
+        measured = self.method.measure(roles, self.rows)
         return Evaluation({f"eval/{name}": value for name, value in measured.metrics.items()}, score=measured.score)
 
     def accuracy(self, groups: Sequence[ScoredGroup]) -> float | None:
@@ -149,7 +149,7 @@ class RowEvaluator:
 
 @dataclass(frozen=True)
 class AnsweredEvaluator:
-    """Held-out prompts with their answers: what the algorithm measures on these, and beside it the policy's own
+    """Held-out prompts with their answers: what the method measures on these, and beside it the policy's own
     answers, whose score decides."""
 
     of_rows: RowEvaluator

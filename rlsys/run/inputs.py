@@ -60,7 +60,7 @@ class Inputs:
         return WithPretraining(main, Stream(texts.rows, seed, data.shuffle))
 
     def held_out(self) -> list[Any] | None:
-        """Rows of the kind that the algorithm measures itself on; prompts where it is measured by answers."""
+        """Rows of the kind that the method measures itself on; prompts where it is measured by answers."""
         config = self.experiment.data.eval
         if config is None:
             return None

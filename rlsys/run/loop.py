@@ -70,7 +70,7 @@ class State:
     before: dict[str, float] = field(default_factory=dict)
     after: dict[str, float] = field(default_factory=dict)
     memory: dict[str, float] = field(default_factory=dict)
-    """The algorithm's own (`Learned.memory`)."""
+    """The method's own (`Learned.memory`)."""
     counts: dict[str, float] = field(default_factory=dict)
     """Sums of the metrics that begin with `COUNTS`."""
     best_score: float | None = None
@@ -79,7 +79,7 @@ class State:
     waited: int = 0
     """Evaluations in a row that were no better than the best one."""
     done: str | None = None
-    """Why the algorithm ended the run before its last step (`Learned.done`)."""
+    """Why the method ended the run before its last step (`Learned.done`)."""
     canary_alarm: bool = False
     """The judge fell below `judge.canary_alarm`; it is said once."""
 
@@ -167,11 +167,11 @@ class Loop:
             self.state.memory,
             RunHistory(self.ledger, self.dataset),
         )
-        with self.progress.stage("collect"):
+        with self.progress.timed("collect"):
             while not self.queue.full:
                 self.queue.put(self.method.collect(self.roles, self.source, step))
         experience = self.queue.take(self.state.version)
-        with self.progress.stage("learn"):
+        with self.progress.timed("learn"):
             learned = self.method.learn(self.roles, experience, step)
         self.state.step += 1
         self.state.version += bool(self.roles.trained())
@@ -181,7 +181,7 @@ class Loop:
         for name, value in metrics.items():
             if name.startswith(COUNTS):
                 self.state.counts[name] = self.state.counts.get(name, 0.0) + value
-        with self.progress.stage("log"):
+        with self.progress.timed("log"):
             metrics |= self.account(experience.groups)
             self.ledger.record(self.state.step, experience.groups, learned.advantages, phase="train")
             self.ledger.record(self.state.step, experience.beside, {}, phase="beside")
@@ -193,7 +193,7 @@ class Loop:
         """Send the weights, and prove that they arrived."""
         if self.roles.weight_sync is None:
             return {}
-        with self.progress.stage("sync"):
+        with self.progress.timed("sync"):
             report = self.roles.weight_sync.sync(self.state.version)
         return {
             "sync/version": float(report.version),
@@ -216,7 +216,7 @@ class Loop:
     def evaluate(self) -> Evaluation | None:
         if self.evaluator is None:
             return None
-        with self.progress.stage("evaluate"):
+        with self.progress.timed("evaluate"):
             evaluation = self.evaluator(self.roles, self.state.step)
             if self.state.step and isinstance(self.evaluator, ComparesWithStart):
                 # From the ledger, so that a resumed run finds it, too.
@@ -247,7 +247,7 @@ class Loop:
     def save(self, score: float | None) -> None:
         """Everything that the run needs to go on exactly: all of it or nothing appears in the checkpoints folder."""
         assert not self.queue.waiting, "a checkpoint is taken between steps, when nothing collected waits to be learned"
-        with self.progress.stage("checkpoint"):
+        with self.progress.timed("checkpoint"):
             self.checkpoints.save(self.state.step, self.write_state, score)
 
     def write_state(self, folder: Path) -> None:

@@ -77,7 +77,7 @@ class Progress:
             self._live.stop()
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def timed(self, name: str) -> Iterator[None]:
         """Measure the wall time of a stage; a stage entered several times in one step adds up."""
         started = time.monotonic()
         self._running.append((name, started))

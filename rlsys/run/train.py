@@ -1,4 +1,4 @@
-"""One training run from its config: data, algorithm, roles, loop, final model and summary."""
+"""One training run from its config: data, method, roles, loop, final model and summary."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
         ledger = stack.enter_context(Ledger(run_dir.ledger))
         metrics = stack.enter_context(MetricsLog(run_dir, experiment.logging))
         progress = stack.enter_context(Progress(experiment.loop.steps, experiment.logging.progress, title=run_dir.name))
-        with progress.stage("start"):
+        with progress.timed("start"):
             roles = stack.enter_context(spawn(experiment, request))
         if warning := judge_warning(experiment, model):
             progress.warn(warning)
@@ -106,7 +106,7 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
         measure_judge(experiment, roles, ledger, loop, progress)
         state = loop.run()
         check_made(experiment, run_dir, state)
-        with progress.stage("export"):
+        with progress.timed("export"):
             hashes = export(roles, run_dir, state)
         verdicts = list(ledger.verdicts(texts=False))
         summary = summarize(run_dir, state, rows.reports, source, hashes, time.monotonic() - started, verdicts)
@@ -121,7 +121,7 @@ def measure_judge(experiment: Experiment, roles: Roles, ledger: Ledger, loop: Lo
     judge = experiment.judge
     if judge is None or judge.human is None or roles.judge is None or any(ledger.verdicts(phase="people", texts=False)):
         return
-    with progress.stage("judge"):
+    with progress.timed("judge"):
         verdicts = against_people(roles.judge, judge, experiment.seed)
     said = [ScoredGroup(Prompt("people", "", ()), (), (), tuple(verdicts))]
     ledger.record(0, said, {}, phase="people")

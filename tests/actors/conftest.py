@@ -11,8 +11,8 @@ import pytest
 from rlsys.playground.models import build
 
 if TYPE_CHECKING:
-    from engine_setup import Setup
-    from train_engine import Crew
+    from support.engine_setup import Setup
+    from support.train_engine import Crew
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def untied_path(model_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def one(ray_session: None, model_path: Path, untied_path: Path) -> Iterator[Crew]:
     """A training engine of one rank."""
-    from train_engine import crew
+    from support.train_engine import crew
 
     with crew(1, model_path) as made:
         yield made
@@ -46,7 +46,7 @@ def one(ray_session: None, model_path: Path, untied_path: Path) -> Iterator[Crew
 @pytest.fixture(scope="module")
 def two(ray_session: None, model_path: Path, untied_path: Path) -> Iterator[Crew]:
     """A training engine of two ranks."""
-    from train_engine import crew
+    from support.train_engine import crew
 
     with crew(2, model_path) as made:
         yield made
@@ -55,7 +55,7 @@ def two(ray_session: None, model_path: Path, untied_path: Path) -> Iterator[Crew
 @pytest.fixture(scope="session")
 def setup(ray_session: None, model_path: Path) -> Iterator[Setup]:
     import ray
-    from engine_setup import Setup, open_sync, start_engines, start_trainer
+    from support.engine_setup import Setup, open_sync, start_engines, start_trainer
 
     trainer, rollout = start_trainer(model_path), start_engines(model_path, 2)
     setup = Setup(trainer, rollout, open_sync(trainer, rollout))

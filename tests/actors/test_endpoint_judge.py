@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chat_bodies import label
-from fault_server import Server, says, serving
+from support.chat_bodies import label
+from support.fault_server import Server, says, serving
 
 from actors.spawn_judge import spawn_judge
 from rlsys.config.actors import RolloutConfig

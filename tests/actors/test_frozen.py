@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from token_rows import rows
+from support.token_rows import rows
 from transformers import AutoModelForCausalLM
 
 from actors.frozen import FrozenActor

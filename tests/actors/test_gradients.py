@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from train_engine import (
+from support.train_engine import (
     SEED,
     Crew,
     Setting,
@@ -22,6 +21,7 @@ from train_engine import (
     taught,
     valued,
 )
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from rlsys.models.value_model import load_value_model

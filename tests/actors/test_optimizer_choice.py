@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from train_engine import STEPS, Crew, Setting, cross_entropy, rows
+from support.train_engine import STEPS, Crew, Setting, cross_entropy, rows
 from transformers import AutoModelForCausalLM
 
 pytestmark = pytest.mark.engine

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from train_engine import Crew, Poison, Setting, assert_trained_alike, rows, valued
+from support.train_engine import Crew, Poison, Setting, assert_trained_alike, rows, valued
 
 from rlsys.config.actors import LoraConfig, PolicyConfig
 from rlsys.errors import ConfigError, RlsysError

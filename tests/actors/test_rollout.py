@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from engine_setup import SPEC, Setup, open_sync, start_engines, start_trainer
+from support.engine_setup import SPEC, Setup, open_sync, start_engines, start_trainer
 
 from actors.rollout import RolloutHandle, environment
 from rlsys.config.actors import RolloutConfig

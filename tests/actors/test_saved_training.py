@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from train_engine import Crew, Setting, rankings, rows
+from support.train_engine import Crew, Setting, rankings, rows
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from rlsys.config.actors import LoraConfig

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import ray
 import torch
-from engine_setup import GREEDY, PROMPTS, SAMPLED, TIMEOUT, VICTIM, Setup
+from support.engine_setup import GREEDY, PROMPTS, SAMPLED, TIMEOUT, VICTIM, Setup
 from transformers import AutoModelForCausalLM
 
 from actors.group import PolicyGroup

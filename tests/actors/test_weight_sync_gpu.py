@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import ray
 import torch
-from engine_setup import GREEDY, Setup, open_sync, start_engines, start_trainer
+from support.engine_setup import GREEDY, Setup, open_sync, start_engines, start_trainer
 
 from actors.weight_sync.records import checksum, device_checksum
 

@@ -38,9 +38,9 @@ def test_every_loss_is_run_once_from_the_same_model(tmp_path: Path, model: Path)
     assert {(experiment.seed, experiment.loop.steps, experiment.output) for experiment in made.values()} == {
         (1, 7, tmp_path)
     }
-    assert {name: experiment.stage.kind for name, experiment in made.items() if experiment.stage and name != "kto"} == {
-        kind: kind for kind in get_args(PreferenceKind)
-    }
+    assert {
+        name: experiment.method.kind for name, experiment in made.items() if experiment.method and name != "kto"
+    } == {kind: kind for kind in get_args(PreferenceKind)}
     samplers = [sampling(tmp_path, model, 1, split, steps) for split, steps in PAIRS.items()]
     assert [experiment.data.train.split for experiment in samplers] == ["train", "test"]
     roles = build_method(own, 0).needs

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import EOS, TOKENIZER
+from support.scripted_sampler import EOS, TOKENIZER
 
 from rlsys.check.load import load as load_config
 from rlsys.config.dataset import DatasetConfig

@@ -46,7 +46,7 @@ def test_a_function_of_one_s_own():
     assert path_function(f"{__name__}.lengths")("ab c") == ("2", "1")
     with pytest.raises(DataError, match="returned int, not a text"):
         path_function(f"{__name__}.number")("ab")
-    with pytest.raises(ConfigError, match=r"stage.path: 'equation' is not known \(known: text, equations"):
+    with pytest.raises(ConfigError, match=r"method.path: 'equation' is not known \(known: text, equations"):
         path_function("equation")
     with pytest.raises(ConfigError, match="no such module"):
         path_function("nowhere.at_all")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import TOKENIZER
+from support.scripted_sampler import TOKENIZER
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.load import Loaded

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import Workplace
+from support.command_line import Workplace
 
 
 @pytest.fixture(scope="session")

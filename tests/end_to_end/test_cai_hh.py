@@ -1,4 +1,4 @@
-"""configs/cai_hh.yaml, with mere overrides, on real red-team prompts and the principles that the paper's authors
+"""configs/constitutional/hh.yaml, with mere overrides, on real red-team prompts and the principles that the paper's authors
 published.
 
 A tiny model learns nothing from it and writes no sense: what is shown is that both phases go through whole, and that
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import CONFIGS, ROOT, Run, Workplace
+from support.command_line import CONFIGS, ROOT, Run, Workplace
 
 from rlsys.files import read_lines
 
@@ -58,7 +58,7 @@ def recipe(workplace: Workplace) -> Run:
             f"data.train={dialogues}",
             "data.eval=null",
             "model={path: 'playground:0.5m', dtype: float32}",
-            "stage.max_tokens=512",
+            "method.max_tokens=512",
             "policy.learning_rate=3.0e-3",
             "loop={steps: 40}",
             *TINY,
@@ -72,24 +72,24 @@ def recipe(workplace: Workplace) -> Run:
         "revise": [
             f"model={model}",
             f"judge={{{judge}, max_tokens: 128, temperature: 1.0}}",
-            f"stage={{name: revise, prompts_per_step: {WANTED}, rounds: {ROUNDS}}}",
+            f"method={{name: constitutional, prompts_per_step: {WANTED}, rounds: {ROUNDS}}}",
             *sampled,
         ],
-        "sl_cai": [f"model={model}", "stage={name: sft, batch_size: 8, max_tokens: 768}", *TINY],
+        "sl_cai": [f"model={model}", "method={name: sft, batch_size: 8, max_tokens: 768}", *TINY],
         "pairs": [
             "model.dtype=float32",
             f"judge={{{judge}, min_label_mass: 0.0}}",
-            f"stage={{name: judge_pairs, prompts_per_step: {WANTED}}}",
+            f"method={{name: rlaif, prompts_per_step: {WANTED}}}",
             *sampled,
         ],
         "preference_model": [
             "model.dtype=float32",
-            "stage={name: reward_model, batch_size: 8, max_tokens: 768}",
+            "method={name: reward_model, batch_size: 8, max_tokens: 768}",
             *TINY,
         ],
         "rl": [
             "model.dtype=float32",
-            "algorithm={name: ppo, prompts_per_step: 8}",
+            "method={name: ppo, prompts_per_step: 8}",
             *sampled,
             *TINY,
             "evaluation.prompts=8",

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 import psutil
 import pytest
-from running import ROOT, Run, Workplace, alive, family, title, wait_until
+from support.command_line import ROOT, Run, Workplace, alive, family, title, wait_until
 
 pytestmark = pytest.mark.engine
 
 SETTINGS = (
     "rewards=[{name: format, args: {regex: '[a-m]'}}]",
-    "algorithm={name: grpo, prompts_per_step: 4, group_size: 4}",
+    "method={name: grpo, prompts_per_step: 4, group_size: 4}",
     "policy.ranks=1",
     "loop.steps=2",
     "evaluation={prompts: 4, samples: 0}",

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from running import CONFIGS, Run, Workplace
+from support.command_line import CONFIGS, Run, Workplace
 
 from rlsys.files import read_lines
 from rlsys.playground import faults
@@ -21,18 +21,18 @@ SETTINGS = (
     "judge.loop.steps=60",
     "judge.data.train.limit=4000",
     "base.loop.steps=40",
-    f"revise.stage.prompts_per_step={PROMPTS}",
-    f"revise.stage.rounds={ROUNDS}",
+    f"revise.method.prompts_per_step={PROMPTS}",
+    f"revise.method.rounds={ROUNDS}",
     "revise.loop.steps=1",
     "sl_cai.loop.steps=4",
-    f"pairs.stage.prompts_per_step={PROMPTS}",
+    f"pairs.method.prompts_per_step={PROMPTS}",
     "pairs.judge.min_label_mass=0.0",
     "pairs.loop.steps=1",
     "preference_model.loop={steps: 4}",
     "preference_model.data.train.weight=100",  # the few pairs of the judge beside all of people's
-    "preference_model.stage.batch_size=32",
+    "preference_model.method.batch_size=32",
     "rl.loop={steps: 1}",
-    "rl.algorithm.prompts_per_step=32",
+    "rl.method.prompts_per_step=32",
     "rl.evaluation={prompts: 16, samples: 1, greedy: false, reward: gold, pass_score: null}",
 )
 

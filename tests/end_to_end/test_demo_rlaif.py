@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from openai_server import MODEL, serve
-from running import CONFIGS, Run, Workplace
+from support.command_line import CONFIGS, Run, Workplace
+from support.openai_server import MODEL, serve
 
 from rlsys.config.judge import EndpointConfig
 from rlsys.files import read_lines
@@ -21,18 +21,18 @@ SETTINGS = (
     "judge.loop.steps=60",
     "judge.data.train.limit=4000",
     "sft.loop.steps=40",
-    f"pairs.stage.prompts_per_step={PROMPTS}",
+    f"pairs.method.prompts_per_step={PROMPTS}",
     "pairs.judge.min_label_mass=0.0",
     "pairs.loop.steps=1",
     "reward_model.loop={steps: 4}",
     "reward_model.data.train.weight=100",  # the few pairs of the judge beside all of people's
-    "reward_model.stage.batch_size=32",
+    "reward_model.method.batch_size=32",
     "helpful_model.loop={steps: 2}",
     "ppo.loop={steps: 1}",
-    "ppo.algorithm.prompts_per_step=32",
+    "ppo.method.prompts_per_step=32",
     "ppo.evaluation={prompts: 16, samples: 1, greedy: false, reward: gold, pass_score: null}",
     "direct.loop={steps: 1}",
-    "direct.algorithm.prompts_per_step=8",
+    "direct.method.prompts_per_step=8",
     "direct.judge.min_label_mass=0.0",
     "direct.evaluation={prompts: 16, samples: 1, greedy: false, reward: gold, pass_score: null}",
 )

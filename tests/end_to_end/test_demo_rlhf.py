@@ -8,7 +8,7 @@ import shutil
 from typing import Any
 
 import pytest
-from running import CONFIGS, Run, Workplace
+from support.command_line import CONFIGS, Run, Workplace
 
 from rlsys.files import read_lines
 from rlsys.playground.letters import gold
@@ -21,14 +21,14 @@ PROMPTS, STEPS, SAMPLES = 96, 2, 32
 SETTINGS = (
     "sft.loop.steps=30",
     f"prefer.loop.steps={STEPS}",
-    f"prefer.stage.prompts_per_step={PROMPTS}",
-    "prefer.stage.label_noise=0.25",
+    f"prefer.method.prompts_per_step={PROMPTS}",
+    "prefer.method.label_noise=0.25",
     "prefer_test.loop.steps=1",
-    f"prefer_test.stage.prompts_per_step={PROMPTS}",
+    f"prefer_test.method.prompts_per_step={PROMPTS}",
     "reward_model.loop={steps: 4}",
-    "reward_model.stage.batch_size=64",
+    "reward_model.method.batch_size=64",
     "ppo.loop={steps: 2}",
-    f"ppo.algorithm.prompts_per_step={SAMPLES}",
+    f"ppo.method.prompts_per_step={SAMPLES}",
     "ppo.evaluation={prompts: 16, samples: 1, greedy: false, pass_score: null}",
 )
 

@@ -8,7 +8,7 @@ from statistics import fmean
 
 import pytest
 import torch
-from running import CONFIGS, Run, Workplace
+from support.command_line import CONFIGS, Run, Workplace
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlsys.playground.models import build
@@ -38,7 +38,7 @@ def offline(workplace: Workplace, teacher: Path) -> Run:
         TRAINER,
         DATA,
         f"teacher={{path: '{teacher}', top_k: 16, ranks: 2, tokens_per_micro_batch: 4096}}",
-        "stage={name: distill, batch_size: 64, max_tokens: 32}",
+        "method={name: distill, batch_size: 64, max_tokens: 32}",
         "loop={steps: 12, eval_every: 6}",
         "cluster.colocate=true",
     )
@@ -105,7 +105,7 @@ def test_the_student_learns_from_its_own_samples_without_a_reward(workplace: Wor
         TRAINER,
         "data={train: {path: 'playground:sort_digits', split: train}}",
         f"teacher={{path: '{teacher}', top_k: 0}}",
-        "algorithm={name: distill, prompts_per_step: 32, group_size: 2, scored: false}",
+        "method={name: distill, prompts_per_step: 32, group_size: 2, scored: false}",
         "rewards=[]",
         "sampling.max_tokens=8",
         "rollout={engines: 1}",
@@ -140,7 +140,7 @@ def test_a_teacher_with_another_vocabulary_is_refused_before_anything_starts(wor
         TRAINER,
         DATA,
         f"teacher.path={other}",
-        "stage={name: distill, batch_size: 64, max_tokens: 32}",
+        "method={name: distill, batch_size: 64, max_tokens: 32}",
         "cluster.cpus=8",
     )
     done = workplace.run(

@@ -8,13 +8,13 @@ import time
 
 import psutil
 import pytest
-from running import CONFIGS, Run, Workplace, alive, family, title, wait_until
+from support.command_line import CONFIGS, Run, Workplace, alive, family, title, wait_until
 
 pytestmark = pytest.mark.engine
 
 SETTINGS = (
     "rewards=[{name: format, args: {regex: '[a-m]'}}]",
-    "algorithm={name: grpo, prompts_per_step: 4, group_size: 4}",
+    "method={name: grpo, prompts_per_step: 4, group_size: 4}",
     "policy.ranks=1",
     "loop.steps=100000",
     "evaluation={prompts: 4, samples: 0}",

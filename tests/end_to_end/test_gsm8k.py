@@ -1,4 +1,4 @@
-"""The experiment of configs/grpo_gsm8k.yaml, on a CPU, with nothing but overrides: those of docs/gsm8k_on_cpu.md."""
+"""The experiment of configs/grpo/gsm8k.yaml, on a CPU, with nothing but overrides: those of docs/gsm8k_on_cpu.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 from math_verify import parse, verify
-from running import ROOT, Run, Workplace
+from support.command_line import ROOT, Run, Workplace
 
 from rlsys.files import read_lines
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from running import CONFIGS, Run, Workplace
+from support.command_line import CONFIGS, Run, Workplace
 
 pytestmark = pytest.mark.engine
 
@@ -19,7 +19,7 @@ def run(workplace: Workplace) -> Run:
         (
             "judge={backend: rollout, min_label_mass: 0.0, reward: {mode: compare, principle: true}}",
             "rewards=[]",
-            f"algorithm={{name: grpo, prompts_per_step: {PROMPTS}, group_size: {GROUP}}}",
+            f"method={{name: grpo, prompts_per_step: {PROMPTS}, group_size: {GROUP}}}",
             "policy.ranks=1",
             "rollout={queue_groups: 8, max_model_len: 2048}",
             "sampling.max_tokens=4",

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from line import Line
-from openai_server import MODEL, serve
-from running import CONFIGS, Run, Workplace, wait_until
 from safetensors.torch import load_file, save_file
+from support.command_line import CONFIGS, Run, Workplace, wait_until
+from support.cut_line import Line
+from support.openai_server import MODEL, serve
 
 from rlsys.playground.models import build
 
@@ -33,7 +33,7 @@ def settings(url: str, output: Path, name: str) -> list[str]:
         f"output={output}",
         f"judge={judge}",
         "rewards=[]",
-        f"algorithm={{name: grpo, prompts_per_step: {PROMPTS}, group_size: {GROUP}}}",
+        f"method={{name: grpo, prompts_per_step: {PROMPTS}, group_size: {GROUP}}}",
         "policy.ranks=1",
         f"loop={{steps: {STEPS}}}",
         "data.eval=null",

@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from running import CONFIGS, Run, Workplace
+from support.command_line import CONFIGS, Run, Workplace
 from transformers import AutoModelForCausalLM
 
 from rlsys.playground.models import build
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.engine
 
 STEPS = 3
 SETTINGS = (
-    "algorithm={name: grpo, prompts_per_step: 6, group_size: 4, mini_batches: 2, epochs: 2, kl_coef: 0.05, importance_sampling: sequence,"
+    "method={name: grpo, prompts_per_step: 6, group_size: 4, mini_batches: 2, epochs: 2, kl_coef: 0.05, importance_sampling: sequence,"
     " clip_high: 0.28, dual_clip: 3.0, reduction: token_mean, entropy_coef: 0.01, overlong_share: 0.25, equal_groups: resample}",
     "model.lora={rank: 4, alpha: 16, dropout: 0.1}",
     "model.gradient_checkpointing=true",

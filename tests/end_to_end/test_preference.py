@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from running import CONFIGS, Run, Workplace
+from support.command_line import CONFIGS, Run, Workplace
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlsys.files import read_lines
@@ -70,7 +70,7 @@ def dpo(workplace: Workplace) -> Run:
     write(workplace.folder / "pairs.jsonl", [*map(pair, rows[:200]), *rows[200:], *BAD])
     write(workplace.folder / "held_out.jsonl", comparisons("test", 100))
     settings = (
-        "stage={name: preference, batch_size: 64, max_tokens: 32, beta: 0.5}",
+        "method={name: dpo, batch_size: 64, max_tokens: 32, beta: 0.5}",
         "data.train.path=pairs.jsonl",
         "data.eval={path: held_out.jsonl}",
         *ADAPTERS,
@@ -154,7 +154,7 @@ def test_log_probs_that_were_computed_beforehand_stand_for_the_reference(dpo: Ru
     reference went."""
     settings = (
         TINY,
-        "stage={name: reference_log_probs, batch_size: 150, max_tokens: 32}",
+        "method={name: reference_log_probs, batch_size: 150, max_tokens: 32}",
         "reference={ranks: 1}",
         *HERE,
     )
@@ -172,7 +172,7 @@ def test_log_probs_that_were_computed_beforehand_stand_for_the_reference(dpo: Ru
             written[some], plain_log_probs(start_of(workplace), comparisons("train", 400)[some]), strict=True
         ):
             assert found == pytest.approx(plain, abs=1e-4)
-    stage = "stage={name: preference, batch_size: 64, max_tokens: 32, beta: 0.5, precomputed: true}"
+    stage = "method={name: dpo, batch_size: 64, max_tokens: 32, beta: 0.5, precomputed: true}"
     data = (
         f"data.train.path={known.folder.dataset}",
         "data.eval=null",
@@ -200,7 +200,7 @@ def kto(workplace: Workplace) -> Run:
     write(workplace.folder / "held_out_pairs.jsonl", comparisons("test", 100))
     settings = (
         TINY,
-        "stage={name: kto, batch_size: 64, max_tokens: 32, beta: 0.5}",
+        "method={name: kto, batch_size: 64, max_tokens: 32, beta: 0.5}",
         "data.train.path=labelled.jsonl",
         "data.eval={path: held_out_pairs.jsonl}",
         "policy={ranks: 1, learning_rate: 1.0e-3, tokens_per_micro_batch: 4096}",
@@ -229,7 +229,7 @@ def test_labels_of_one_kind_end_the_run_before_it_starts(kto: Run, workplace: Wo
     write(workplace.folder / "good.jsonl", [{"prompt": f"q{n}", "completion": "a", "label": True} for n in range(80)])
     settings = (
         TINY,
-        "stage.max_tokens=32",
+        "method.max_tokens=32",
         "data.train.path=good.jsonl",
         "data.eval=null",
         "loop={steps: 1}",
@@ -245,7 +245,7 @@ def test_labels_of_one_kind_end_the_run_before_it_starts(kto: Run, workplace: Wo
 def online(workplace: Workplace) -> Run:
     settings = (
         TINY,
-        "algorithm={name: online_dpo, prompts_per_step: 16, group_size: 4, mini_batches: 2, epochs: 2}",
+        "method={name: online_dpo, prompts_per_step: 16, group_size: 4, mini_batches: 2, epochs: 2}",
         "policy={ranks: 2, learning_rate: 1.0e-3, tokens_per_micro_batch: 4096}",
         "data.eval=null",
         "loop={steps: 2}",

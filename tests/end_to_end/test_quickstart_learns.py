@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from running import CONFIGS, Run, Workplace
+from support.command_line import CONFIGS, Run, Workplace
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 pytestmark = pytest.mark.engine

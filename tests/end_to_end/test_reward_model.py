@@ -1,4 +1,4 @@
-"""Reward models: one learns the playground's gold from preferences; configs/reward_model_hh.yaml runs on real dialogues
+"""Reward models: one learns the playground's gold from preferences; configs/reward_model/hh.yaml runs on real dialogues
 with mere overrides."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import CONFIGS, ROOT, Run, Workplace
+from support.command_line import CONFIGS, ROOT, Run, Workplace
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rlsys.files import read_lines
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.engine
 REAL = ROOT.parent / "shared" / "data" / "hh-rlhf" / "harmless-base-test.jsonl.gz"
 LETTERS = """\
 name: letters
-stage: {name: reward_model, batch_size: 64, max_tokens: 32, centering: 0.01}
+method: {name: reward_model, batch_size: 64, max_tokens: 32, centering: 0.01}
 model: {path: "playground:0.5m", dtype: float32}
 data:
   train: {path: "playground:letters_preferences"}
@@ -33,9 +33,9 @@ loop: {steps: 300, eval_every: 100}
 cluster: {colocate: true, cpus: 2}
 """
 SMALL = (
-    "stage.max_tokens=384",
-    "stage.batch_size=8",
-    "stage.ensemble=3",
+    "method.max_tokens=384",
+    "method.batch_size=8",
+    "method.ensemble=3",
     "model={path: 'playground:0.5m', dtype: float32}",
     "policy.ranks=2",
     "policy.learning_rate=1.0e-3",

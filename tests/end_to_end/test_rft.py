@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from running import CONFIGS, Run, Workplace
+from support.command_line import CONFIGS, Run, Workplace
 
 from rlsys.data.reasoning import equations
 from rlsys.files import read_lines
@@ -30,7 +30,7 @@ stages:
     config: {CONFIGS / "demo_rft_reject.yaml"}
     set:
       model.path: "stage:sft"
-      stage: {{name: rejection, prompts_per_step: {PROMPTS // 2}, samples: {SAMPLES}, path: equations, demonstration: shown, most_per_prompt: {CAP}}}
+      method: {{name: rft, prompts_per_step: {PROMPTS // 2}, samples: {SAMPLES}, path: equations, demonstration: shown, most_per_prompt: {CAP}}}
       data.train.limit: {PROMPTS}
       rewards: [{{name: format, args: {{regex: '\\d\\+\\d=\\d'}}}}]
       loop.steps: 2
@@ -128,7 +128,7 @@ def test_a_model_is_measured_by_its_greedy_answers_alone(recipe: Run, workplace:
 
 
 def test_a_run_without_any_row_says_so(workplace: Workplace):
-    settings = ("stage.samples=2", "stage.prompts_per_step=4", "data.eval=null", "evaluation={}")
+    settings = ("method.samples=2", "method.prompts_per_step=4", "data.eval=null", "evaluation={}")
     done = workplace.run(
         "rlsys", "train", CONFIGS / "demo_rft_reject.yaml", "name=none", f"output={workplace.folder}", *settings
     )

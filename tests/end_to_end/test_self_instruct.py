@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from running import CONFIGS, Workplace
+from support.command_line import CONFIGS, Workplace
 
 from rlsys.run.folder import RunDir
 from rlsys.run.ledger import Ledger
@@ -34,7 +34,7 @@ SETTINGS = (
     "data.train.path=seeds.jsonl",
     "data.max_prompt_tokens=960",
     "sampling={temperature: 1.0, top_p: 1.0, max_tokens: 48}",
-    "stage.prompts_per_step=4",
+    "method.prompts_per_step=4",
     "loop={steps: 2, checkpoint_every: 0}",
 )
 

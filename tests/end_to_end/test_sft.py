@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from running import CONFIGS, Run, Workplace
+from support.command_line import CONFIGS, Run, Workplace
 from transformers import AutoModelForCausalLM
 
 from rlsys.config.dataset import DatasetConfig
@@ -50,7 +50,7 @@ def early(workplace: Workplace) -> Run:
     write(workplace.folder / "held_out.jsonl", instructions[20:])
     write(workplace.folder / "chats.jsonl", chats[:5])
     settings = (
-        f"stage={{name: sft, batch_size: {BATCH}, max_tokens: 128}}",
+        f"method={{name: sft, batch_size: {BATCH}, max_tokens: 128}}",
         "data.train.path=instructions.jsonl",
         "data.train.weight=2",
         "data.also=[{path: chats.jsonl}]",
@@ -113,7 +113,7 @@ def test_raw_text_is_learned(workplace: Workplace):
         )
     write(workplace.folder / "held_out_texts.jsonl", [{"text": " ".join(str(number) for number in range(900, 920))}])
     settings = (
-        "stage={name: sft, tokens: all, batch_size: 16, max_tokens: 64}",
+        "method={name: sft, tokens: all, batch_size: 16, max_tokens: 64}",
         "data.train={path: corpus}",
         "data.eval={path: held_out_texts.jsonl}",
         "loop={steps: 30, eval_every: 10}",

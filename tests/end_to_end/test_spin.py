@@ -7,18 +7,18 @@ import shutil
 from dataclasses import dataclass
 
 import pytest
-from running import CONFIGS, Run, Workplace
+from support.command_line import CONFIGS, Run, Workplace
 
 pytestmark = pytest.mark.engine
 
 SETTINGS = (
     "model.path=playground:0.5m",
-    "algorithm.prompts_per_step=96",
-    "algorithm.epochs=2",
-    "algorithm.mini_batches=4",
-    "algorithm.mix_previous=true",
-    "algorithm.lambdas=[1.0, 2.0]",
-    "algorithm.learning_rates=[1.0, 0.5]",
+    "method.prompts_per_step=96",
+    "method.epochs=2",
+    "method.mini_batches=4",
+    "method.mix_previous=true",
+    "method.lambdas=[1.0, 2.0]",
+    "method.learning_rates=[1.0, 0.5]",
     "data.train.limit=160",
     "data.eval.limit=40",
     "policy.optimizer=rmsprop",

@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from echo_endpoint import TEXT, backends
-from fault_server import Act, Server, serving
+from support.echo_endpoint import TEXT, backends
+from support.fault_server import Act, Server, serving
 
 from rlsys.judging.backend import Failure, Reply, Request
 from rlsys.judging.endpoint import outage

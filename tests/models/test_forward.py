@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from token_rows import rows
+from support.token_rows import rows
 from torch import Tensor
 
 from rlsys.batch import Batch, DistillationBatch

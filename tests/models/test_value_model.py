@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from token_rows import rows
+from support.token_rows import rows
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,

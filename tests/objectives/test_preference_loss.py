@@ -62,9 +62,12 @@ BY_HAND = {
     "dpo with an offset": (PreferenceLoss("dpo", 0.5, gamma=0.3), softplus(-0.4 + 0.3)),
     "dpo with imitation": (PreferenceLoss("dpo", 0.5, sft_weight=2), softplus(-0.4) + 2 * 0.75),
     "cdpo": (PreferenceLoss("cdpo", 0.5, label_smoothing=0.1), 0.9 * softplus(-0.4) + 0.1 * softplus(0.4)),
-    "robust": (PreferenceLoss("robust", 0.5, label_smoothing=0.1), (0.9 * softplus(-0.4) - 0.1 * softplus(0.4)) / 0.8),
-    "hinge": (PreferenceLoss("hinge", 0.5), 0.6),
-    "hinge, met": (PreferenceLoss("hinge", 2.0), 0.0),
+    "robust_dpo": (
+        PreferenceLoss("robust_dpo", 0.5, label_smoothing=0.1),
+        (0.9 * softplus(-0.4) - 0.1 * softplus(0.4)) / 0.8,
+    ),
+    "slic": (PreferenceLoss("slic", 0.5), 0.6),
+    "hinge, met": (PreferenceLoss("slic", 2.0), 0.0),
     "ipo": (PreferenceLoss("ipo", 0.5), (0.8 - 1) ** 2),
     "ipo by length": (PreferenceLoss("ipo", 0.5, length_normalized=True), (0.35 - 1) ** 2),
     "ipo, smoothed": (PreferenceLoss("ipo", 0.5, label_smoothing=0.1), 0.9 * 0.2**2 + 0.1 * 1.8**2),
@@ -144,7 +147,7 @@ def test_the_gradient_of_dpo_by_hand():
 def test_the_mean_over_wrong_labels_of_the_robust_loss_is_the_true_one():
     """Labels are flipped with probability 0.2: the expected robust loss of what is seen is the DPO loss of what is true
     (lemma of the paper)."""
-    robust, flipped = PreferenceLoss("robust", 0.5, label_smoothing=0.2), replace(PAIR, grade_B=-PAIR.grade_B)
+    robust, flipped = PreferenceLoss("robust_dpo", 0.5, label_smoothing=0.2), replace(PAIR, grade_B=-PAIR.grade_B)
     expected = 0.8 * robust(outputs_of(), PAIR)[0] + 0.2 * robust(outputs_of(), flipped)[0]
     assert expected.item() == pytest.approx(softplus(-0.4))
 
@@ -156,7 +159,7 @@ def test_soft_labels_cost_what_is_expected():
         # A label of 3/4 that is itself wrong in a tenth of the cases.
         PreferenceLoss("cdpo", 0.5, label_smoothing=0.1): 0.7 * softplus(-0.4) + 0.3 * softplus(0.4),
         PreferenceLoss("ipo", 0.5): 0.75 * 0.04 + 0.25 * 1.8**2,
-        PreferenceLoss("hinge", 0.5): 0.75 * 0.6 + 0.25 * 1.4,
+        PreferenceLoss("slic", 0.5): 0.75 * 0.6 + 0.25 * 1.4,
         PreferenceLoss("orpo", 0.5): 0.75 * 0.75
         + 0.25 * 2.5 / 3
         + 0.5 * (0.75 * softplus(-ODDS) + 0.25 * softplus(ODDS)),
@@ -219,7 +222,7 @@ def test_odds_of_a_certain_answer_are_finite():
         ({"beta": 0.0}, "beta must be above 0"),
         ({"kind": "ipo", "gamma": 0.5}, "ipo asks for no margin"),
         ({"gamma": -0.5}, "gamma must be at least 0"),
-        ({"kind": "robust"}, "robust needs it"),
+        ({"kind": "robust_dpo"}, "robust needs it"),
         ({"kind": "cdpo"}, "cdpo needs it"),
         ({"label_smoothing": 0.5}, "below 0.5"),
         ({"sft_weight": -1.0}, "sft_weight must be at least 0"),

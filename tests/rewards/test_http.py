@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fault_server import HEAD, LIMIT, SLOW, Act, Handler, Server, busy, drips, hangs, resets, says, serving
+from support.fault_server import HEAD, LIMIT, SLOW, Act, Handler, Server, busy, drips, hangs, resets, says, serving
 
 from rlsys.config.experiment import RewardSpec
 from rlsys.errors import ConfigError

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
-from fakes import FakeJudge, FunctionReward, prompt, trajectory
+from support.fakes import FakeJudge, FunctionReward, prompt, trajectory
 
 from rlsys.config.judge import JudgeRewardConfig
 from rlsys.errors import ConfigError, JudgeOutage

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fakes import prompt, trajectory
+from support.fakes import prompt, trajectory
 from torch import Tensor
 
 from rlsys.batch import Batch

@@ -21,7 +21,7 @@ from rlsys.run.summary import measured_rows, mode_of, work_rows
 
 REPORT = "report.md"
 PREFERENCE = "preference"
-"""The part of the reward that stage `judge_pairs` makes of a label where nothing else scores the samples."""
+"""The part of the reward that method `rlaif` makes of a label where nothing else scores the samples."""
 CURVE_ROWS = 8
 """Evaluations shown, evenly spaced, first and last among them."""
 ROUNDS = "Mean of each part of the reward over all answers that were scored, as they stand after each round; round 0 is what the policy answered."
@@ -50,7 +50,7 @@ def report(folder: Path) -> str:
 
 def _run(run: RunDir) -> Iterator[str]:
     config, _ = yaml_file.read(run.config)
-    method = config.get("algorithm") or config.get("stage") or {}
+    method = config["method"]
     yield from (f"## {run.name}: {method.get('name', '?')}", "")
     summary = json.loads(run.summary.read_text(encoding="utf-8")) if run.summary.exists() else None
     metrics = MetricsLog.read(run.metrics) if run.metrics.exists() else []

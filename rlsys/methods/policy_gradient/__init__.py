@@ -1,2 +1,2 @@
 """The policy-gradient family: one loop, independent axes. The papers' methods are presets of it, a file each in
-`rlsys/algorithms`."""
+`rlsys/methods`."""

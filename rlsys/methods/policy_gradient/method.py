@@ -116,7 +116,7 @@ class PolicyGradient:
             return None
         if not isinstance(source, WithPretraining):
             raise ConfigError(
-                "algorithm.ptx_coef needs data.pretrain, the text to go on imitating; give it, or set ptx_coef to 0"
+                "method.ptx_coef needs data.pretrain, the text to go on imitating; give it, or set ptx_coef to 0"
             )
         return collate(source.pretraining.take(self.config.ptx_batch * self.config.facts.updates_per_step), self.pad_id)
 

@@ -1,6 +1,6 @@
 """Self-Instruct (Wang et al. 2022, arXiv 2212.10560): from a few seed tasks, the policy writes new instructions, says
 which are classifications, and writes instances of each; what is too like the pool or can't be used is left out. Trains
-nothing: stage `sft` imitates the result.
+nothing: method `sft` imitates the result.
 
 The rows (`dataset.jsonl` in the run's folder) are {prompt, answer, ...}, which `rlsys.data.load.load_demonstrations`
 reads. The pool of a step is the seeds and the instructions of all rows so far: one that gave no row is not in it. In

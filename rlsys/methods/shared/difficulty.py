@@ -42,7 +42,7 @@ def difficulty(outcome: Outcome, by: str | None) -> str:
         return next(name for bound, name in RATES if rate <= bound)
     if by not in outcome.prompt.fields:
         raise DataError(
-            f"prompt {outcome.prompt.prompt_id}: has no field {by!r}, which stage.difficulty names; map it in fields of its data set"
+            f"prompt {outcome.prompt.prompt_id}: has no field {by!r}, which method.difficulty names; map it in fields of its data set"
         )
     return outcome.prompt.fields[by]
 

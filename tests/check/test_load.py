@@ -1,0 +1,269 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from rlsys.check.load import load
+from rlsys.config.document import save
+from rlsys.errors import ConfigError
+
+CONFIG = """\
+name: tiny
+method:
+  name: grpo
+  group_size: 4
+model:
+  path: playground:0.5m
+data:
+  train:
+    path: playground:sort_digits
+rewards:
+  - name: exact_match
+  - {name: format, weight: 0.5, args: {regex: "[0-9]+"}}
+loop:
+  steps: 3
+cluster: {cpus: 8}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    file = Path("tiny.yaml")
+    file.write_text(CONFIG)
+    return file
+
+
+def message(path: Path, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        load(path, overrides)
+    return str(error.value)
+
+
+def test_the_algorithm_is_the_config_of_its_file(config: Path):
+    from rlsys.methods import grpo
+
+    algorithm = load(config).algorithm
+    assert isinstance(algorithm, grpo.Config)
+    assert (method.group_size, method.clip_low) == (4, 0.2)
+
+
+def test_overrides_reach_every_kind_of_place(config: Path):
+    experiment = load(
+        config,
+        [
+            "policy.ranks=2",
+            "policy.learning_rate=1e-6",
+            "policy.betas=[0.8, 0.9]",
+            "rewards.1.weight=2",
+            "rewards.1.args.regex=a=b",
+            "model.lora.rank=4",
+            "data.eval={path: 'playground:add', split: test}",
+            "method.clip_high=0.28",
+            "logging.wandb=off",
+            "rollout.max_model_len=null",
+            "output=elsewhere/runs",
+        ],
+    )
+    assert (experiment.policy.ranks, experiment.policy.learning_rate, experiment.policy.betas) == (2, 1e-6, (0.8, 0.9))
+    assert (experiment.rewards[1].weight, experiment.rewards[1].args) == (2.0, {"regex": "a=b"})
+    assert experiment.rewards[0].weight == 1.0
+    assert experiment.model.lora is not None
+    assert experiment.model.lora.rank == 4
+    assert experiment.data.eval is not None
+    assert experiment.data.eval.split == "test"
+    assert experiment.method.clip_high == 0.28
+    assert experiment.logging.wandb == "off"
+    assert experiment.output == Path("elsewhere/runs")
+
+
+def test_later_overrides_win(config: Path):
+    assert load(config, ["loop.steps=5", "loop={steps: 7}", "loop.keep_last=4"]).loop.steps == 7
+
+
+def test_a_stage_may_take_the_algorithms_place(config: Path):
+    experiment = load(config, ["algorithm=null", "method={name: sft, batch_size: 16}", "rewards=[]"])
+    assert experiment.method is None
+    assert experiment.method.batch_size == 16
+
+
+def test_an_algorithm_of_ones_own(config: Path):
+    Path("own_algorithm.py").write_text(
+        "from dataclasses import dataclass\nfrom typing import Any\nfrom rlsys.config.base import Model\n"
+        "class Config(Model):\n    name: str\n    boldness: float = 1.0\n"
+        "@dataclass\nclass Method:\n    config: Any\n    sampling: Any\n    pad_id: int\n    needs = frozenset({'policy', 'rollout', 'reward'})\n"
+        "    rows = 'prompts'\n"
+    )
+    Path("pack").mkdir()
+    os.rename("own_algorithm.py", "pack/own_algorithm.py")
+    assert load(config, ["method={name: pack.own_algorithm, boldness: 2}"]).algorithm.boldness == 2.0
+    expected = "command line 'algorithm={name: pack.own_algorithm, boldnes: 2}': algorithm.boldnes: unknown key; did you mean boldness?"
+    assert message(config, "method={name: pack.own_algorithm, boldnes: 2}") == expected
+
+
+@pytest.mark.parametrize(
+    "overrides", [[], ["model.lora={rank: 8}", "loop.timeout=.inf", "data.train.fields={prompt: 'off'}", "name='1e5'"]]
+)
+def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
+    experiment = load(config, overrides)
+    save(experiment, Path("resolved.yaml"))
+    assert load("resolved.yaml") == experiment
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("  group_size: 4", "  cliphigh: 4", "tiny.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?"),
+        (
+            "  group_size: 4",
+            "  group_size: 0",
+            "tiny.yaml:4: method.group_size: wanted a whole number above 0, got 0",
+        ),
+        (
+            "  group_size: 4",
+            "  group_size: 4.0",
+            "tiny.yaml:4: method.group_size: wanted a whole number above 0, got 4.0",
+        ),
+        (
+            "  group_size: 4",
+            "  clip_high: wide",
+            "tiny.yaml:4: method.clip_high: wanted a number above 0, got the text 'wide'",
+        ),
+        (
+            "  group_size: 4",
+            "  kl_coef: true",
+            "tiny.yaml:4: method.kl_coef: wanted a number of at least 0, got true",
+        ),
+        (
+            "  group_size: 4",
+            "  learning_rate: 1",
+            "tiny.yaml:4: algorithm.learning_rate: unknown key (known: name, prompts_per_step, ",
+        ),
+        (
+            "  name: grpo",
+            "  name: grpoo",
+            "tiny.yaml:3: method.name: 'grpoo' is not a file of rlsys.methods that defines Method; did you mean grpo?",
+        ),
+        (
+            "  name: grpo\n",
+            "",
+            "tiny.yaml:2: method.name: required key is missing: the name of a file in rlsys.methods (",
+        ),
+        ("model:\n  path:", "model:\n  pth:", "tiny.yaml:6: model.pth: unknown key; did you mean path?\n"),
+        (
+            "cluster:",
+            "learning_rate: 1\ncluster:",
+            "tiny.yaml:15: learning_rate: unknown key; did you mean policy.learning_rate or critic.",
+        ),
+        ("loop:\n  steps: 3\n", "", "tiny.yaml: loop: required key is missing: How long, and what happens when."),
+        (
+            "  steps: 3",
+            "  keep_last: 3",
+            "tiny.yaml:13: loop.steps: required key is missing: Training steps: each collects, learns and syncs once.",
+        ),
+        ("  steps: 3", "  steps:", "tiny.yaml:14: loop.steps: wanted a whole number above 0, got null"),
+        (
+            "model:\n  path: playground:0.5m",
+            "model: playground:0.5m",
+            "tiny.yaml:5: model: wanted a section, got the text 'playground:0.5m'",
+        ),
+        (
+            "  - name: exact_match",
+            "  - name: exact_mach",
+            "tiny.yaml:11: rewards.0.name: 'exact_mach' is not a file of rlsys.rewards that defines Reward; did you mean exact_match?",
+        ),
+        ("weight: 0.5", "wieght: 0.5", "tiny.yaml:12: rewards.1.wieght: unknown key; did you mean weight?"),
+        ("regex:", "regx:", "tiny.yaml:12: rewards.1.args.regx: unknown key; did you mean regex?"),
+        (
+            "name: tiny",
+            "name: a b",
+            "tiny.yaml:1: name: wanted text that matches ^[A-Za-z0-9._-]+$, got the text 'a b'",
+        ),
+        (
+            "cluster:",
+            "logging: {progress: liv}\ncluster:",
+            "tiny.yaml:15: logging.progress: wanted one of auto, live, plain, off, got the text 'liv'; did you mean live?",
+        ),
+        (
+            "algorithm:",
+            "stage: {name: sft}\nalgorithm:",
+            "tiny.yaml:2: stage: wanted exactly one of algorithm and stage: both are given; keep one",
+        ),
+        (
+            "  name: grpo\n",
+            "  nmae: grpo\n",
+            "tiny.yaml:3: algorithm.nmae: unknown key; did you mean name?\ntiny.yaml:2: method.name: required key is missing: the name of",
+        ),
+        (
+            "algorithm:\n  name: grpo\n  group_size: 4\n",
+            "",
+            "tiny.yaml: algorithm: wanted exactly one of algorithm and stage: neither is given",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_line_key_and_remedy(config: Path, old: str, new: str, expected: str):
+    assert old in CONFIG
+    config.write_text(CONFIG.replace(old, new))
+    got = message(config)
+    assert got.startswith(expected)
+    assert all(line.startswith("tiny.yaml") for line in got.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("policy.rnks=2", "command line 'policy.rnks=2': policy.rnks: unknown key; did you mean ranks?"),
+        ("polcy.ranks=2", "command line 'polcy.ranks=2': polcy: unknown key; did you mean policy?"),
+        (
+            "policy.ranks=two",
+            "command line 'policy.ranks=two': policy.ranks: wanted a whole number above 0, got the text 'two'",
+        ),
+        (
+            "policy.ranks=true",
+            "command line 'policy.ranks=true': policy.ranks: wanted a whole number above 0, got true",
+        ),
+        ("policy.betas=[0.9, x]", "command line 'policy.betas=[0.9, x]': policy.betas.1: wanted a number, got 'x'"),
+        ("policy.ranks", "command line 'policy.ranks': wanted key=value, as in policy.ranks=2"),
+        ("=2", "command line '=2': wanted key=value, as in policy.ranks=2"),
+        (
+            "policy=[",
+            "command line 'policy=[':1:2: not valid YAML: expected the node content, but found '<stream end>'",
+        ),
+        (
+            "rewards.2.weight=1",
+            "command line 'rewards.2.weight=1': rewards is a list of 2, numbered from 0; it has no item 2",
+        ),
+        (
+            "policy.betas.0=1",
+            "command line 'policy.betas.0=1': policy.betas is not given in the file; give the whole list: policy.betas=[...]",
+        ),
+        ("name.x=1", "command line 'name.x=1': name is 'tiny', not a section; give the whole section: name={...}"),
+        (
+            "algorithm=grpo",
+            "command line 'algorithm=grpo': method.name: required key is missing: the name of a file in rlsys.methods (",
+        ),
+    ],
+)
+def test_a_mistake_in_an_override_names_the_override(config: Path, override: str, expected: str):
+    assert message(config, override).startswith(expected)
+
+
+def test_a_mistake_in_a_programs_override_names_the_program(config: Path):
+    with pytest.raises(ConfigError) as error:
+        load(config, ["policy.rnks=2"], by="benchmarks.one")
+    assert str(error.value) == "benchmarks.one 'policy.rnks=2': policy.rnks: unknown key; did you mean ranks?"
+
+
+def test_each_of_several_mistakes_is_a_line(config: Path):
+    """Unknown keys first, then what was just typed, then by line; and a key is named once."""
+    config.write_text(CONFIG.replace("steps: 3", "steps: many").replace("group_size: 4", "group_size: 0"))
+    in_file = [
+        "tiny.yaml:4: method.group_size: wanted a whole number above 0, got 0",
+        "tiny.yaml:14: loop.steps: wanted a whole number above 0, got the text 'many'",
+    ]
+    assert message(config).splitlines() == in_file
+    assert message(config, "seed=x", "loop.stepz=3").splitlines() == [
+        "command line 'loop.stepz=3': loop.stepz: unknown key; did you mean steps?",
+        "command line 'seed=x': seed: wanted a whole number, got the text 'x'",
+        *in_file,
+    ]

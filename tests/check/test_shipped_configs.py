@@ -1,0 +1,28 @@
+"""Every file in configs/ is valid. Nothing is fetched, and the machine need not have what they ask for."""
+
+from pathlib import Path
+
+import pytest
+
+from rlsys.check.judge_eval import load_judge_eval
+from rlsys.check.load import load
+from rlsys.check.recipe import load_recipe
+from rlsys.config.kinds import kind_of
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("**/*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_it_is_valid(path: Path):
+    kind = kind_of(path)
+    if kind == "judge-eval":
+        assert load_judge_eval(path, this_machine=False).judge.model
+    elif kind == "recipe":
+        recipe, experiments = load_recipe(path, this_machine=False)
+        assert [experiment.name for experiment in experiments] == [stage.name for stage in recipe.steps]
+    else:
+        assert load(path, this_machine=False).loop.steps > 0
+
+
+def test_there_are_some():
+    assert {"quickstart", "grpo_gsm8k", "judge_eval"} <= {path.stem for path in CONFIGS}
