@@ -56,6 +56,22 @@ def load_recipe(
     return recipe, experiments
 
 
+def load_stage(
+    path: Path, name: str, overrides: Sequence[str] = (), *, by: str = "command line", this_machine: bool = True
+) -> Experiment:
+    """One stage of a recipe as an experiment of its own; what it takes from earlier stages must be overridden. Raises
+    ConfigError."""
+    document = Document.read(path)
+    recipe = document.validated(Recipe, _stage_problems)
+    numbers = {stage.name: number for number, stage in enumerate(recipe.steps)}
+    if name not in numbers:
+        raise ConfigError(f"{path}: has no stage {name!r}{did_you_mean(name, numbers)} (stages: {', '.join(numbers)})")
+    put_together = _experiment(path, document, recipe, numbers[name], recipe.steps[numbers[name]])
+    for override in overrides:
+        put_together.override(Override.typed(override, by=by))
+    return checked(put_together, this_machine=this_machine)
+
+
 def _experiment(path: Path, document: Document, recipe: Recipe, number: int, stage: Stage) -> Document:
     """The stage's file, `common` over it, the stage's own sections over both, and last its keys with dots."""
     place = ("stages", number)
