@@ -11,11 +11,15 @@ import ast
 import importlib
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from rlsys.errors import ConfigError, did_you_mean
+
+NOT_ONE = ("__init__", "base")
+"""Files of a package that are none of its entries: `base` says what an entry is."""
 
 
 def resolve(package: str, name: str, attribute: str) -> Any:
@@ -50,12 +54,18 @@ def resolve(package: str, name: str, attribute: str) -> Any:
 def names(package: str, attribute: str) -> list[str]:
     """Names of the package's files, and of the packages in it, that define `attribute` at top level, sorted."""
     folders = [Path(folder) for folder in importlib.import_module(package).__path__]
-    files = {file.stem: file for folder in folders for file in folder.glob("*.py") if file.stem != "__init__"}
+    files = {file.stem: file for folder in folders for file in folder.glob("*.py") if file.stem not in NOT_ONE}
     files |= {file.parent.name: file for folder in folders for file in folder.glob("*/__init__.py")}
     return sorted(name for name, file in files.items() if attribute in _defined(file))
 
 
 def _defined(file: Path) -> set[str]:
+    """What `_read` finds, once as long as the file stays as it is."""
+    return _read(file, file.stat().st_mtime_ns)
+
+
+@cache
+def _read(file: Path, _: int) -> set[str]:
     """Names that a file binds at top level by class, function or assignment, or lists in `__all__` (a mere import
     defines nothing)."""
     found: set[str] = set()

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rlsys.batch import Batch, DistillationBatch
 from rlsys.config.experiment import ClusterConfig, Experiment
@@ -19,6 +17,9 @@ from rlsys.judging.asking.constitution import Constitution
 from rlsys.judging.asking.questions import Opinion, Pair, Single, Writing
 from rlsys.objectives.stats import Stats
 from rlsys.samples import Group, Prompt, ScoredGroup
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BatchT = TypeVar("BatchT", bound=Batch)
 BatchT_contra = TypeVar("BatchT_contra", bound=Batch, contravariant=True)

@@ -17,7 +17,7 @@ from rlsys.config.experiment import Experiment
 from rlsys.config.paths import STAGE, datasets
 from rlsys.config.schema import Key, dotted
 from rlsys.data.load import Loaded, Report
-from rlsys.data.sources import PLAYGROUND, read_rows
+from rlsys.data.sources import PLAYGROUND, elsewhere, read_rows
 from rlsys.errors import ConfigError, DataError, NoUsableRow
 from rlsys.models.load import load_tokenizer
 from rlsys.playground.models import byte_tokenizer
@@ -86,7 +86,7 @@ def _told(
     read, unread = [], []
     for key, config in found.items():
         try:
-            got = _elsewhere(config) or _tried(config, partial(load, key))
+            got = elsewhere(config) or _tried(config, partial(load, key))
         except (ConfigError, DataError) as error:
             raise type(error)(f"{name}: {dotted(key)}: {error}") from error
         if isinstance(got, NoUsableRow):
@@ -118,14 +118,6 @@ def _reads_no_more(config: DatasetConfig) -> bool:
     """Whether the run has no more rows than are tried."""
     limited = config.limit is not None and config.limit <= FIRST
     return limited or next(islice(read_rows(config), FIRST, None), None) is None
-
-
-def _elsewhere(config: DatasetConfig) -> str | None:
-    """Why it can't be read here."""
-    if config.path.startswith(STAGE):
-        return "made by the recipe"
-    here = config.path.startswith(PLAYGROUND) or Path(config.path).expanduser().exists()
-    return None if here else "no such file, so a hub id"
 
 
 def _tokenizer(model: str) -> PreTrainedTokenizerBase | None:

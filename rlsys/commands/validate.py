@@ -14,6 +14,9 @@ from rlsys.check.seats import demands, plan
 from rlsys.config.experiment import Experiment
 from rlsys.config.judge_eval import JudgeEval
 from rlsys.config.kinds import Kind, kind_of
+from rlsys.config.paths import datasets
+from rlsys.config.schema import dotted
+from rlsys.data.sources import elsewhere
 from rlsys.errors import ConfigError
 
 
@@ -24,10 +27,8 @@ def validated(config: Path, overrides: Sequence[str]) -> Iterator[str]:
         yield from _of_judge(evaluation_of_judge(config, overrides))
         return
     _, found = experiments(config, overrides)
-    from rlsys.commands.tried_rows import first_rows  # brings transformers where there are rows to try
-
     for number, experiment in enumerate(found):
-        tried = [*first_rows(experiment, found[:number])]
+        tried = [*_tried(experiment, found[:number])]
         yield _summary(experiment)
         yield from tried
 
@@ -55,6 +56,16 @@ def _of_judge(evaluation: JudgeEval) -> Iterator[str]:
     tried = [*first_labelled(evaluation.data, evaluation.name)]
     yield f"OK  {evaluation.name}: {judge.model} ({judge.backend}) judges {evaluation.data.path}{attacks}"
     yield from tried
+
+
+def _tried(experiment: Experiment, earlier: Sequence[Experiment]) -> Iterator[str]:
+    if all(elsewhere(config) for config in datasets(experiment).values()):
+        unread = (f"{dotted(key)} {config.path} ({elsewhere(config)})" for key, config in datasets(experiment).items())
+        yield f"    not read: {', '.join(unread)}"
+        return
+    from rlsys.commands.tried_rows import first_rows  # brings transformers
+
+    yield from first_rows(experiment, earlier)
 
 
 def _summary(experiment: Experiment) -> str:

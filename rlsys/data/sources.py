@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsys.config.dataset import DatasetConfig
+from rlsys.config.paths import STAGE
 from rlsys.errors import ConfigError, DataError
 from rlsys.playground.tasks import rows as playground_rows
 
@@ -59,6 +60,14 @@ def looks_local(path: str) -> bool:
     """Whether `path` can only mean a file or folder: hub ids are `name` or `owner/name`, without a data file's
     suffix."""
     return path.startswith((".", "/", "~")) or path.count("/") > 1 or path.endswith((*FILES, *UNREADABLE))
+
+
+def elsewhere(config: DatasetConfig) -> str | None:
+    """Why the data set can't be read here; None: it can."""
+    if config.path.startswith(STAGE):
+        return "made by the recipe"
+    here = config.path.startswith(PLAYGROUND) or Path(config.path).expanduser().exists()
+    return None if here else "no such file, so a hub id"
 
 
 def _numbered(values: Iterable[Any]) -> Iterator[RawRow]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
-from torch import Tensor
 
 from rlsys.batch import ComparisonBatch
 from rlsys.config.sampling import SamplingConfig
@@ -23,6 +23,9 @@ from rlsys.objectives.outputs import ValueOutputs
 from rlsys.objectives.reward_model_loss import BradleyTerryLoss, pairs
 from rlsys.objectives.stats import Stats, masked_variance, merge, values
 from rlsys.roles import Roles
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Config(MethodConfig):

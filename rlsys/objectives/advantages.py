@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STD_EPSILON = 1e-4
 VARIANCE_EPSILON = 1e-8
@@ -81,7 +84,7 @@ def packed_gae(
     lengths = lengths_B.tolist()
 
     def padded(values_N: Tensor) -> Tensor:
-        return pad_sequence(list(values_N.split(lengths)), batch_first=True)
+        return torch.nn.utils.rnn.pad_sequence(list(values_N.split(lengths)), batch_first=True)
 
     advantages_BT, returns_BT = gae(padded(rewards_N), padded(values_N), padded(mask_N), gamma, lam)
     real_BT = padded(torch.ones_like(mask_N))

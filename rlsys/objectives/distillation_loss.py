@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
-from torch import Tensor
 
 from rlsys.objectives.outputs import Outputs
 from rlsys.objectives.reduction import Reduction, TokenMean, normalizer
 from rlsys.objectives.stats import Mean, Stats, masked_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DivergenceName = Literal["forward_kl", "reverse_kl", "jsd"]
 

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KlName = Literal["k1", "k2", "k3"]
-KlEstimator = Callable[[Tensor, Tensor], Tensor]
+KlEstimator = Callable[["Tensor", "Tensor"], "Tensor"]
 """(policy log-probs, reference log-probs) -> estimates, all of one shape, nats."""
 
 

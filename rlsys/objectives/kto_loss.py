@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor
 
 from rlsys.objectives.outputs import Outputs
 from rlsys.objectives.preference_loss import of_answers
 from rlsys.objectives.stats import Mean, Stats, masked_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Labelled(Protocol):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from rlsys.objectives.outputs import Outputs
 from rlsys.objectives.reduction import Reduction, TokenMean, normalizer
 from rlsys.objectives.stats import Mean, Stats, masked_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class MaskedTokens(Protocol):

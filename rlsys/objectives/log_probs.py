@@ -8,15 +8,17 @@ D the hidden size, V the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+import torch.utils.checkpoint
 
 from rlsys.objectives.outputs import Outputs
 
-Head = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Head = Callable[["Tensor"], "Tensor"]
 """The output projection: hidden [N, D] -> logits [N, V]. Called once per chunk (also for zero tokens), and again in the
 backward pass."""
 NOTHING_LEFT = -50.0
@@ -105,7 +107,7 @@ def flat_log_probs(
     chunks = list(zip(hidden_ND.split(chunk_tokens), targets_N.split(chunk_tokens), strict=True))
     choices = [None] * len(chunks) if choices_NK is None else choices_NK.split(chunk_tokens)
     scored: list[Any] = [
-        checkpoint(score, *chunk, own, use_reentrant=False) for chunk, own in zip(chunks, choices, strict=True)
+        torch.utils.checkpoint.checkpoint(score, *chunk, own, use_reentrant=False) for chunk, own in zip(chunks, choices, strict=True)
     ]
     given, entropies, of_choices = zip(*scored, strict=True)
     return (

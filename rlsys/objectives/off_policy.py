@@ -16,12 +16,14 @@ denominator. Weights carry no gradient.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor
 
 from rlsys.objectives.stats import Stats, masked_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Correction(Protocol):

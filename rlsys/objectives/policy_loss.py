@@ -14,9 +14,7 @@ are already in it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from rlsys.objectives.kl import KlEstimator, k3
 from rlsys.objectives.off_policy import Correction
@@ -24,6 +22,9 @@ from rlsys.objectives.outputs import Outputs
 from rlsys.objectives.reduction import Reduction, TokenMean, normalizer
 from rlsys.objectives.stats import Mean, Stats, masked_max, masked_mean
 from rlsys.objectives.surrogates import ClippedSurrogate, Surrogate
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class PolicyTensors(Protocol):

@@ -28,15 +28,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
-from torch import Tensor
-from torch.nn.functional import logsigmoid, relu
 
 from rlsys.objectives.outputs import Outputs
 from rlsys.objectives.reward_model_loss import Comparisons, pairs, pairs_of_its_unit, units
 from rlsys.objectives.stats import Mean, Stats, masked_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PreferenceKind = Literal["dpo", "cdpo", "robust_dpo", "slic", "ipo", "orpo", "simpo"]
 
@@ -85,11 +86,11 @@ def odds(answers: Answers) -> Tensor:
 
 
 def logistic(margin_P: Tensor, beta: float, gamma: float) -> Tensor:
-    return -logsigmoid(beta * margin_P - gamma)
+    return -torch.nn.functional.logsigmoid(beta * margin_P - gamma)
 
 
 def hinge(margin_P: Tensor, beta: float, gamma: float) -> Tensor:
-    return relu(1 + gamma - beta * margin_P)
+    return torch.nn.functional.relu(1 + gamma - beta * margin_P)
 
 
 def square(margin_P: Tensor, beta: float, gamma: float) -> Tensor:
@@ -97,7 +98,7 @@ def square(margin_P: Tensor, beta: float, gamma: float) -> Tensor:
 
 
 def weighted_logistic(margin_P: Tensor, beta: float, gamma: float) -> Tensor:
-    return -beta * logsigmoid(margin_P)
+    return -beta * torch.nn.functional.logsigmoid(margin_P)
 
 
 def smoothed(preference_P: Tensor, eps: float) -> Tensor:

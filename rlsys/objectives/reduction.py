@@ -7,10 +7,12 @@ a trained token change neither.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ReductionName = Literal["token_mean", "sequence_mean", "sequence_sum", "constant"]
 

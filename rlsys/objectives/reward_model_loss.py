@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from rlsys.objectives.outputs import ValueOutputs
 from rlsys.objectives.stats import Mean, Stats, masked_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Comparisons(Protocol):
@@ -82,7 +83,9 @@ class BradleyTerryLoss:
         gap_PK = better_PK - worse_PK
         margin_PK = ((batch.grade_B[better_P] - batch.grade_B[worse_P]).to(gap_PK) * self.use_margin)[:, None]
         sure_PK = batch.preference_B[better_P].to(gap_PK)[:, None]
-        loss_PK = -sure_PK * logsigmoid(gap_PK - margin_PK) - (1 - sure_PK) * logsigmoid(-gap_PK - margin_PK)
+        loss_PK = -sure_PK * torch.nn.functional.logsigmoid(gap_PK - margin_PK) - (
+            1 - sure_PK
+        ) * torch.nn.functional.logsigmoid(-gap_PK - margin_PK)
         if self.centering:
             loss_PK = loss_PK + self.centering * (better_PK + worse_PK).square()
         weights_PK = bootstrap_weights(batch.comparison_id_B[better_P], scores_BK.shape[1]).to(gap_PK)

@@ -14,12 +14,14 @@ All report `ratio`, `ratio_max` and `ratio_variance` over the trained tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor
 
 from rlsys.objectives.stats import Stats, masked_max, masked_mean, masked_variance
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Surrogate(Protocol):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor
 
 from rlsys.objectives.outputs import ValueOutputs
 from rlsys.objectives.reduction import TokenMean, normalizer
 from rlsys.objectives.stats import Mean, Stats, masked_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ValueTensors(Protocol):

@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor
 
 from rlsys.batch import Batch, pad
 from rlsys.errors import ConfigError
@@ -17,6 +16,9 @@ from rlsys.rewards.adding import add, chunks
 from rlsys.roles import Reward, ScoreModel
 from rlsys.samples import Abstention, Group, RewardResult, Score, ScoredGroup, Trajectory
 from rlsys.side_by_side import side_by_side
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Combine = Literal["mean", "min", "mean_minus_std"]
 

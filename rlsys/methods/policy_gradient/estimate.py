@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from rlsys.batch import ScoredBatch
 from rlsys.methods.policy_gradient.settings import Settings
 from rlsys.objectives.advantages import gae, group_relative, leave_one_out, returns_to_go, whiten
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from rlsys.batch import Batch, PolicyBatch, ScoredBatch, ValueBatch
 from rlsys.config.sampling import SamplingConfig
@@ -38,6 +38,9 @@ from rlsys.objectives.value_loss import ClippedValueLoss
 from rlsys.roles import Roles
 from rlsys.samples import ScoredGroup
 from rlsys.side_by_side import side_by_side
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

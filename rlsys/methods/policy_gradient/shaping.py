@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from rlsys.batch import ScoredBatch
 from rlsys.methods.policy_gradient.settings import Settings
@@ -14,6 +14,9 @@ from rlsys.methods.shared.sampling import scored_samples
 from rlsys.objectives.advantages import whiten
 from rlsys.objectives.kl import KL_ESTIMATORS, adapted
 from rlsys.samples import ScoredGroup, Trajectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 COUNT, MEAN, SQUARES = "reward_count", "reward_mean", "reward_squares"
 KL_COEF = "kl_coef"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, model_validator
-from torch import Tensor
 
 from rlsys.batch import Batch, ComparisonBatch, PreferenceBatch
 from rlsys.methods.base import MethodConfig
 from rlsys.objectives.preference_loss import PreferenceKind, PreferenceLoss
 from rlsys.roles import Policy, Reference
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROWS = 4096
 """Rows that are scored at once: every rank gets a copy of them, and their log-probs come back to the driver token by
