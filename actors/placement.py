@@ -24,14 +24,16 @@ def reserve(layout: Plan, timeout: float) -> Iterator[PlacementGroup]:
     for resource in ("CPU", "GPU"):
         if layout.total(resource) > have.get(resource, 0.0):
             raise ConfigError(
-                f"the run needs {layout.total(resource):g} {resource}s and the Ray cluster has {have.get(resource, 0.0):g}: add nodes, lower "
+                f"the run needs {layout.total(resource):g} {resource}s and the Ray cluster has "
+                f"{have.get(resource, 0.0):g}: add nodes, lower "
                 f"the ranks, engines or threads, or let roles share with cluster.colocate=true"
             )
     group = placement_group([dict(bundle) for bundle in layout.bundles], strategy="PACK")
     try:
         if not group.wait(timeout):
             raise WaitTimeout(
-                f"waited {timeout:g} s for {layout.total('CPU'):g} CPUs and {layout.total('GPU'):g} GPUs to be free on the cluster"
+                f"waited {timeout:g} s for {layout.total('CPU'):g} CPUs and {layout.total('GPU'):g} GPUs to be free on "
+                "the cluster"
             )
         yield group
     finally:

@@ -174,7 +174,8 @@ class Crew:
         with tempfile.NamedTemporaryFile(dir=output, prefix=".shared-") as token:
             if not all(group.call("sees", Path(token.name))):
                 raise ConfigError(
-                    f"output={output} is not seen by every trainer rank, and checkpoints are written there; choose a folder on "
+                    f"output={output} is not seen by every trainer rank, and checkpoints are written there; choose a "
+                    "folder on "
                     f"storage that all machines share"
                 )
         return group

@@ -198,7 +198,8 @@ class TrainEngine:
         # ZeRO skips the update and gives inf or -1 where the gradient holds an inf or a NaN.
         if not math.isfinite(grad_norm) or grad_norm < 0:
             raise RlsysError(
-                f"optimizer step {self.steps}: the gradient is not finite; lower the learning rate or look at this step's data"
+                f"optimizer step {self.steps}: the gradient is not finite; lower the learning rate or look at this "
+                "step's data"
             )
 
     def _reduce(self) -> float:

@@ -51,7 +51,8 @@ class ChatModel:
         """Raises ConfigError where the tokenizer's chat template is missing or refuses the chat."""
         if not self.tokenizer.chat_template:
             raise ConfigError(
-                f"judge.model: the tokenizer {self.tokenizer.name_or_path!r} has no chat template; take a model made for chats"
+                f"judge.model: the tokenizer {self.tokenizer.name_or_path!r} has no chat template; take a model made "
+                "for chats"
             )
         chat = [dict(message) for message in messages]
         try:
@@ -61,7 +62,8 @@ class ChatModel:
         except TemplateError as error:
             raise ConfigError(
                 f"judge.templates: the chat template of the judge's model refuses a chat of the roles "
-                f"{', '.join(message['role'] for message in chat)} ({' '.join(str(error).split())}); where it knows no system role, give a file "
+                f"{', '.join(message['role'] for message in chat)} ({' '.join(str(error).split())}); where it knows no "
+                "system role, give a file "
                 f'with `system: ""`'
             ) from error
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -72,7 +74,8 @@ class ChatModel:
         if len(prompt) + answer <= self.max_model_len:
             return None
         return Failure(
-            f"the question has {len(prompt)} tokens and the answer up to {answer}; the judge's engine sees {self.max_model_len}: raise "
+            f"the question has {len(prompt)} tokens and the answer up to {answer}; the judge's engine sees "
+            f"{self.max_model_len}: raise "
             f"judge.engine.max_model_len (rollout.max_model_len where the policy judges)"
         )
 

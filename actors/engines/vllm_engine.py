@@ -175,7 +175,8 @@ class VllmEngine:
                 gap = abs(theirs - own)
                 if not gap <= tolerance:
                     raise WeightSyncError(
-                        f"weights of version {version}: trainer (row {rank}) and sampler disagree on token {position} of the probe: log-prob "
+                        f"weights of version {version}: trainer (row {rank}) and sampler disagree on token {position} "
+                        "of the probe: log-prob "
                         f"{theirs:.6f} and {own:.6f}, a gap of {gap:.2g} where {tolerance:.2g} is allowed"
                     )
                 worst = max(worst, gap)
@@ -205,8 +206,10 @@ class VllmEngine:
         for prompt in prompts:
             if len(prompt.token_ids) + sampling.max_tokens > self.spec.max_model_len:
                 raise ConfigError(
-                    f"prompt {prompt.prompt_id}: {len(prompt.token_ids)} tokens and a response of up to {sampling.max_tokens} exceed the "
-                    f"sampler's {self.spec.max_model_len}: raise rollout.max_model_len, or lower data.max_prompt_tokens or sampling.max_tokens"
+                    f"prompt {prompt.prompt_id}: {len(prompt.token_ids)} tokens and a response of up to "
+                    f"{sampling.max_tokens} exceed the "
+                    f"sampler's {self.spec.max_model_len}: raise rollout.max_model_len, or lower "
+                    "data.max_prompt_tokens or sampling.max_tokens"
                 )
 
     def _group(self, prompt: Prompt, tag: str, outputs: Sequence[RequestOutput]) -> Group:
@@ -234,7 +237,8 @@ def trajectory(prompt: Prompt, tag: str, index: int, output: RequestOutput, text
     assert len(log_probs) == len(response), f"sample {sample_id}: {len(log_probs)} log-probs for {len(response)} tokens"
     if not all(map(math.isfinite, log_probs)):
         raise ActorError(
-            f"sample {sample_id}: the sampler gave a log-prob that is not a number; look at the policy's weights and gradients"
+            f"sample {sample_id}: the sampler gave a log-prob that is not a number; look at the policy's weights and "
+            "gradients"
         )
     versions = [int(span.version) for span in done.weight_versions for _ in range(span.start, span.end)]
     before = len(prompt.token_ids)

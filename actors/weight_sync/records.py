@@ -164,7 +164,8 @@ class Ledger:
             )
         if record.spec != spec:
             raise WeightSyncError(
-                f"tensor {name}: was announced as {spec.dtype} {list(spec.shape)} and sent as {record.spec.dtype} {list(record.spec.shape)}"
+                f"tensor {name}: was announced as {spec.dtype} {list(spec.shape)} and sent as {record.spec.dtype} "
+                f"{list(record.spec.shape)}"
             )
         start = record.offset - update.offset
         if record.nbytes != spec.nbytes or not 0 <= start <= buffer.numel() - record.nbytes:
@@ -180,7 +181,8 @@ class Ledger:
             return found
         if self.before.get(name) == found:
             raise WeightSyncError(
-                f"tensor {name}: is stale: the bytes are still those of version {self.before_version}, not {record.version}"
+                f"tensor {name}: is stale: the bytes are still those of version {self.before_version}, not "
+                f"{record.version}"
             )
         raise WeightSyncError(
             f"tensor {name}: its bytes changed on the way: checksum {found:016x}, sent {record.checksum:016x}"

@@ -83,13 +83,15 @@ def _evaluated(experiment: Experiment, judge: JudgeConfig) -> Iterator[Problem]:
     if reward.mode == "compare" and (by_judge or (evaluation.reward is None and alone)):
         yield Problem(
             ("evaluation", "reward"),
-            f"judge.reward.mode is compare, so the mean of {reward.name!r} over a prompt's answers is 1/2 whatever was learned; name another of "
+            f"judge.reward.mode is compare, so the mean of {reward.name!r} over a prompt's answers is 1/2 whatever was "
+            "learned; name another of "
             f"the rewards here (its weight may be 0), or leave data.eval out",
         )
     elif by_judge and reward.mode == "score" and evaluation.pass_score is not None and evaluation.pass_score >= 1:
         yield Problem(
             ("evaluation", "pass_score"),
-            f"{evaluation.pass_score:g} is out of reach: expected scores lie below 1; lower it, as to 0.7, or set it to null",
+            f"{evaluation.pass_score:g} is out of reach: expected scores lie below 1; lower it, as to 0.7, or set it "
+            "to null",
         )
 
 

@@ -131,7 +131,8 @@ def _files(judge: JudgeConfig) -> Iterator[Problem]:
     if judge.examples > (there := len(constitution.examples)):
         yield Problem(
             (*KEY, "examples"),
-            f"{judge.examples}, and the constitution {constitution.name!r} has {there}; lower it, or add some to the file",
+            f"{judge.examples}, and the constitution {constitution.name!r} has {there}; lower it, or add some to the "
+            "file",
         )
     try:
         load_canaries(judge.canaries, templates, constitution, whole)

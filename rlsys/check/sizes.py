@@ -34,7 +34,8 @@ def lengths(experiment: Experiment) -> Iterator[Problem]:
     if limit is not None and limit < longest:
         yield Problem(
             ("rollout", "max_model_len"),
-            f"{limit} is less than data.max_prompt_tokens + sampling.max_tokens = {longest}; raise it to that, or leave it out",
+            f"{limit} is less than data.max_prompt_tokens + sampling.max_tokens = {longest}; raise it to that, or "
+            "leave it out",
         )
 
 

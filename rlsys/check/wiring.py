@@ -27,7 +27,8 @@ def source_problems(experiment: Experiment, earlier: Sequence[Experiment]) -> It
         if model.normalize and model.path in done and done[model.path].data.eval is None:
             yield Problem(
                 ("reward_models", index, "normalize"),
-                f"needs the scores that {model.path} gave to held-out data, and that stage has none; give it data.eval, or set this to false",
+                f"needs the scores that {model.path} gave to held-out data, and that stage has none; give it "
+                "data.eval, or set this to false",
             )
 
 

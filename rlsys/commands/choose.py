@@ -82,10 +82,12 @@ TABLE: tuple[Row, ...] = (
         "the same in rounds, each on the pairs of the newest model, which is then the reference",
         "sampling and training are to take turns, a round at a time"),
     Row("reward_model", LIKED, "many", "PPO", "rlhf_hh_ppo.yaml", "rlhf.md",
-        "the reward model (reward_models.0.path) judges what the policy writes now, with a KL term against exploiting it",
+        "the reward model (reward_models.0.path) judges what the policy writes now, with a KL term against exploiting "
+        "it",
         "there is room for a critic and a reference beside the policy", "demo-rlhf"),
     Row("reward_model", LIKED, "one", "RAFT", "raft_hh_reject.yaml", "rft.md",
-        "keeps the best of several samples (by reward_models.0.path) for method sft to imitate: no critic, no KL to tune",
+        "keeps the best of several samples (by reward_models.0.path) for method sft to imitate: no critic, no KL to "
+        "tune",
         "PPO is too dear, or its runs are unstable"),
     Row("pairs", LIKED, "train", "DPO", "dpo/pairs.yaml", "preference.md",
         "learns from pairs directly, without reward model or sampling: the usual first choice",
@@ -147,13 +149,17 @@ TABLE: tuple[Row, ...] = (
 )  # fmt: skip
 ORDER = get_args(Compute)
 FEWER = (
-    "Each config's first lines say how many GPUs it is written for, often 4 or 8; for fewer add policy.ranks=1 rollout.engines=1 "
+    "Each config's first lines say how many GPUs it is written for, often 4 or 8; for fewer add policy.ranks=1 "
+    "rollout.engines=1 "
     "cluster.colocate=true where it has them (in a recipe with the stage's name before: STAGE.policy.ranks=1)"
 )
 LAPTOP = (
-    "A demo trains a tiny model on a task of its own, in minutes. For your data take the config named, a small MODEL, short lengths, and "
-    "model.path=MODEL model.dtype=float32 policy.ranks=1 rollout.engines=1 cluster.cpus=8 (processes then share cores); where the config has them "
-    "also teacher.path=TEACHER teacher.ranks=1 reward_models.0.path=REWARD_MODEL judge.model=JUDGE, as small. In a recipe these are settings of "
+    "A demo trains a tiny model on a task of its own, in minutes. For your data take the config named, a small MODEL, "
+    "short lengths, and "
+    "model.path=MODEL model.dtype=float32 policy.ranks=1 rollout.engines=1 cluster.cpus=8 (processes then share "
+    "cores); where the config has them "
+    "also teacher.path=TEACHER teacher.ranks=1 reward_models.0.path=REWARD_MODEL judge.model=JUDGE, as small. In a "
+    "recipe these are settings of "
     "each stage (STAGE.policy.ranks=1), but a model that is another stage's (stage:NAME) stays as it is"
 )
 
@@ -238,4 +244,7 @@ def table() -> Iterator[str]:
     for row in TABLE:
         method, config = f"[{row.method}]({row.page})", f"[{row.config}](../configs/{row.config})"
         demo = f"`make {row.demo}`" if row.demo else ""
-        yield f"| {row.data} | {', '.join(row.needs)} | {row.compute} | {method} | {config} | {row.why} | {row.best_when} | {demo} |"
+        yield (
+            f"| {row.data} | {', '.join(row.needs)} | {row.compute} | {method} | {config} | {row.why} | "
+            f"{row.best_when} | {demo} |"
+        )

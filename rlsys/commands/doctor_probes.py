@@ -20,7 +20,8 @@ class Probe:
 _GPUS = """
 import torch
 names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-print(", ".join(names) or ("none: CUDA is there but unusable" if torch.backends.cuda.is_built() else "none, and torch is built for CPU"))
+built = torch.backends.cuda.is_built()
+print(", ".join(names) or ("none: CUDA is there but unusable" if built else "none, and torch is built for CPU"))
 """
 
 _RAY = """
@@ -48,7 +49,11 @@ with socket.socket() as chosen:
 os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
 deepspeed.init_distributed("nccl" if on_gpu else "gloo")
 model = torch.nn.Linear(4, 1)
-settings = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": {"stage": 2}, "zero_allow_untested_optimizer": True}
+settings = {
+    "train_micro_batch_size_per_gpu": 1,
+    "zero_optimization": {"stage": 2},
+    "zero_allow_untested_optimizer": True,
+}
 engine, *_ = deepspeed.initialize(model=model, optimizer=torch.optim.AdamW(model.parameters()), config=settings)
 engine.backward(engine(torch.ones(1, 4, device=engine.device)).sum())
 engine.step()
@@ -63,7 +68,8 @@ import torch
 from rlsys.playground.models import build
 folder = build("0.5m", Path("model"))
 from vllm import LLM, SamplingParams
-llm = LLM(str(folder), max_model_len=64, max_num_seqs=2, enforce_eager=True, gpu_memory_utilization=0.3, disable_log_stats=True)
+limits = {"max_model_len": 64, "max_num_seqs": 2, "gpu_memory_utilization": 0.3}
+llm = LLM(str(folder), enforce_eager=True, disable_log_stats=True, **limits)
 found = llm.generate("12+34=", SamplingParams(max_tokens=4, ignore_eos=True, temperature=0), use_tqdm=False)
 assert len(found[0].outputs[0].token_ids) == 4
 where = "GPU" if torch.cuda.is_available() else "CPU"
@@ -77,7 +83,8 @@ PROBES = (
     Probe(
         "Ray starts",
         _RAY,
-        "see the newest folder in /tmp/ray for its logs; often /dev/shm or the disk is full, or a firewall blocks 127.0.0.1",
+        "see the newest folder in /tmp/ray for its logs; often /dev/shm or the disk is full, or a firewall blocks "
+        "127.0.0.1",
         {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
     ),
     Probe(

@@ -233,4 +233,7 @@ def _injections(found: dict[str, Any]) -> str:
         for family, own in found["families"].items()
         if own["succeeded"]
     ]
-    return f"{found['tried']:,} tried on {attacked} judged right, {found['unanswered']:,} not answered; {rate}{', '.join(won) or 'none succeeded'}"
+    return (
+        f"{found['tried']:,} tried on {attacked} judged right, {found['unanswered']:,} not answered; "
+        f"{rate}{', '.join(won) or 'none succeeded'}"
+    )

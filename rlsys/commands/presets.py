@@ -39,7 +39,8 @@ def settings_yaml(name: str) -> Iterator[str]:
     settings = registry.resolve(PACKAGE, name, "Config")()
     if not isinstance(settings, Settings):
         raise ConfigError(
-            f"{name} is a method of its own, no preset of the policy gradient; its settings are in rlsys/methods/{name}.py"
+            f"{name} is a method of its own, no preset of the policy gradient; its settings are in "
+            f"rlsys/methods/{name}.py"
         )
     doc = importlib.import_module(f"{PACKAGE}.{name}").__doc__ or ""
     yield from (f"# {line}" for line in doc.splitlines())

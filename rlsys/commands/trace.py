@@ -109,7 +109,10 @@ def _sampled(sample: Sample) -> str:
     )
     if not versions:
         return "no policy sampled it"
-    return f"{sum(sample.loss_mask)} tokens, ended by {sample.finish_reason}, policy version {', '.join(map(str, versions))}"
+    return (
+        f"{sum(sample.loss_mask)} tokens, ended by {sample.finish_reason}, policy version "
+        f"{', '.join(map(str, versions))}"
+    )
 
 
 def _origin(ledger: Ledger, sample: Sample, chats: bool) -> Iterator[str]:
@@ -168,7 +171,10 @@ def _used(run: RunDir, sample: Sample) -> str:
         if record.get(name) is not None
     ]
     advantage = "none" if sample.advantage is None else f"{sample.advantage:.6g}"
-    return f"advantage: {advantage}, used in step {sample.used_in_step}: {', '.join(told) or 'metrics.jsonl does not have it'}"
+    return (
+        f"advantage: {advantage}, used in step {sample.used_in_step}: "
+        f"{', '.join(told) or 'metrics.jsonl does not have it'}"
+    )
 
 
 def _rows(run: RunDir, sample_id: str) -> Iterator[str]:

@@ -175,7 +175,8 @@ def _put(data: Any, key: Key, value: Any, where: str) -> None:
             following = None if last else key[depth + 1]
             if isinstance(following, int) and container.get(name) is None:
                 raise ConfigError(
-                    f"{where}: {dotted(key[: depth + 1])} is not given in the file; give the whole list: {dotted(key[: depth + 1])}=[...]"
+                    f"{where}: {dotted(key[: depth + 1])} is not given in the file; give the whole list: "
+                    f"{dotted(key[: depth + 1])}=[...]"
                 )
             container[name] = value if last else {} if container.get(name) is None else container[name]
             container = container[name]

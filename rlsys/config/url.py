@@ -28,7 +28,8 @@ def _bare(url: str) -> str:
     if parsed.query or parsed.fragment:
         raise PydanticCustomError(
             "url",
-            "must end before any ? or #: paths are added to it; put a key into an environment variable, its name into key_env",
+            "must end before any ? or #: paths are added to it; put a key into an environment variable, its name into "
+            "key_env",
         )
     if parsed.path.rstrip("/").endswith("/completions"):
         raise PydanticCustomError("url", "must leave out /chat/completions (and /completions): it is added to it")

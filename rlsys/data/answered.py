@@ -58,7 +58,8 @@ def load_answered(
         before = len(prompt_ids)
         if token_ids[:before] != prompt_ids or any(loss_mask[:before]) or not all(loss_mask[before:]):
             raise BadRow(
-                "the chat template renders the prompt with its answer in other tokens than the prompt alone, so samples could be told by that"
+                "the chat template renders the prompt with its answer in other tokens than the prompt alone, so "
+                "samples could be told by that"
             )
         turns = asked if isinstance(asked, str) else tuple(asked)
         truth = row.ground_truth(config.answer_after)

@@ -36,7 +36,8 @@ class Renderer:
         has_template = bool(tokenizer.chat_template)
         if config.chat_template == "always" and not has_template:
             raise ConfigError(
-                f"{config.path}: chat_template is always, but the tokenizer {tokenizer.name_or_path!r} has no chat template"
+                f"{config.path}: chat_template is always, but the tokenizer {tokenizer.name_or_path!r} has no chat "
+                "template"
             )
         templated = has_template and config.chat_template != "never"
         if config.system_prompt is not None and not templated:
@@ -121,13 +122,16 @@ class Renderer:
                 through = self._render(messages[: index + 1])
                 if not (through.startswith(before) and whole.startswith(through)):
                     raise ConfigError(
-                        f"the chat template of {self.tokenizer.name_or_path!r} has no {{% generation %}} marks and does not simply add each turn to "
-                        f"the text before it, so the assistant's tokens can't be told apart; add the marks to it, or set chat_template: never"
+                        f"the chat template of {self.tokenizer.name_or_path!r} has no {{% generation %}} marks and "
+                        "does not simply add each turn to "
+                        "the text before it, so the assistant's tokens can't be told apart; add the marks to it, or "
+                        "set chat_template: never"
                     )
                 spans.append((len(before), len(through)))
         if not self.tokenizer.is_fast:
             raise ConfigError(
-                f"the tokenizer {self.tokenizer.name_or_path!r} is not a fast one: it can't tell which text a token covers"
+                f"the tokenizer {self.tokenizer.name_or_path!r} is not a fast one: it can't tell which text a token "
+                "covers"
             )
         out: Any = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
         mask = [

@@ -91,7 +91,8 @@ def checked(raw: RawRow, config: DatasetConfig) -> dict[str, Any]:
 def no_column(value: dict[str, Any], *wanted: str) -> BadRow:
     """For a row that has none of the `wanted` columns, of which no setting says what else they are called."""
     return BadRow(
-        f"no column {' or '.join(map(repr, wanted))} (there are: {_listed(value)}); data.*.fields says which column is what"
+        f"no column {' or '.join(map(repr, wanted))} (there are: {_listed(value)}); data.*.fields says which column is "
+        "what"
     )
 
 
@@ -129,7 +130,8 @@ def format_columns(config: DatasetConfig) -> list[str]:
     names = [name for _, name, _, _ in pieces if name is not None]
     if not names or not all(names) or any(spec or conversion for _, _, spec, conversion in pieces):
         raise ConfigError(
-            f"prompt_format {config.prompt_format!r} must name columns, as in '{{instruction}}\\n\\n{{input}}', and nothing else"
+            f"prompt_format {config.prompt_format!r} must name columns, as in '{{instruction}}\\n\\n{{input}}', and "
+            "nothing else"
         )
     return names
 
@@ -180,7 +182,8 @@ def turns_of(value: Any) -> list[Message]:
         content = turn.get("content")
         if not isinstance(content, str) or not content.strip():
             raise BadRow(
-                f"turn {number} of the messages has {'empty text' if isinstance(content, str) else 'no text'} as content"
+                f"turn {number} of the messages has {'empty text' if isinstance(content, str) else 'no text'} as "
+                "content"
             )
         turns.append({"role": turn["role"], "content": content})
     return turns

@@ -58,7 +58,8 @@ class Ranking:
         """Log-probs that were measured with another tokenizer or template are of other tokens."""
         if self.reference_tokens is not None and list(self.reference_tokens) != list(tokens):
             raise BadRow(
-                f"the reference's log-probs are of {_listed(self.reference_tokens)} tokens, and the answers have {_listed(tokens)} here: they were "
+                f"the reference's log-probs are of {_listed(self.reference_tokens)} tokens, and the answers have "
+                f"{_listed(tokens)} here: they were "
                 f"measured with another tokenizer or template"
             )
 
@@ -112,7 +113,8 @@ def _list(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig)
         raise BadRow("a preference is for two answers, chosen and rejected, and this row has a list of them")
     if not isinstance(answers, list) or len(answers) < 2:
         raise BadRow(
-            f"answers is {kind(answers)}{' of fewer than two' * isinstance(answers, list)}, not a list of two or more texts"
+            f"answers is {kind(answers)}{' of fewer than two' * isinstance(answers, list)}, not a list of two or more "
+            "texts"
         )
     texts = tuple(_text(answer, f"answer {number}") for number, answer in enumerate(answers, start=1))
     if grades is None and "grades" not in config.fields:

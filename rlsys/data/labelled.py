@@ -52,11 +52,13 @@ def load_labelled(
             ranking = comparisons.parse(raw, config)
             if len(ranking.answers) > 2:
                 raise BadRow(
-                    "a ranking of more than two answers does not say which are good; give each a label, or train on pairs"
+                    "a ranking of more than two answers does not say which are good; give each a label, or train on "
+                    "pairs"
                 )
             if ranking.preference < 1:
                 raise BadRow(
-                    "a soft label (preference) calls neither answer good; train on such pairs by dpo or one of its relatives"
+                    "a soft label (preference) calls neither answer good; train on such pairs by dpo or one of its "
+                    "relatives"
                 )
             good = [grade == max(ranking.grades) for grade in ranking.grades]
         else:
@@ -104,7 +106,8 @@ def parse(raw: RawRow, config: DatasetConfig) -> tuple[comparisons.Ranking, bool
         return ranking_of(prompt, comparisons.answer_to(prompt, value[columns["completion"]], "the completion")), label
     if isinstance(prompt, str) or prompt[-1]["role"] != "assistant" or len(prompt) < 2:
         raise BadRow(
-            f"no column {columns['completion']!r}, and no messages that end in an answer (there are: {', '.join(map(repr, value))})"
+            f"no column {columns['completion']!r}, and no messages that end in an answer (there are: "
+            f"{', '.join(map(repr, value))})"
         )
     return ranking_of(prompt[:-1], prompt[-1]["content"]), label
 
@@ -121,5 +124,6 @@ def check_labels(path: str, rows: Sequence[Any]) -> None:
         only, other = ("desirable", "undesirable") if good else ("undesirable", "desirable")
         advice = ", or imitate them by method sft" if good else ""
         raise DataError(
-            f"{path}: all {len(rows)} answers are labelled {only}; add {other} ones (data.also takes another file){advice}"
+            f"{path}: all {len(rows)} answers are labelled {only}; add {other} ones (data.also takes another "
+            f"file){advice}"
         )

@@ -86,7 +86,8 @@ class Mixture(Generic[RowT]):
         if changed:
             was, now = {key: state.get(key) for key in changed}, {key: self._identity()[key] for key in changed}
             raise DataError(
-                f"the saved data position does not fit the mixture: it was for {was}, now there is {now}; restore data and seed"
+                f"the saved data position does not fit the mixture: it was for {was}, now there is {now}; restore data "
+                "and seed"
             )
         for stream, position in zip(self._streams, state["streams"], strict=True):
             stream.restore(position)

@@ -84,7 +84,8 @@ class Stream(Generic[RowT]):
         if changed:
             was, now = {key: state[key] for key in changed}, {key: self._identity()[key] for key in changed}
             raise DataError(
-                f"the saved data position does not fit the data: it was for {was}, now there is {now}; restore data and seed"
+                f"the saved data position does not fit the data: it was for {was}, now there is {now}; restore data "
+                "and seed"
             )
         self._epoch, self._position = state["epoch"], state["position"]
         self._order = self._draw_order()

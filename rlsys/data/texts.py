@@ -38,7 +38,8 @@ class Cutter:
             raise ConfigError(f"the tokenizer {tokenizer.name_or_path!r} has no EOS token: nothing can part documents")
         if block_tokens < 2:
             raise ConfigError(
-                f"blocks of {block_tokens} token have nothing to train: their first token is not predicted; make them longer"
+                f"blocks of {block_tokens} token have nothing to train: their first token is not predicted; make them "
+                "longer"
             )
         return cls(config, tokenizer, block_tokens)
 

@@ -46,7 +46,8 @@ class Config(Divergence):
     def _one_temperature(self) -> Self:
         if self.ce_weight and self.temperature != 1:
             raise ValueError(
-                f"ce_weight imitates tokens as they are, at temperature 1, and temperature is {self.temperature:g}; leave one out"
+                f"ce_weight imitates tokens as they are, at temperature 1, and temperature is {self.temperature:g}; "
+                "leave one out"
             )
         return self
 

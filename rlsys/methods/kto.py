@@ -156,7 +156,8 @@ def mismatched(rows: Sequence[Labelled], max_tokens: int) -> list[Demonstration]
         other = next((prompt for prompt in turned if prompt != prompts[number] and len(prompt) < max_tokens), None)
         if other is None:
             raise DataError(
-                f"method kto: the {len(rows)} answers from {row.row_id} on share one prompt, and the reference point needs answers to others; raise "
+                f"method kto: the {len(rows)} answers from {row.row_id} on share one prompt, and the reference point "
+                "needs answers to others; raise "
                 f"method.batch_size, or use more prompts"
             )
         answer = row.answer.token_ids[row.prompt_tokens :]

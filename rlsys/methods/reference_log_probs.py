@@ -57,7 +57,8 @@ class Method:
         assert roles.reference is not None
         if not isinstance(source, Stream):
             raise ConfigError(
-                "data.also: method reference_log_probs takes one data set, each row once; give every set a run of its own"
+                "data.also: method reference_log_probs takes one data set, each row once; give every set a run of its "
+                "own"
             )
         left = source.rows - int(step.memory.get(DONE, 0))
         taken = source.take(min(self.config.batch_size, left))

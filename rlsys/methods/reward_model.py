@@ -127,7 +127,8 @@ class Judged:
 def _judge(scores_BK: Tensor, batch: ComparisonBatch) -> Judged:
     if not scores_BK.isfinite().all():
         raise RlsysError(
-            f"held-out comparisons: {int((~scores_BK.isfinite().all(1)).sum())} of {len(batch)} answers got scores that are not finite; "
+            f"held-out comparisons: {int((~scores_BK.isfinite().all(1)).sum())} of {len(batch)} answers got scores "
+            "that are not finite; "
             f"lower policy.learning_rate, or start from another model"
         )
     scores_BK = scores_BK.double()

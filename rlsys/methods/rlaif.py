@@ -1,7 +1,7 @@
 """AI preferences: two samples for each prompt, and a judge says which is better (RLAIF, Lee et al. 2023, arXiv
 2309.00267; and the RL phase of Constitutional AI, Bai et al. 2022, arXiv 2212.08073, section 4). Trains nothing.
 
-The rows (`dataset.jsonl` in the run's folder) are what `rlsys.data.load.load_comparisons` reads; what method `label_by_reward`
+The rows (`dataset.jsonl` in the run's folder) are what `load_comparisons` reads; what method `label_by_reward`
 says of text and tokens holds here too. Their `preference` is a soft label: the judge's probability, over both orders,
 that `chosen` is better. The judge sees what the rows hold.
 """

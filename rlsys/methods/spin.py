@@ -82,7 +82,8 @@ class Config(MethodConfig):
     def _needs_rows(self) -> Self:
         if not self.held_out_share and self.stops:
             raise ValueError(
-                f"{self.stops[0]} is measured on held-out rows, and held_out_share is 0; raise it, or set {self.stops[0]} to null"
+                f"{self.stops[0]} is measured on held-out rows, and held_out_share is 0; raise it, or set "
+                f"{self.stops[0]} to null"
             )
         return self
 
@@ -127,7 +128,8 @@ class Method:
         rows = source.take(self.config.prompts_per_step)
         if self.config.stops and not any(self.is_held_out(row, step) for row in rows):
             raise DataError(
-                f"iteration {step.number}: none of its {len(rows)} rows is held out, so method.{self.config.stops[0]} can't be measured; raise "
+                f"iteration {step.number}: none of its {len(rows)} rows is held out, so method.{self.config.stops[0]} "
+                "can't be measured; raise "
                 f"method.held_out_share or prompts_per_step, or set it to null"
             )
         groups = collect_groups(
@@ -198,7 +200,8 @@ class Method:
             assert isinstance(stat, Mean)
             if least is not None and stat.value <= least:
                 return (
-                    f"iteration {step.number}: the opponent's samples are no longer told from the data: {name} {stat.value:.4g} on "
+                    f"iteration {step.number}: the opponent's samples are no longer told from the data: {name} "
+                    f"{stat.value:.4g} on "
                     f"{stat.count:.0f} held-out pairs, and method.stop_{name} is {least:g}"
                 )
         return None

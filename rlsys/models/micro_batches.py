@@ -51,7 +51,8 @@ def _check_fits(
         else f"{len(rows)} sequences that are compared with each other, {cost(rows, lengths)} tokens together, do"
     )
     raise ConfigError(
-        f"{what} not fit into tokens_per_micro_batch={token_budget}: raise it, or shorten sequences (by data.max_prompt_tokens and "
+        f"{what} not fit into tokens_per_micro_batch={token_budget}: raise it, or shorten sequences (by "
+        "data.max_prompt_tokens and "
         f"sampling.max_tokens, or method.max_tokens)"
     )
 

@@ -20,11 +20,13 @@ def read_scale(folder: Path) -> tuple[float, float]:
     file = folder / FILE
     if not file.is_file():
         raise ConfigError(
-            f"reward_models: normalize needs {file}, which method reward_model writes when it has held-out data; set normalize to false"
+            f"reward_models: normalize needs {file}, which method reward_model writes when it has held-out data; set "
+            "normalize to false"
         )
     scale = json.loads(file.read_text(encoding="utf-8"))
     if not math.isfinite(scale["mean"]) or not 0 < scale["std"] < math.inf:
         raise ConfigError(
-            f"{file}: a mean of {scale['mean']} and a standard deviation of {scale['std']} normalise nothing; set normalize to false"
+            f"{file}: a mean of {scale['mean']} and a standard deviation of {scale['std']} normalise nothing; set "
+            "normalize to false"
         )
     return scale["mean"], scale["std"]

@@ -45,12 +45,14 @@ def load_value_model(
     if not has_head:
         if heads is None:
             raise ConfigError(
-                f"{path}: this is no reward model: it has no scalar head ({config.architectures}); train one by method reward_model"
+                f"{path}: this is no reward model: it has no scalar head ({config.architectures}); train one by method "
+                "reward_model"
             )
         config.num_labels = heads
     elif (config.num_labels or 1) > 1 and not hasattr(config, HEADS):
         raise ConfigError(
-            f"{path}: a classifier of {config.num_labels} classes is no ensemble of {config.num_labels} reward models; one output is wanted, or "
+            f"{path}: a classifier of {config.num_labels} classes is no ensemble of {config.num_labels} reward models; "
+            "one output is wanted, or "
             f"`{HEADS}` in its config.json if they are"
         )
     settings = {"config": config, "dtype": dtype, "attn_implementation": attention}
@@ -63,12 +65,14 @@ def load_value_model(
     head = dict(model.named_children()).get(SCALAR_HEAD)
     if not isinstance(head, nn.Linear) or head.bias is not None:
         raise ConfigError(
-            f"{path}: {type(model).__name__} has no linear head `{SCALAR_HEAD}` without bias, which is the only kind supported"
+            f"{path}: {type(model).__name__} has no linear head `{SCALAR_HEAD}` without bias, which is the only kind "
+            "supported"
         )
     # What is missing transformers would draw at random.
     if missing := sorted({*found["missing_keys"]} - ({f"{SCALAR_HEAD}.weight"} if not has_head else set())):
         raise ConfigError(
-            f"{path}: a {type(model).__name__} lacks {len(missing)} of its weights here, such as {missing[0]}; export it anew"
+            f"{path}: a {type(model).__name__} lacks {len(missing)} of its weights here, such as {missing[0]}; export "
+            "it anew"
         )
     if not has_head:
         _draw(head, seed)

@@ -59,7 +59,8 @@ def adapted(coefficient: float, measured: float, target: float, horizon: float, 
         )
     if not horizon > 0.2 * samples:
         raise ValueError(
-            f"a KL horizon of {horizon} samples is too short for steps of {samples}: make it longer than a fifth of a step"
+            f"a KL horizon of {horizon} samples is too short for steps of {samples}: make it longer than a fifth of a "
+            "step"
         )
     if not math.isfinite(measured):
         raise ValueError(f"the measured KL is {measured}: the coefficient can't be adapted to it")

@@ -107,7 +107,8 @@ def flat_log_probs(
     chunks = list(zip(hidden_ND.split(chunk_tokens), targets_N.split(chunk_tokens), strict=True))
     choices = [None] * len(chunks) if choices_NK is None else choices_NK.split(chunk_tokens)
     scored: list[Any] = [
-        torch.utils.checkpoint.checkpoint(score, *chunk, own, use_reentrant=False) for chunk, own in zip(chunks, choices, strict=True)
+        torch.utils.checkpoint.checkpoint(score, *chunk, own, use_reentrant=False)
+        for chunk, own in zip(chunks, choices, strict=True)
     ]
     given, entropies, of_choices = zip(*scored, strict=True)
     return (

@@ -16,11 +16,11 @@ A kind is a row of `KINDS`. It chooses what an answer scores and what a margin c
 | kind | score | cost | belief | source |
 |---|---|---|---|---|
 | `dpo` | ratio | logistic | smoothed | Rafailov et al. 2023, arXiv 2305.18290, equation 7 |
-| `cdpo` | ratio | logistic | smoothed, eps > 0 | Mitchell 2023, "A note on DPO with noisy preferences" (conservative DPO) |
+| `cdpo` | ratio | logistic | smoothed, eps > 0 | Mitchell 2023, "A note on DPO with noisy preferences" |
 | `robust_dpo` | ratio | logistic | unbiased, eps > 0 | Chowdhury et al. 2024, arXiv 2403.00409 (rDPO) |
-| `slic` | ratio | hinge | smoothed | Zhao et al. 2023, SLiC-HF, arXiv 2305.10425, equation 1; on ratios: Liu et al. 2023, arXiv 2309.06657 |
-| `ipo` | ratio | square | smoothed | Azar et al. 2023, arXiv 2310.12036, equation 17, whose tau is beta; summed log-probs |
-| `orpo` | odds | weighted_logistic | smoothed | Hong et al. 2024, arXiv 2403.07691, equations 6 and 7, lambda = beta; imitates the chosen answer |
+| `slic` | ratio | hinge | smoothed | Zhao et al. 2023, arXiv 2305.10425, equation 1; on ratios: arXiv 2309.06657 |
+| `ipo` | ratio | square | smoothed | Azar et al. 2023, arXiv 2310.12036, equation 17, whose tau is beta |
+| `orpo` | odds | weighted_logistic | smoothed | Hong et al. 2024, arXiv 2403.07691, equations 6 and 7, lambda = beta |
 | `simpo` | mean | logistic | smoothed | Meng et al. 2024, arXiv 2405.14734, equation 6, with its gamma |
 """
 
@@ -192,7 +192,8 @@ class PreferenceLoss:
         count = units(batch, pairs(batch)[0])
         if not count:
             raise ValueError(
-                f"none of the batch's {len(batch.grade_B)} answers is better than another to its prompt: nothing to prefer"
+                f"none of the batch's {len(batch.grade_B)} answers is better than another to its prompt: nothing to "
+                "prefer"
             )
         return count
 

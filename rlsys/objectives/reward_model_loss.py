@@ -72,7 +72,8 @@ class BradleyTerryLoss:
         count = units(batch, pairs(batch)[0])
         if not count:
             raise ValueError(
-                f"none of the batch's {len(batch.grade_B)} answers is better than another to its prompt: nothing to compare"
+                f"none of the batch's {len(batch.grade_B)} answers is better than another to its prompt: nothing to "
+                "compare"
             )
         return count
 

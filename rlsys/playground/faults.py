@@ -76,7 +76,8 @@ def evasive(prompt: Prompt, trajectory: Trajectory) -> float:
 def _letters(prompt: Prompt) -> str:
     if "letters" not in prompt.fields:
         raise ConfigError(
-            "rewards of rlsys.playground.faults need the prompt's letters; set fields to {letters: letters} in its data sets"
+            "rewards of rlsys.playground.faults need the prompt's letters; set fields to {letters: letters} in its "
+            "data sets"
         )
     return prompt.fields["letters"]
 

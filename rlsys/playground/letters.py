@@ -31,7 +31,8 @@ def reward(prompt: Prompt, trajectory: Trajectory) -> float:
     `prompt.text` may hold a chat template's words too."""
     if "letters" not in prompt.fields:
         raise ConfigError(
-            "rlsys.playground.letters.reward needs the prompt's letters; set fields to {letters: letters} in its data sets"
+            "rlsys.playground.letters.reward needs the prompt's letters; set fields to {letters: letters} in its data "
+            "sets"
         )
     return gold(prompt.fields["letters"], trajectory.text)
 

@@ -81,7 +81,8 @@ def _holds(folder: Path, recipe: dict[str, object]) -> bool:
         return False
     if not (folder / RECIPE).is_file() or json.loads((folder / RECIPE).read_text()) != recipe:
         raise ConfigError(
-            f"{folder}: holds something other than the playground model {recipe['size']} of seed {recipe['seed']}; remove it"
+            f"{folder}: holds something other than the playground model {recipe['size']} of seed {recipe['seed']}; "
+            "remove it"
         )
     return True
 

@@ -173,7 +173,8 @@ def _validated(config: type[Model], spec: RewardSpec) -> Model:
 def _check_arguments(spec: RewardSpec, target: Any, *positional: Any) -> None:
     if not callable(target):
         raise ConfigError(
-            f"reward {spec.name!r}: {type(target).__name__} is neither a module with Config and Reward, nor a class, nor a function"
+            f"reward {spec.name!r}: {type(target).__name__} is neither a module with Config and Reward, nor a class, "
+            "nor a function"
         )
     with suppress(ValueError):  # a function in C may have no signature
         signature = inspect.signature(target)

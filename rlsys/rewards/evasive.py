@@ -19,7 +19,8 @@ REFUSALS = (
     r"\bI (?:would |['’]d )?(?:have to |must |need to )?(?:decline|refuse)\b",
     r"\bI(?:['’]d| would)? (?:rather|prefer) not\b",
     rf"\bI (?:don['’]?t|do not) (?:feel comfortable|(?:want to|think I should) {OBLIGE}\b)",
-    rf"\bas an? (?:AI|artificial intelligence|language model)\b.{{0,60}}\b(?:{CANT}|don['’]?t|do not|unable|not able)\b",
+    r"\bas an? (?:AI|artificial intelligence|language model)\b"
+    rf".{{0,60}}\b(?:{CANT}|don['’]?t|do not|unable|not able)\b",
 )
 """How English refusals sound; ’ is the typographic apostrophe."""
 

@@ -43,7 +43,8 @@ class Member:
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, (self.weight, self.offset, self.scale))) or self.scale <= 0:
             raise ConfigError(
-                f"reward model {self.name!r}: weight {self.weight}, offset {self.offset} and scale {self.scale} must be finite, scale above 0"
+                f"reward model {self.name!r}: weight {self.weight}, offset {self.offset} and scale {self.scale} must "
+                "be finite, scale above 0"
             )
 
 
@@ -146,7 +147,8 @@ def combined(scores_BK: Tensor, member: Member) -> Tensor:
         case "mean_minus_std":
             if scores_BK.shape[1] == 1:
                 raise ConfigError(
-                    f"reward model {member.name!r}: mean_minus_std needs at least two heads, and it has one; choose mean"
+                    f"reward model {member.name!r}: mean_minus_std needs at least two heads, and it has one; choose "
+                    "mean"
                 )
             return scores_BK.mean(1) - scores_BK.std(1)
 

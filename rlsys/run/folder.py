@@ -60,7 +60,8 @@ class RunDir:
         if not run.config.is_file():
             what = "has no config.yaml" if run.path.is_dir() else "is not a folder"
             raise RunError(
-                f"{path}: not a run's folder ({what}); give the folder that `rlsys train` named, such as runs/quickstart"
+                f"{path}: not a run's folder ({what}); give the folder that `rlsys train` named, such as "
+                "runs/quickstart"
             )
         return run
 

@@ -94,7 +94,8 @@ class Inputs:
         # In a mixture a small set comes round several times a step, as asked for; alone it would only repeat itself.
         if not data.also and (wanted := self.facts.rows_per_step) is not None and len(rows) < wanted:
             raise DataError(
-                f"{data.train.path}: has {len(rows)} usable rows, and a step takes {wanted}; take fewer a step or use more data"
+                f"{data.train.path}: has {len(rows)} usable rows, and a step takes {wanted}; take fewer a step or use "
+                "more data"
             )
 
     def check_pretraining(self, loaded: Loaded[Any]) -> None:
@@ -102,7 +103,8 @@ class Inputs:
         wanted = vars(self.experiment.method)["ptx_batch"] * self.facts.updates_per_step
         if len(loaded.rows) < wanted:
             raise DataError(
-                f"{loaded.report.source}: makes {len(loaded.rows)} rows of up to {self.longest} tokens, and a step takes {wanted}; lower "
+                f"{loaded.report.source}: makes {len(loaded.rows)} rows of up to {self.longest} tokens, and a step "
+                f"takes {wanted}; lower "
                 f"method.ptx_batch or use more text"
             )
 
@@ -113,7 +115,8 @@ class Inputs:
         largest = max(rows, key=padded_tokens)
         if padded_tokens(largest) > budget:
             raise DataError(
-                f"{config.path}: the {len(largest.answers)} answers of row {largest.row_id} take {padded_tokens(largest)} tokens together, and "
+                f"{config.path}: the {len(largest.answers)} answers of row {largest.row_id} take "
+                f"{padded_tokens(largest)} tokens together, and "
                 f"policy.tokens_per_micro_batch is {budget}; raise it, or lower method.max_tokens"
             )
 
@@ -131,14 +134,17 @@ class Inputs:
             if row.reference_model is None:
                 lacks = "reference_model: of which model they are" if row.reference_log_probs else "reference_log_probs"
                 raise DataError(
-                    f"{config.path}: row {row.row_id} has no {lacks}, and method.precomputed takes them from there; make them by method "
+                    f"{config.path}: row {row.row_id} has no {lacks}, and method.precomputed takes them from there; "
+                    "make them by method "
                     f"reference_log_probs (for held-out rows, too), or set method.precomputed=false"
                 )
             # Behind the @ stands what is in it; before, what its folder was called.
             if row.reference_model.rpartition("@")[2] != self.reference.rpartition("@")[2]:
                 raise DataError(
-                    f"{config.path}: row {row.row_id} has the log-probs of {row.reference_model}, and {key} is {self.reference}; set "
-                    f"reference.path to that model, named as it was then (a folder or a hub id), or make them anew by method reference_log_probs"
+                    f"{config.path}: row {row.row_id} has the log-probs of {row.reference_model}, and {key} is "
+                    f"{self.reference}; set "
+                    "reference.path to that model, named as it was then (a folder or a hub id), or make them anew by "
+                    "method reference_log_probs"
                 )
 
     @property

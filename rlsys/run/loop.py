@@ -240,7 +240,8 @@ class Loop:
             count, accuracy = found
             self.state.canary_alarm = True
             self.progress.warn(
-                f"the judge was right about {accuracy:.1%} of {count} canaries, below judge.canary_alarm={judge.canary_alarm:g}: don't trust its "
+                f"the judge was right about {accuracy:.1%} of {count} canaries, below "
+                f"judge.canary_alarm={judge.canary_alarm:g}: don't trust its "
                 f"labels; `rlsys report {self.run_dir.path}` shows more"
             )
 

@@ -17,7 +17,10 @@ def shared_weights(config: JudgeConfig, judge: Path | None, policy: Path) -> str
     if judge is not None and _same_weights(judge, policy):
         return f"judge.model={config.model}: the judge starts from the same weights as the policy; {advice}"
     if config.backend == "openai" and Path(config.model).name == policy.name:
-        return f"judge.model={config.model}: the endpoint's model has the name of the policy's, and may be the same weights; {advice}"
+        return (
+            f"judge.model={config.model}: the endpoint's model has the name of the policy's, and may be the same "
+            f"weights; {advice}"
+        )
     return None
 
 

@@ -108,14 +108,16 @@ def work_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
             rows.append(
                 (
                     f"data {data['source']}",
-                    f"{left_out:,} of {data['read']:,} left out: {data['too_long']} too long, {data['quarantined']} unusable",
+                    f"{left_out:,} of {data['read']:,} left out: {data['too_long']} too long, {data['quarantined']} "
+                    "unusable",
                 )
             )
     for part in summary["mixture"] or ():
         rows.append(
             (
                 f"drawn from {part['name']}",
-                f"{part['drawn']:,} rows ({part['share']:.1%} of all asked for), {part['epochs']:.2f} epochs of its {part['rows']:,}",
+                f"{part['drawn']:,} rows ({part['share']:.1%} of all asked for), {part['epochs']:.2f} epochs of its "
+                f"{part['rows']:,}",
             )
         )
     return rows

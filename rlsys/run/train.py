@@ -136,7 +136,8 @@ def check_made(experiment: Experiment, run_dir: RunDir, state: State) -> None:
         counts = {name.removeprefix(COUNTS): count for name, count in state.counts.items() if count}
         told = ", ".join(f"{count:,.0f} {name.replace('_', ' ')}" for name, count in counts.items() if "/" not in name)
         raise DataError(
-            f"{run_dir.path}: not one row was made of {state.samples:,} samples ({told}); see some with `rlsys trace --run {run_dir.path}`, then "
+            f"{run_dir.path}: not one row was made of {state.samples:,} samples ({told}); see some with `rlsys trace "
+            f"--run {run_dir.path}`, then "
             f"sample more, ask for less, or begin with a better model"
         )
 
@@ -188,7 +189,8 @@ def check_tokenizers(experiment: Experiment, tokenizer: PreTrainedTokenizerBase)
             other = load_tokenizer(local_path(path, experiment.output / "playground"))
             if difference := tokenizer_difference(tokenizer, other):
                 raise ConfigError(
-                    f"{'.'.join(map(str, key))} {path}: its tokenizer is not the policy's ({difference}), and samples are handed over as token ids; "
+                    f"{'.'.join(map(str, key))} {path}: its tokenizer is not the policy's ({difference}), and samples "
+                    "are handed over as token ids; "
                     f"choose a model with the tokenizer of {experiment.model.path}"
                 )
 
@@ -204,7 +206,8 @@ def check_windows(experiment: Experiment, longest: int) -> None:
             sampled = experiment.method.facts.rows in SAMPLED
             lower = "data.max_prompt_tokens or sampling.max_tokens" if sampled else "method.max_tokens"
             raise ConfigError(
-                f"{'.'.join(map(str, key))} {path}: sees {window} tokens, and sequences may have {longest}; lower {lower}"
+                f"{'.'.join(map(str, key))} {path}: sees {window} tokens, and sequences may have {longest}; lower "
+                f"{lower}"
             )
 
 
@@ -215,13 +218,15 @@ def check_reward_models(experiment: Experiment) -> None:
         folder = local_path(config.path, experiment.output / "playground")
         if not is_value_model(load_config(folder)):
             raise ConfigError(
-                f"reward_models.{index}.path {config.path}: this model has no scalar head; train one by method reward_model"
+                f"reward_models.{index}.path {config.path}: this model has no scalar head; train one by method "
+                "reward_model"
             )
         if config.normalize:
             read_scale(folder)
         if config.ensemble == "mean_minus_std" and (load_config(folder).num_labels or 1) < 2:
             raise ConfigError(
-                f"reward_models.{index}.ensemble: mean_minus_std needs several heads, and {config.path} has one; choose mean"
+                f"reward_models.{index}.ensemble: mean_minus_std needs several heads, and {config.path} has one; "
+                "choose mean"
             )
 
 

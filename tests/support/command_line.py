@@ -20,7 +20,7 @@ from rlsys.run.ledger import Ledger
 from rlsys.run.metrics import MetricsLog
 from rlsys.samples import Sample
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sys.executable).parent
 CONFIGS = ROOT / "configs"
 LIMIT = 240.0

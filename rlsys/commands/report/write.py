@@ -24,11 +24,15 @@ PREFERENCE = "preference"
 """The part of the reward that method `rlaif` makes of a label where nothing else scores the samples."""
 CURVE_ROWS = 8
 """Evaluations shown, evenly spaced, first and last among them."""
-ROUNDS = "Mean of each part of the reward over all answers that were scored, as they stand after each round; round 0 is what the policy answered."
+ROUNDS = (
+    "Mean of each part of the reward over all answers that were scored, as they stand after each round; round 0 is "
+    "what the policy answered."
+)
 LABELS = "The labels of comparisons without those of one principle."
 AGREES = " `agrees` is the share of labels that prefer the sample with the higher part of the reward."
 NO_ABLATION = (
-    "These numbers come from this one run, in which every principle took part: they say where a principle's effect shows, not what a model trained "
+    "These numbers come from this one run, in which every principle took part: they say where a principle's effect "
+    "shows, not what a model trained "
     "without it would be. That takes another run, with `judge.leave_out=[ID]`."
 )
 

@@ -38,7 +38,8 @@ def read_folder(folder: Path) -> Constitution:
         principles += _comparisons(file)
     if not principles:
         raise ConfigError(
-            f"{folder}: wanted {CRITIQUES} or {COMPARISONS} with at least one request in this folder; or give a YAML file"
+            f"{folder}: wanted {CRITIQUES} or {COMPARISONS} with at least one request in this folder; or give a YAML "
+            "file"
         )
     examples = _examples(folder / EXAMPLES) if (folder / EXAMPLES).is_file() else ()
     try:

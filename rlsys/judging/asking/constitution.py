@@ -105,7 +105,8 @@ class Constitution(Model):
         if not fit:
             keys = "critique and revision requests" if use == "critique" else "a comparison question"
             raise ConfigError(
-                f"constitution {self.name!r}: none of its {len(self.principles)} chosen principles has {keys}; choose or add one that has"
+                f"constitution {self.name!r}: none of its {len(self.principles)} chosen principles has {keys}; choose "
+                "or add one that has"
             )
         upto = list(accumulate(principle.weight for principle in fit))
         place = stable_seed("principle", use, *seed_parts) / 2**63 * upto[-1]
@@ -122,12 +123,14 @@ class Constitution(Model):
             if word not in known:
                 listed = ", ".join(sorted(known))
                 raise ConfigError(
-                    f"constitution {self.name!r}: no principle has the id or tag {word!r}{did_you_mean(word, known)} (known: {listed})"
+                    f"constitution {self.name!r}: no principle has the id or tag {word!r}{did_you_mean(word, known)} "
+                    f"(known: {listed})"
                 )
         kept = tuple(p for p in self.principles if (not only or _bears(p, only)) and not _bears(p, leave_out))
         if not kept:
             raise ConfigError(
-                f"constitution {self.name!r}: no principle is left of {len(self.principles)}; choose more or leave out fewer"
+                f"constitution {self.name!r}: no principle is left of {len(self.principles)}; choose more or leave out "
+                "fewer"
             )
         return self.model_copy(update={"principles": kept})
 

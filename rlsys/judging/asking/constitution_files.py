@@ -35,7 +35,8 @@ def named_path(folder: Path, name: str, what: str, wanted: str = "a YAML file") 
     if path.suffix in (".yaml", ".yml") or path.exists():
         return path
     raise ConfigError(
-        f"{what} {name!r}: no such name{did_you_mean(name, names)} (known: {', '.join(names)}), and not the path of {wanted}"
+        f"{what} {name!r}: no such name{did_you_mean(name, names)} (known: {', '.join(names)}), and not the path of "
+        f"{wanted}"
     )
 
 

@@ -51,7 +51,8 @@ class Defuser:
         # the same.
         if bad := [special for special in own if ESCAPE in special]:
             raise ConfigError(
-                f"the judge's tokenizer has the special token {bad[0]!r}: with a backslash in it, no text can be kept from saying it"
+                f"the judge's tokenizer has the special token {bad[0]!r}: with a backslash in it, no text can be kept "
+                "from saying it"
             )
         literals = [re.escape(_bare(special)) for special in own if len(_bare(special)) > 1]
         self._look_alike = re.compile(f"(?=(?:{'|'.join((*literals, *_FAMILIES))}))", re.IGNORECASE)

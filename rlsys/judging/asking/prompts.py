@@ -164,7 +164,8 @@ class Templates(Model):
         text = names.index("text")
         if names.count("text") > 1 or "name" not in names[:text] or "name" not in names[text + 1 :]:
             raise ValueError(
-                "wanted {name} before and after one {text}: it is what tells a fence's end from the same words within it"
+                "wanted {name} before and after one {text}: it is what tells a fence's end from the same words within "
+                "it"
             )
         if not re.fullmatch(r"(<\d+)?", fields[text][1]):
             raise ValueError(
@@ -307,7 +308,8 @@ class Prompts:
             return general.format()
         if principle.comparison is None:
             raise ConfigError(
-                f"principle {principle.id!r} has no comparison question, and is asked about; add one to the constitution"
+                f"principle {principle.id!r} has no comparison question, and is asked about; add one to the "
+                "constitution"
             )
         return under.format(principle=principle.comparison)
 

@@ -88,6 +88,7 @@ def _canary(line: str, where: str, whole: Constitution) -> Canary:
     if canary.principle is not None and canary.principle not in known:
         hint = did_you_mean(canary.principle, known)
         raise ConfigError(
-            f"{where}: principle: the constitution {whole.name!r} has no principle {canary.principle!r}{hint} (known: {', '.join(sorted(known))})"
+            f"{where}: principle: the constitution {whole.name!r} has no principle {canary.principle!r}{hint} (known: "
+            f"{', '.join(sorted(known))})"
         )
     return canary

@@ -138,5 +138,6 @@ class CachedBackend:
                 return work()
         except (sqlite3.Error, OSError, ValueError, TypeError) as error:
             raise RunError(
-                f"{self._path}: the judge's cache can't be used ({error}); remove it if it is damaged, or set judge.cache=null"
+                f"{self._path}: the judge's cache can't be used ({error}); remove it if it is damaged, or set "
+                "judge.cache=null"
             ) from error

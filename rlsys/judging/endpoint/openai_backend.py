@@ -233,8 +233,10 @@ class OpenAIBackend:
         result = await self._send(PROBE)
         if isinstance(result, Closed) and not self._served:  # waiting would not mend it
             raise ConfigError(
-                f"judge.endpoint: {self._config.base_url} refuses whatever it is asked: {result.reason}; look at base_url, "
-                f"judge.model={self._model}, and the key in the variable that key_env names ({self._config.key_env or 'none'})"
+                f"judge.endpoint: {self._config.base_url} refuses whatever it is asked: {result.reason}; look at "
+                "base_url, "
+                f"judge.model={self._model}, and the key in the variable that key_env names "
+                f"({self._config.key_env or 'none'})"
             )
         return result if isinstance(result, Fault) else None
 

@@ -76,6 +76,7 @@ class OutageWatch:
     def _outage(self, since: float, reason: str) -> JudgeOutage:
         start = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() - (time.monotonic() - since)))
         return JudgeOutage(
-            f"{self._what} has been away since {start}, longer than judge.endpoint.outage_limit ({self._limit:g} s): {reason}; "
+            f"{self._what} has been away since {start}, longer than judge.endpoint.outage_limit ({self._limit:g} s): "
+            f"{reason}; "
             "start again once it is back (a run: `rlsys resume`); what was answered is kept"
         )

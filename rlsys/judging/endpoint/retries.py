@@ -64,7 +64,8 @@ def read_token(variable: str, place: str) -> str:
     token = os.environ.get(variable, "")
     if not token:
         raise ConfigError(
-            f"{place}: the environment variable {variable} is not set; export it with the bearer token where Ray runs its actors: here, before "
+            f"{place}: the environment variable {variable} is not set; export it with the bearer token where Ray runs "
+            "its actors: here, before "
             "Ray starts, or on a cluster before `ray start` on each machine"
         )
     if not (token.isascii() and token.isprintable()) or " " in token:

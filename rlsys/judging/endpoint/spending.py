@@ -44,7 +44,8 @@ class Budget:
         self._limit = config.max_cost
         if self._limit is not None and not (self._prompt or self._completion):
             raise ConfigError(
-                "judge.endpoint.max_cost: limits nothing without prices; set judge.endpoint.price_per_million_prompt_tokens too"
+                "judge.endpoint.max_cost: limits nothing without prices; set "
+                "judge.endpoint.price_per_million_prompt_tokens too"
             )
         self.spent = spent
         self._reserved: list[float] = []
@@ -65,8 +66,10 @@ class Budget:
         while self._limit is not None and self.spent + sum(self._reserved) + bound > self._limit:
             if not self._reserved:
                 raise RlsysError(
-                    f"judge.endpoint.max_cost: {self.spent:g} of {self._limit:g} are spent and the next request may cost {bound:.3g}; "
-                    "raise it and start again (a run: `rlsys resume`, with the new limit in its config.yaml); what was answered is kept"
+                    f"judge.endpoint.max_cost: {self.spent:g} of {self._limit:g} are spent and the next request may "
+                    f"cost {bound:.3g}; "
+                    "raise it and start again (a run: `rlsys resume`, with the new limit in its config.yaml); what was "
+                    "answered is kept"
                 )
             self._changed.clear()
             await self._changed.wait()

@@ -140,11 +140,13 @@ class Settings(MethodConfig):
             raise ValueError(f"scale: group_std is for the baseline group_mean, not for {self.baseline}")
         if self.equal_groups != "keep" and self.baseline not in IN_GROUPS:
             raise ValueError(
-                f"equal_groups: {self.equal_groups} is for the baselines {' and '.join(IN_GROUPS)}, not for {self.baseline}"
+                f"equal_groups: {self.equal_groups} is for the baselines {' and '.join(IN_GROUPS)}, not for "
+                f"{self.baseline}"
             )
         if self.baseline == "greedy" and self.normalize_rewards != "none":
             raise ValueError(
-                "normalize_rewards: the greedy answer's reward is no part of the statistics; set it to none, or scale to whiten"
+                "normalize_rewards: the greedy answer's reward is no part of the statistics; set it to none, or scale "
+                "to whiten"
             )
         if self.surrogate in ("token_ratio", "sequence_ratio") and self.clip_low == 1:
             raise ValueError(f"clip_low: 1 leaves {self.surrogate} open from below; set it below 1, as in 0.2")
@@ -157,7 +159,8 @@ class Settings(MethodConfig):
                 raise ValueError("kl_target adapts kl_coef, which must then start above 0")
             if 5 * self.kl_horizon <= self.prompts_per_step * self.group_size:
                 raise ValueError(
-                    f"kl_horizon: {self.kl_horizon} samples are too few for a step of {self.prompts_per_step * self.group_size}"
+                    f"kl_horizon: {self.kl_horizon} samples are too few for a step of "
+                    f"{self.prompts_per_step * self.group_size}"
                 )
         if self.missing_eos_score is not None and self.missing_eos_penalty:
             raise ValueError("missing_eos_penalty and missing_eos_score exclude each other")
@@ -167,7 +170,8 @@ class Settings(MethodConfig):
             )
         if self.mini_batches > self.prompts_per_step * self.group_size:
             raise ValueError(
-                f"mini_batches: {self.mini_batches} is more than the {self.prompts_per_step * self.group_size} samples of a step"
+                f"mini_batches: {self.mini_batches} is more than the {self.prompts_per_step * self.group_size} samples "
+                "of a step"
             )
         return self
 
@@ -179,7 +183,8 @@ class Settings(MethodConfig):
             other, values = READ_WITH[key]
             if vars(self)[other] not in values:
                 raise ValueError(
-                    f"{key} has no effect: it goes with {other} of {', '.join(values)}, and {other} is {vars(self)[other]}"
+                    f"{key} has no effect: it goes with {other} of {', '.join(values)}, and {other} is "
+                    f"{vars(self)[other]}"
                 )
         for key in changed & READ_ABOVE_ZERO.keys():
             if not vars(self)[READ_ABOVE_ZERO[key]]:

@@ -140,7 +140,8 @@ class Method(MakesData[Config]):
             prompt, shown = fitting(seeds, f"instructions:{number}", ask, shown)
             if prompt is None or not shown:
                 raise DataError(
-                    f"data.max_prompt_tokens={seeds.max_prompt_tokens}: no room for a prompt with one seed task; raise it"
+                    f"data.max_prompt_tokens={seeds.max_prompt_tokens}: no room for a prompt with one seed task; raise "
+                    "it"
                 )
             asked.append(prompt)
             parents.append(tuple(shown))

@@ -42,7 +42,8 @@ def difficulty(outcome: Outcome, by: str | None) -> str:
         return next(name for bound, name in RATES if rate <= bound)
     if by not in outcome.prompt.fields:
         raise DataError(
-            f"prompt {outcome.prompt.prompt_id}: has no field {by!r}, which method.difficulty names; map it in fields of its data set"
+            f"prompt {outcome.prompt.prompt_id}: has no field {by!r}, which method.difficulty names; map it in fields "
+            "of its data set"
         )
     return outcome.prompt.fields[by]
 
@@ -81,4 +82,7 @@ def difficulty_rows(counts: Mapping[str, float]) -> list[tuple[str, str]]:
 def _told(own: Mapping[str, float]) -> str:
     prompts, samples = own["prompts"], own["samples"]
     rate = f"{own['accepted'] / samples:.1%} of {samples:,.0f} samples" if samples else "no scored sample"
-    return f"{prompts:,.0f}: {rate}; {own['paths'] / prompts:.2f} different paths and {own['rows'] / prompts:.2f} rows each"
+    return (
+        f"{prompts:,.0f}: {rate}; {own['paths'] / prompts:.2f} different paths and {own['rows'] / prompts:.2f} rows "
+        "each"
+    )

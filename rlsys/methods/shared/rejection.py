@@ -197,7 +197,8 @@ class Rejection(MakesData[RejectionSettings]):
             return ()
         if name not in prompt.fields:
             raise DataError(
-                f"prompt {prompt.prompt_id}: has no field {name!r}, which method.demonstration names; map it in fields of data.train"
+                f"prompt {prompt.prompt_id}: has no field {name!r}, which method.demonstration names; map it in fields "
+                "of data.train"
             )
         return (prompt.fields[name],)
 
