@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.engine
 QUESTION: tuple[Message, ...] = ({"role": "system", "content": "Judge."}, {"role": "user", "content": "A or B?"})
-THINKS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}>{% if enable_thinking is not false %}<think>{% endif %}"
-NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role\nnot supported') }}{% endif %}{{ messages[0].content }}"
+THINKS = (
+    "{% for m in messages %}[{{ m.role }}]{{ m.content "
+    "}}{% endfor %}>{% if enable_thinking is not false %}<think>{% endif %}"
+)
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role\nnot supported') }}{% endif %}{{ "
+    "messages[0].content }}"
+)
 
 
 def model(template: str | None, variables: Mapping[str, bool | int | str] | None = None) -> ChatModel:
@@ -44,7 +50,8 @@ def test_a_template_that_knows_no_system_role():
     with pytest.raises(ConfigError) as caught:
         model(NO_SYSTEM).prompt(QUESTION)
     assert str(caught.value) == (
-        "judge.templates: the chat template of the judge's model refuses a chat of the roles system, user (System role not supported); "
+        "judge.templates: the chat template of the judge's model refuses a chat of the roles system, user (System role "
+        "not supported); "
         'where it knows no system role, give a file with `system: ""`'
     )
     assert seen(model(NO_SYSTEM), QUESTION[1:]) == "A or B?"

@@ -47,12 +47,13 @@ def recipe(workplace: Workplace) -> Run:
     for needed in (PROMPTS, AUTHORS):
         if not needed.exists():
             pytest.skip(
-                f"{needed} is absent: the run needs HH-RLHF's harmless prompts and the JSON files of the constitution's authors there"
+                f"{needed} is absent: the run needs HH-RLHF's harmless prompts and the JSON files of the "
+                "constitution's authors there"
             )
     data = short(workplace.folder / "data")
     dialogues = f"{{path: {data}, fields: {{messages: chosen}}}}"
     base = workplace.train(
-        CONFIGS / "rlhf_hh_sft.yaml",
+        workplace.stage("rlhf/hh.yaml", "sft"),
         "base",
         (
             f"data.train={dialogues}",
@@ -106,7 +107,7 @@ def recipe(workplace: Workplace) -> Run:
     for own in settings.values():
         own += ["loop={steps: 2}", "cluster.colocate=true"]
     overrides = [f"{stage}.{override}" for stage, own in settings.items() for override in own]
-    workplace.succeed("rlsys", "train", CONFIGS / "cai_hh.yaml", f"output={workplace.folder}", *overrides)
+    workplace.succeed("rlsys", "train", CONFIGS / "constitutional/hh.yaml", f"output={workplace.folder}", *overrides)
     return Run(workplace.folder / "cai-hh")
 
 

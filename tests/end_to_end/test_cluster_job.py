@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 import pytest
@@ -33,7 +34,11 @@ class Cluster:
     seen: set[tuple[int, str]] = field(default_factory=set)
     """Process id and title."""
 
-    def submit(self, *settings: str) -> subprocess.CompletedProcess[str]:
+    @property
+    def job(self) -> Path:
+        return self.workplace.stage("quickstart.yaml", "grpo")
+
+    def submit(self, *settings: str | Path) -> subprocess.CompletedProcess[str]:
         """Submit from the repository, whose code and configs are what the job gets."""
         # `ray start` made a token, and asks for it.
         place = Workplace(ROOT, self.workplace.environment | {"RAY_AUTH_MODE": "token"})
@@ -82,7 +87,7 @@ def cluster(workplace: Workplace) -> Iterator[Cluster]:
 
 def test_a_job_trains_on_the_cluster_it_was_submitted_to(cluster: Cluster):
     output = cluster.workplace.folder
-    done = cluster.submit("configs/quickstart_grpo.yaml", "name=job", f"output={output}", *SETTINGS)
+    done = cluster.submit(cluster.job, "name=job", f"output={output}", *SETTINGS)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "succeeded" in done.stdout
     assert Run(output / "job").summary["steps"] == 2
@@ -94,9 +99,7 @@ def test_a_job_trains_on_the_cluster_it_was_submitted_to(cluster: Cluster):
 
 
 def test_a_run_that_fails_is_a_job_that_fails(cluster: Cluster):
-    done = cluster.submit(
-        "configs/quickstart_grpo.yaml", "name=failing", f"output={cluster.workplace.folder}", "policy.zero_stage=4"
-    )
+    done = cluster.submit(cluster.job, "name=failing", f"output={cluster.workplace.folder}", "policy.zero_stage=4")
     assert done.returncode != 0
     assert "failed" in done.stdout.lower()
     assert "policy.zero_stage" in done.stdout + done.stderr

@@ -39,7 +39,9 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def recipe(workplace: Workplace) -> Run:
-    workplace.succeed("rlsys", "train", CONFIGS / "demo_cai.yaml", "name=cai", f"output={workplace.folder}", *SETTINGS)
+    workplace.succeed(
+        "rlsys", "train", CONFIGS / "constitutional/demo.yaml", "name=cai", f"output={workplace.folder}", *SETTINGS
+    )
     return Run(workplace.folder / "cai")
 
 

@@ -41,7 +41,7 @@ SETTINGS = (
 @pytest.fixture(scope="module")
 def recipe(workplace: Workplace) -> Run:
     workplace.succeed(
-        "rlsys", "train", CONFIGS / "demo_rlaif.yaml", "name=rlaif", f"output={workplace.folder}", *SETTINGS
+        "rlsys", "train", CONFIGS / "rlaif/demo.yaml", "name=rlaif", f"output={workplace.folder}", *SETTINGS
     )
     return Run(workplace.folder / "rlaif")
 

@@ -36,7 +36,7 @@ SETTINGS = (
 @pytest.fixture(scope="module")
 def printed(workplace: Workplace) -> str:
     return workplace.succeed(
-        "rlsys", "train", CONFIGS / "demo_rlhf.yaml", "name=demo", f"output={workplace.folder}", *SETTINGS
+        "rlsys", "train", CONFIGS / "rlhf/demo.yaml", "name=demo", f"output={workplace.folder}", *SETTINGS
     )
 
 

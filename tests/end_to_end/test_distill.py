@@ -42,7 +42,7 @@ def offline(workplace: Workplace, teacher: Path) -> Run:
         "loop={steps: 12, eval_every: 6}",
         "cluster.colocate=true",
     )
-    return workplace.train(CONFIGS / "distill.yaml", "offline", settings)
+    return workplace.train(CONFIGS / "distill/rows.yaml", "offline", settings)
 
 
 def test_the_student_comes_nearer_on_rows_that_it_never_saw(offline: Run):
@@ -112,7 +112,7 @@ def test_the_student_learns_from_its_own_samples_without_a_reward(workplace: Wor
         "loop={steps: 6}",
         "cluster.colocate=true",
     )
-    run = workplace.train(CONFIGS / "distill_on_policy.yaml", "on-policy", settings)
+    run = workplace.train(CONFIGS / "on_policy_distill/chat.yaml", "on-policy", settings)
     kl = [line["train/reverse_kl"] for line in run.metrics if "train/reverse_kl" in line]
     assert len(kl) == 6
     assert kl[0] == pytest.approx(
@@ -146,7 +146,7 @@ def test_a_teacher_with_another_vocabulary_is_refused_before_anything_starts(wor
     done = workplace.run(
         "rlsys",
         "train",
-        CONFIGS / "distill.yaml",
+        CONFIGS / "distill/rows.yaml",
         "name=refused",
         f"output={workplace.folder}",
         *settings,

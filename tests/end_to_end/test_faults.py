@@ -8,7 +8,7 @@ import time
 
 import psutil
 import pytest
-from support.command_line import CONFIGS, Run, Workplace, alive, family, title, wait_until
+from support.command_line import Run, Workplace, alive, family, title, wait_until
 
 pytestmark = pytest.mark.engine
 
@@ -26,7 +26,7 @@ PATIENCE = 15.0
 def test_a_killed_sampler_ends_the_run_with_one_line_that_names_it(workplace: Workplace):
     run = Run(workplace.folder / "quickstart-grpo")
     driver = workplace.start(
-        "rlsys", "train", CONFIGS / "quickstart_grpo.yaml", f"output={workplace.folder}", *SETTINGS
+        "rlsys", "train", workplace.stage("quickstart.yaml", "grpo"), f"output={workplace.folder}", *SETTINGS
     )
     try:
         wait_until(lambda: run.steps_done() >= 2 or driver.poll() is not None, "two steps", 120)

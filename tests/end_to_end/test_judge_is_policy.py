@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.command_line import CONFIGS, Run, Workplace
+from support.command_line import Run, Workplace
 
 pytestmark = pytest.mark.engine
 
@@ -14,7 +14,7 @@ STEPS, PROMPTS, GROUP = 2, 40, 3
 def run(workplace: Workplace) -> Run:
     # More groups than an engine hands out before it waits: the judge can't be asked until they all have been taken.
     return workplace.train(
-        CONFIGS / "quickstart_grpo.yaml",
+        workplace.stage("quickstart.yaml", "grpo"),
         "own",
         (
             "judge={backend: rollout, min_label_mass: 0.0, reward: {mode: compare, principle: true}}",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
-from support.command_line import CONFIGS, Run, Workplace, wait_until
+from support.command_line import Run, Workplace, wait_until
 from support.cut_line import Line
 from support.openai_server import MODEL, serve
 
@@ -27,7 +27,10 @@ def settings(url: str, output: Path, name: str) -> list[str]:
     """One question at a time, so that the server computes each alone and its numbers are the same to the last bit."""
     endpoint = f"{{base_url: '{url}', concurrency: 1, retries: 1, max_wait: 0.5, timeout: 20, outage_limit: 120}}"
     # "10" would be two tokens to a model of bytes. The model is random, so its labels have little of the probability.
-    judge = f"{{backend: openai, model: {MODEL}, endpoint: {endpoint}, reward: {{}}, max_score: 9, min_label_mass: 0.0, cache: null}}"
+    judge = (
+        f"{{backend: openai, model: {MODEL}, endpoint: {endpoint}, reward: {{}}, max_score: 9, min_label_mass: 0.0, "
+        "cache: null}}"
+    )
     return [
         f"name={name}",
         f"output={output}",
@@ -55,7 +58,7 @@ def url(workplace: Workplace) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def undisturbed(workplace: Workplace, url: str) -> Run:
     workplace.succeed(
-        "rlsys", "train", CONFIGS / "quickstart_grpo.yaml", *settings(url, workplace.folder, "undisturbed")
+        "rlsys", "train", workplace.stage("quickstart.yaml", "grpo"), *settings(url, workplace.folder, "undisturbed")
     )
     return Run(workplace.folder / "undisturbed")
 
@@ -64,7 +67,7 @@ def test_an_outage_changes_nothing_but_the_time(workplace: Workplace, url: str, 
     line = Line(url)
     run = Run(workplace.folder / "cut")
     driver = workplace.start(
-        "rlsys", "train", CONFIGS / "quickstart_grpo.yaml", *settings(line.url, workplace.folder, "cut")
+        "rlsys", "train", workplace.stage("quickstart.yaml", "grpo"), *settings(line.url, workplace.folder, "cut")
     )
     try:
         wait_until(lambda: run.steps_done() >= 1 or driver.poll() is not None, "a step", 120)

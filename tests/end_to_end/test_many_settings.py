@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from support.command_line import CONFIGS, Run, Workplace
+from support.command_line import Run, Workplace
 from transformers import AutoModelForCausalLM
 
 from rlsys.playground.models import build
@@ -18,7 +18,8 @@ pytestmark = pytest.mark.engine
 STEPS = 3
 SETTINGS = (
     "method={name: grpo, prompts_per_step: 6, group_size: 4, mini_batches: 2, epochs: 2, kl_coef: 0.05, importance_sampling: sequence,"
-    " clip_high: 0.28, dual_clip: 3.0, reduction: token_mean, entropy_coef: 0.01, overlong_share: 0.25, equal_groups: resample}",
+    " clip_high: 0.28, dual_clip: 3.0, reduction: token_mean, entropy_coef: 0.01, overlong_share: 0.25, equal_groups: "
+    "resample}",
     "model.lora={rank: 4, alpha: 16, dropout: 0.1}",
     "model.gradient_checkpointing=true",
     "rewards=[{name: format, args: {regex: '[a-m]'}}]",
@@ -34,7 +35,7 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def run(workplace: Workplace) -> Run:
-    return workplace.train(CONFIGS / "quickstart_grpo.yaml", "many", SETTINGS)
+    return workplace.train(workplace.stage("quickstart.yaml", "grpo"), "many", SETTINGS)
 
 
 def test_adapters_train_and_reach_both_samplers(run: Run):

@@ -75,7 +75,7 @@ def dpo(workplace: Workplace) -> Run:
         "data.eval={path: held_out.jsonl}",
         *ADAPTERS,
     )
-    return workplace.train(CONFIGS / "dpo.yaml", "dpo", settings)
+    return workplace.train(CONFIGS / "dpo/pairs.yaml", "dpo", settings)
 
 
 def assert_rewards_are_gains(run: Run, *sides: str) -> None:
@@ -159,7 +159,9 @@ def test_log_probs_that_were_computed_beforehand_stand_for_the_reference(dpo: Ru
         *HERE,
     )
     known = workplace.train(
-        CONFIGS / "dpo_reference.yaml", "known", (*settings, "data.train.path=pairs.jsonl", "data.shuffle=false")
+        workplace.stage("dpo/precomputed.yaml", "reference"),
+        "known",
+        (*settings, "data.train.path=pairs.jsonl", "data.shuffle=false"),
     )
     assert (known.summary["steps"], known.summary["counts"]) == (3, {"dataset/rows": 400})
     assert known.summary["done"] == "every row has its log-probs"
@@ -179,7 +181,7 @@ def test_log_probs_that_were_computed_beforehand_stand_for_the_reference(dpo: Ru
         "loop.eval_every=0",
         "reference={path: 'playground:0.5m'}",
     )
-    run = workplace.train(CONFIGS / "dpo.yaml", "precomputed", (stage, *ADAPTERS, *data))
+    run = workplace.train(CONFIGS / "dpo/pairs.yaml", "precomputed", (stage, *ADAPTERS, *data))
     losses, beside = ([line["train/loss"] for line in one.metrics if "train/loss" in line] for one in (run, dpo))
     assert losses[0] == pytest.approx(math.log(2), abs=1e-5)
     # Later, rounding of the first gradients has grown.
@@ -207,7 +209,7 @@ def kto(workplace: Workplace) -> Run:
         "loop={steps: 40}",
         *HERE,
     )
-    return workplace.train(CONFIGS / "kto.yaml", "kto", settings)
+    return workplace.train(CONFIGS / "kto/labelled.yaml", "kto", settings)
 
 
 def test_kto_learns_labels_and_is_measured_on_pairs(kto: Run):
@@ -236,7 +238,9 @@ def test_labels_of_one_kind_end_the_run_before_it_starts(kto: Run, workplace: Wo
         "policy.ranks=1",
         *HERE,
     )
-    done = workplace.run("rlsys", "train", CONFIGS / "kto.yaml", "name=good", f"output={workplace.folder}", *settings)
+    done = workplace.run(
+        "rlsys", "train", CONFIGS / "kto/labelled.yaml", "name=good", f"output={workplace.folder}", *settings
+    )
     assert done.returncode != 0
     assert "all 80 answers are labelled desirable; add undesirable ones" in done.stderr
 
@@ -251,7 +255,7 @@ def online(workplace: Workplace) -> Run:
         "loop={steps: 2}",
         "cluster.cpus=2",
     )
-    return workplace.train(CONFIGS / "demo_preference_online.yaml", "online", settings)
+    return workplace.train(CONFIGS / "online_dpo/demo.yaml", "online", settings)
 
 
 def test_online_dpo_trains_on_the_best_and_the_worst(online: Run):

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from support.command_line import CONFIGS, Run, Workplace, alive, family, title, wait_until
+from support.command_line import Run, Workplace, alive, family, title, wait_until
 
 pytestmark = pytest.mark.engine
 
@@ -40,7 +40,6 @@ SETTINGS = (
     "evaluation={prompts: 8}",
     "logging.wandb=offline",
 )
-CONFIG = CONFIGS / "quickstart_grpo.yaml"
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def workplace_with_reward(workplace: Workplace) -> Workplace:
 
 @pytest.fixture(scope="module")
 def undisturbed(workplace_with_reward: Workplace) -> Run:
-    return workplace_with_reward.train(CONFIG, "undisturbed", SETTINGS)
+    return workplace_with_reward.train(workplace_with_reward.stage("quickstart.yaml", "grpo"), "undisturbed", SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +72,9 @@ def killed(workplace_with_reward: Workplace) -> Killed:
     """Killed within milliseconds after the line of step 5, which is in the middle of step 6."""
     place = workplace_with_reward
     run = Run(place.folder / "killed")
-    driver = place.start("rlsys", "train", CONFIG, "name=killed", f"output={place.folder}", *SETTINGS)
+    driver = place.start(
+        "rlsys", "train", place.stage("quickstart.yaml", "grpo"), "name=killed", f"output={place.folder}", *SETTINGS
+    )
     try:
         wait_until(lambda: run.steps_done() >= KILL_AFTER or driver.poll() is not None, f"step {KILL_AFTER}", 120)
         processes = family(driver.pid)

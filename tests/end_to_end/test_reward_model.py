@@ -109,7 +109,7 @@ def dialogues(workplace: Workplace) -> Run:
         pytest.skip(f"{REAL} is absent: the run needs this part of HH-RLHF there")
     data = split(workplace.folder / "data")
     return workplace.train(
-        CONFIGS / "reward_model_hh.yaml", "hh", (*SMALL, f"data.train.path={data}", f"data.eval.path={data}")
+        CONFIGS / "reward_model/hh.yaml", "hh", (*SMALL, f"data.train.path={data}", f"data.eval.path={data}")
     )
 
 

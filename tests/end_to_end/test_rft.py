@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support.command_line import CONFIGS, Run, Workplace
 
+from rlsys.config import yaml_file
 from rlsys.data.reasoning import equations
 from rlsys.files import read_lines
 from rlsys.playground.tasks import rows as playground_rows
@@ -20,31 +21,28 @@ from rlsys.playground.tasks import rows as playground_rows
 pytestmark = pytest.mark.engine
 
 PROMPTS, SAMPLES, CAP = 64, 6, 3
-RECIPE = f"""\
-name: rft
-stages:
-  - name: sft
-    config: {CONFIGS / "demo_rft_sft.yaml"}
-    set: {{loop.steps: 120, policy.ranks: 1}}
-  - name: reject
-    config: {CONFIGS / "demo_rft_reject.yaml"}
-    set:
-      model.path: "stage:sft"
-      method: {{name: rft, prompts_per_step: {PROMPTS // 2}, samples: {SAMPLES}, path: equations, demonstration: shown, most_per_prompt: {CAP}}}
-      data.train.limit: {PROMPTS}
-      rewards: [{{name: format, args: {{regex: '\\d\\+\\d=\\d'}}}}]
-      loop.steps: 2
-      evaluation: {{prompts: 16, samples: 4, pass_at: [1, 2, 4], majority: true, answer_after: "="}}
-  - name: rft
-    config: {CONFIGS / "demo_rft_sft.yaml"}
-    set: {{data.also: [{{path: "stage:reject"}}], loop.steps: 2, policy.ranks: 1}}
-"""
+OVERRIDES = (
+    "sft.loop.steps=120",
+    "sft.policy.ranks=1",
+    f"reject.method={{name: rft, prompts_per_step: {PROMPTS // 2}, samples: {SAMPLES}, path: equations, "
+    f"demonstration: shown, most_per_prompt: {CAP}}}",
+    f"reject.data.train.limit={PROMPTS}",
+    r"reject.rewards=[{name: format, args: {regex: '\d\+\d=\d'}}]",
+    "reject.loop.steps=2",
+    'reject.evaluation={prompts: 16, samples: 4, pass_at: [1, 2, 4], majority: true, answer_after: "="}',
+    "rft.loop.steps=2",
+    "rft.policy.ranks=1",
+)
+STAGES = ("sft", "reject", "rft")
 
 
 @pytest.fixture(scope="module")
 def printed(workplace: Workplace) -> str:
-    (workplace.folder / "recipe.yaml").write_text(RECIPE)
-    return workplace.succeed("rlsys", "train", "recipe.yaml", f"output={workplace.folder}")
+    """The demo's first three stages, cut down."""
+    recipe, _ = yaml_file.read(CONFIGS / "rft" / "demo.yaml")
+    recipe |= {"name": "rft", "stages": [stage for stage in recipe["stages"] if stage["name"] in STAGES]}
+    (workplace.folder / "recipe.yaml").write_text(yaml_file.dump(recipe))
+    return workplace.succeed("rlsys", "train", "recipe.yaml", f"output={workplace.folder}", *OVERRIDES)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +116,7 @@ def test_a_model_is_measured_by_its_greedy_answers_alone(recipe: Run, workplace:
     measured = "evaluation={prompts: 16, samples: 1, pass_at: [1]}"
     verifier = r"rewards=[{name: format, args: {regex: '\d\+\d=\d'}}]"
     settings = (f"model.path={recipe.path / 'sft' / 'final'}", "sampling.temperature=0", measured, verifier)
-    run = workplace.train(CONFIGS / "demo_rft_evaluate.yaml", "greedy", settings)
+    run = workplace.train(workplace.stage("rft/demo.yaml", "rft_measured"), "greedy", settings)
     said: dict[bool, dict[str, str]] = {True: {}, False: {}}
     for sample in run.samples(1, "eval"):
         said["greedy" in sample.sample_id][sample.prompt_id] = sample.response
@@ -130,7 +128,12 @@ def test_a_model_is_measured_by_its_greedy_answers_alone(recipe: Run, workplace:
 def test_a_run_without_any_row_says_so(workplace: Workplace):
     settings = ("method.samples=2", "method.prompts_per_step=4", "data.eval=null", "evaluation={}")
     done = workplace.run(
-        "rlsys", "train", CONFIGS / "demo_rft_reject.yaml", "name=none", f"output={workplace.folder}", *settings
+        "rlsys",
+        "train",
+        workplace.stage("rft/demo.yaml", "reject"),
+        "name=none",
+        f"output={workplace.folder}",
+        *settings,
     )
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if "not one row" in line]

@@ -46,7 +46,9 @@ def test_a_model_that_can_not_write_leaves_no_row_and_every_reason(workplace: Wo
         '{"instruction": "no instances", "is_classification": false}',
     ]
     (workplace.folder / "seeds.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    done = workplace.run("rlsys", "train", CONFIGS / "self_instruct.yaml", f"output={workplace.folder}", *SETTINGS)
+    done = workplace.run(
+        "rlsys", "train", CONFIGS / "self_instruct/seed_tasks.yaml", f"output={workplace.folder}", *SETTINGS
+    )
     run = RunDir(workplace.folder / "self-instruct")
     assert done.returncode == 1, done.stdout + done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "not one row was made" in line]

@@ -58,7 +58,7 @@ def early(workplace: Workplace) -> Run:
         "data.eval.path=held_out.jsonl",
         f"loop={{steps: {MOST}, eval_every: {EVERY}, patience: {PATIENCE}, keep_last: 1}}",
     )
-    return workplace.train(CONFIGS / "sft_instructions.yaml", "early", (*TINY, *settings))
+    return workplace.train(CONFIGS / "sft/instructions.yaml", "early", (*TINY, *settings))
 
 
 def test_it_stops_when_held_out_rows_get_no_better(early: Run):
@@ -118,7 +118,7 @@ def test_raw_text_is_learned(workplace: Workplace):
         "data.eval={path: held_out_texts.jsonl}",
         "loop={steps: 30, eval_every: 10}",
     )
-    run = workplace.train(CONFIGS / "pretrain.yaml", "pretrained", (*TINY, *settings))
+    run = workplace.train(CONFIGS / "sft/pretrain.yaml", "pretrained", (*TINY, *settings))
     tokens = 40 * (20 * 3 + 19 + 1)  # per document: digits, blanks, EOS; a block has a BOS and 63 of them
     assert run.summary["data"][0]["blocks"] == -(-tokens // 63)
     before, after = run.summary["before"], run.summary["after"]

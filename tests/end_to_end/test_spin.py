@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 
 import pytest
-from support.command_line import CONFIGS, Run, Workplace
+from support.command_line import Run, Workplace
 
 pytestmark = pytest.mark.engine
 
@@ -37,7 +37,7 @@ class Played:
 
 @pytest.fixture(scope="module")
 def played(workplace: Workplace) -> Played:
-    straight = workplace.train(CONFIGS / "demo_spin_play.yaml", "spin", SETTINGS)
+    straight = workplace.train(workplace.stage("spin/demo.yaml", "spin"), "spin", SETTINGS)
     copy = workplace.folder / "again"
     shutil.copytree(straight.path, copy)
     shutil.rmtree(copy / "checkpoints" / "step-2")

@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from rlsys.check.recipe import load_stage
+from rlsys.config.document import save
 from rlsys.run.folder import RunDir
 from rlsys.run.ledger import Ledger
 from rlsys.run.metrics import MetricsLog
@@ -69,6 +71,12 @@ class Workplace:
         done = self.run(*command)
         assert done.returncode == 0, f"{' '.join(done.args)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
+
+    def stage(self, recipe: str, name: str) -> Path:
+        """One stage of a shipped recipe as the config of an experiment, in this folder."""
+        file = self.folder / f"{name}.yaml"
+        save(load_stage(CONFIGS / recipe, name, this_machine=False), file)
+        return file
 
     def train(self, config: Path, name: str, settings: Sequence[str]) -> Run:
         """A run that works, in this folder."""
