@@ -15,7 +15,7 @@ from torch import Tensor
 from actors.wait import fetch
 from rlsys.batch import Batch, DistillationBatch
 from rlsys.errors import ActorError
-from rlsys.models.micro_batches import Plan, plan
+from rlsys.models.micro_batches import MicroBatches, micro_batches
 from rlsys.models.version import OF_TOKENS, version_of
 from rlsys.objectives.stats import Stats, merge
 from rlsys.roles import BatchT, LikelihoodLoss, Loss
@@ -39,9 +39,9 @@ class RankGroup:
         refs = [getattr(actor, method).remote(*own) for actor, own in zip(self.actors, arguments, strict=True)]
         return fetch(refs, f"{method} of the {self.role} ({len(refs)} ranks)", timeout or self.timeout)
 
-    def plan(self, batch: Batch) -> Plan:
+    def micro_batches(self, batch: Batch) -> MicroBatches:
         assert self.packed is not None, "start comes first"
-        return plan(batch.lengths_B.tolist(), len(self.actors), self.token_budget, self.packed, batch.units())
+        return micro_batches(batch.lengths_B.tolist(), len(self.actors), self.token_budget, self.packed, batch.units())
 
     def gather(self, method: str, batch: Batch, *arguments: Any) -> Tensor:
         """One result per row, [B, ...] in the batch's row order, from the ranks' shares. A rank without rows answers
@@ -51,7 +51,7 @@ class RankGroup:
 
     def ask(self, method: str, batch: Batch, *arguments: Any) -> tuple[list[Any], list[int]]:
         """The answers of those ranks that had rows, and the rows that they are about."""
-        rank_plans = self.plan(batch)
+        rank_plans = self.micro_batches(batch)
         shared = ray.put(batch)
         parts = self.call_each(method, [(shared, own, *arguments) for own in rank_plans])
         return [part for part in parts if part is not None], [row for own in rank_plans for rows in own for row in rows]
@@ -77,7 +77,9 @@ class TrainerGroup(RankGroup):
 
     def forward_backward(self, batch: BatchT, loss: Loss[BatchT]) -> Stats:
         shared, normalizer = ray.put(batch), loss.normalizer(batch)
-        return merge(self.call_each("forward_backward", [(shared, own, loss, normalizer) for own in self.plan(batch)]))
+        return merge(
+            self.call_each("forward_backward", [(shared, own, loss, normalizer) for own in self.micro_batches(batch)])
+        )
 
     def optimizer_step(self, scale: float = 1.0) -> Stats:
         return self.call("optimizer_step", scale)[0]
@@ -107,7 +109,7 @@ class PolicyGroup(TrainerGroup):
 
     def evaluate(self, batch: BatchT, loss: LikelihoodLoss[BatchT]) -> Stats:
         shared = ray.put(batch)
-        return merge(self.call_each("evaluate", [(shared, own, loss) for own in self.plan(batch)]))
+        return merge(self.call_each("evaluate", [(shared, own, loss) for own in self.micro_batches(batch)]))
 
 
 class CriticGroup(TrainerGroup):

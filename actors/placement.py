@@ -9,12 +9,12 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from rlsys.check.seats import Plan, Seat
+from rlsys.check.seats import Seat, Seating
 from rlsys.errors import ConfigError, WaitTimeout
 
 
 @contextmanager
-def reserve(layout: Plan, timeout: float) -> Iterator[PlacementGroup]:
+def reserve(layout: Seating, timeout: float) -> Iterator[PlacementGroup]:
     """Reserve the plan's bundles on the cluster, packed on as few nodes as can be; given back at the end.
 
     Raises ConfigError when the cluster can never hold the plan, WaitTimeout when it does not become free within

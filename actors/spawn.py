@@ -28,7 +28,7 @@ from actors.trainer import TrainerActor
 from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan
 from actors.weight_sync.sync import WeightSyncHandle, choose_transport
-from rlsys.check.seats import Plan, judges, plan, reward_seat
+from rlsys.check.seats import Seating, judges, reward_seat, seating
 from rlsys.config.actors import PolicyConfig, RewardModelConfig
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import critic_path
@@ -52,7 +52,7 @@ def spawn(experiment: Experiment, request: SpawnRequest) -> Iterator[Roles]:
     connect(experiment.cluster)
     end_on_sigterm()
     use_gpus = ray.cluster_resources().get("GPU", 0.0) > 0
-    layout = plan(experiment, request.needs, use_gpus)
+    layout = seating(experiment, request.needs, use_gpus)
     with reserve(layout, experiment.cluster.start_timeout) as bundles:
         crew = Crew(experiment, request, layout, bundles, use_gpus)
         try:
@@ -76,7 +76,7 @@ class Crew:
     """The actors of one run, and their handles."""
 
     def __init__(
-        self, experiment: Experiment, request: SpawnRequest, layout: Plan, bundles: PlacementGroup, use_gpus: bool
+        self, experiment: Experiment, request: SpawnRequest, layout: Seating, bundles: PlacementGroup, use_gpus: bool
     ) -> None:
         self.experiment, self.request, self.layout, self.bundles, self.use_gpus = (
             experiment,

@@ -45,7 +45,7 @@ def main() -> None:
 
 class Deferred(ModuleType):
     """A module that is imported when somebody asks it for something. Unlike that of `importlib.util.LazyLoader` it may
-    be asked for its file without being imported: whoever reads the source of a class (pydantic does) asks every module."""
+    be asked for its file without being imported: pydantic, which reads the source of a class, asks every module."""
 
     def __getattr__(self, name: str) -> Any:
         self.__class__ = ModuleType  # pyright: ignore[reportAttributeAccessIssue]

@@ -13,7 +13,7 @@ from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBa
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
 from actors.weight_sync.channel import ReceiveChannel
-from actors.weight_sync.records import Handshake, Ledger, Update
+from actors.weight_sync.records import Arrivals, Handshake, Update
 from rlsys.errors import WeightSyncError
 from rlsys.registry import resolve
 
@@ -47,7 +47,7 @@ class Receiver(WeightTransferEngine[InitInfo, UpdateInfo]):
     ) -> None:
         super().__init__(config, vllm_config, device, model)
         self.channel: ReceiveChannel | None = None
-        self.ledger: Ledger | None = None
+        self.arrivals: Arrivals | None = None
         self.unfilled: set[str] = set()
         """The model's own parameters that the running update has not filled yet."""
 
@@ -57,12 +57,12 @@ class Receiver(WeightTransferEngine[InitInfo, UpdateInfo]):
         rank = handshake.engine * self.parallel_config.world_size + self.parallel_config.rank
         channel = resolve("actors.weight_sync", handshake.transport, "ReceiveChannel")
         self.channel = channel(handshake.channel, rank, self.device)
-        self.ledger = Ledger(handshake.expected)
+        self.arrivals = Arrivals(handshake.expected)
 
     def start_weight_update(self) -> None:
-        if self.ledger is None:
+        if self.arrivals is None:
             raise WeightSyncError("the trainer has not introduced itself: open the weight sync first")
-        self.ledger.start()
+        self.arrivals.start()
         self.unfilled = {name for name, _ in self.model.named_parameters()}
         initialize_layerwise_reload(self.model)
 
@@ -78,10 +78,10 @@ class Receiver(WeightTransferEngine[InitInfo, UpdateInfo]):
 
     def receive_weights(self, update_info: UpdateInfo) -> None:
         assert self.channel is not None
-        assert self.ledger is not None
+        assert self.arrivals is not None
         update = update_info.update
         data = self.channel.receive(update.offset, update.nbytes)
-        tensors = list(self.ledger.check(update, data))
+        tensors = list(self.arrivals.check(update, data))
         if tensors:
             loaded = self.model.load_weights(iter(tensors))  # type: ignore[operator]
             # Models that do not say what they loaded are covered by the probe alone.
@@ -92,10 +92,10 @@ class Receiver(WeightTransferEngine[InitInfo, UpdateInfo]):
             )
 
     def finish_weight_update(self) -> None:
-        assert self.ledger is not None
+        assert self.arrivals is not None
         finalize_layerwise_reload(self.model, self.model_config)
         reprocess_tied(self.model)
-        self.ledger.complete()
+        self.arrivals.complete()
 
     def shutdown(self) -> None:
         if self.channel is not None:

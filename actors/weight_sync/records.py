@@ -107,7 +107,7 @@ def device_checksum(data: Tensor, chunk: int = 1 << 24) -> int:
     return (int(total) + data.numel()) % (1 << 64)
 
 
-class Ledger:
+class Arrivals:
     """The receiving side's account of the running sync, over the tensors that the handshake promised."""
 
     def __init__(self, expected: tuple[TensorSpec, ...]) -> None:

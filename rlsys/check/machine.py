@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rlsys.check.judge_settings import key_problems
 from rlsys.check.running_cluster import address_to_join
-from rlsys.check.seats import demands, plan
+from rlsys.check.seats import demands, seating
 from rlsys.check.sizes import ACTORS
 from rlsys.check.sources import named_models
 from rlsys.config.experiment import Experiment
@@ -61,7 +61,7 @@ def _files(experiment: Experiment) -> Iterator[Problem]:
 
 def _resources(experiment: Experiment, gpus: int) -> Iterator[Problem]:
     used = experiment.method.facts.needs
-    layout, asked = plan(experiment, used, gpus > 0), demands(experiment, used, gpus > 0)
+    layout, asked = seating(experiment, used, gpus > 0), demands(experiment, used, gpus > 0)
     turns = "" if experiment.cluster.colocate or len(asked) == 1 else ", let roles take turns (cluster.colocate=true)"
     cpus = {role: demand.actors * demand.cpus for role, demand in asked.items()}
     if (needed := layout.total("CPU")) > (there := local_cpus(experiment)):

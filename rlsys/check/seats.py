@@ -23,7 +23,7 @@ class Seat:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Seating:
     bundles: tuple[dict[str, float], ...]
     seats: dict[str, tuple[Seat, ...]]
     """By role; each reward model has a name of its own (`reward_seat`)."""
@@ -80,23 +80,23 @@ def reward_seat(config: RewardModelConfig) -> str:
     return f"reward {config.name}"
 
 
-def plan(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> Plan:
+def seating(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> Seating:
     """Lay out the actors; pure."""
     wanted = demands(experiment, needs, use_gpus)
     return colocated(wanted) if experiment.cluster.colocate else separate(wanted)
 
 
-def separate(wanted: dict[str, Demand]) -> Plan:
+def separate(wanted: dict[str, Demand]) -> Seating:
     bundles: list[dict[str, float]] = []
     seats: dict[str, tuple[Seat, ...]] = {}
     for role, demand in wanted.items():
         first = len(bundles)
         bundles += [bundle(demand.cpus, demand.gpus)] * demand.actors
         seats[role] = tuple(Seat(first + i, demand.cpus, demand.gpus) for i in range(demand.actors))
-    return Plan(tuple(bundles), seats)
+    return Seating(tuple(bundles), seats)
 
 
-def colocated(wanted: dict[str, Demand]) -> Plan:
+def colocated(wanted: dict[str, Demand]) -> Seating:
     count = max(demand.actors for demand in wanted.values())
     sharers = [[role for role, demand in wanted.items() if i < demand.actors] for i in range(count)]
     cpus = [max(wanted[role].cpus for role in roles) for roles in sharers]
@@ -114,7 +114,7 @@ def colocated(wanted: dict[str, Demand]) -> Plan:
         )
         for role, demand in wanted.items()
     }
-    return Plan(tuple(bundle(c, g) for c, g in zip(cpus, gpus, strict=True)), seats)
+    return Seating(tuple(bundle(c, g) for c, g in zip(cpus, gpus, strict=True)), seats)
 
 
 def bundle(cpus: float, gpus: float) -> dict[str, float]:

@@ -10,7 +10,7 @@ from rlsys.check.load import load
 from rlsys.check.machine import local_gpus
 from rlsys.check.recipe import load_recipe
 from rlsys.check.running_cluster import address_to_join
-from rlsys.check.seats import demands, plan
+from rlsys.check.seats import demands, seating
 from rlsys.config.experiment import Experiment
 from rlsys.config.judge_eval import JudgeEval
 from rlsys.config.kinds import Kind, kind_of
@@ -70,7 +70,7 @@ def _tried(experiment: Experiment, earlier: Sequence[Experiment]) -> Iterator[st
 
 def _summary(experiment: Experiment) -> str:
     use_gpus, needs = local_gpus(experiment) > 0, experiment.method.facts.needs
-    layout = plan(experiment, needs, use_gpus)
+    layout = seating(experiment, needs, use_gpus)
     actors = ", ".join(f"{demand.actors} {role}" for role, demand in demands(experiment, needs, use_gpus).items())
     address = address_to_join(experiment.cluster)
     where = f"of the Ray cluster at {address} (checked when it is joined)" if address else "of this machine"

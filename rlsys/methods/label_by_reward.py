@@ -66,7 +66,7 @@ class Config(MethodConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScoredAnswer:
     trajectory: Trajectory
     score: float
 
@@ -94,7 +94,7 @@ class Method(MakesData[Config]):
         metrics = rollout_metrics(groups) | counted(counts, ("rows", "mislabelled", *REASONS))
         return Experience(version=step.version, groups=tuple(groups), rows=tuple(rows), metrics=metrics)
 
-    def ranked(self, answers: Sequence[Answer], chance: Random) -> list[tuple[Answer, float]]:
+    def ranked(self, answers: Sequence[ScoredAnswer], chance: Random) -> list[tuple[ScoredAnswer, float]]:
         """Best first, each with the grade that the annotator gives it: the score plus `label_temperature` times a
         standard Gumbel variable.
 
@@ -111,10 +111,10 @@ class Method(MakesData[Config]):
         return sorted(graded, key=lambda pair: pair[1], reverse=not turned)
 
 
-def comparable(group: ScoredGroup) -> list[Answer] | Reason:
+def comparable(group: ScoredGroup) -> list[ScoredAnswer] | Reason:
     """Scored answers that have text, the first of each text; or why they say nothing."""
     scored = [
-        Answer(trajectory, result.value)
+        ScoredAnswer(trajectory, result.value)
         for trajectory, result in zip(group.trajectories, group.results, strict=True)
         if isinstance(result, Score)
     ]
@@ -128,7 +128,7 @@ def comparable(group: ScoredGroup) -> list[Answer] | Reason:
     return answers if len({answer.score for answer in answers}) > 1 else "tied"
 
 
-def row(group: ScoredGroup, ranked: Sequence[tuple[Answer, float]]) -> dict[str, Any]:
+def row(group: ScoredGroup, ranked: Sequence[tuple[ScoredAnswer, float]]) -> dict[str, Any]:
     """{prompt, chosen, rejected, ...} of a group of two, {prompt, answers, grades, ...} of a larger one."""
     common = prompt_columns(group.prompt)
     texts = [answer.trajectory.text for answer, _ in ranked]

@@ -67,7 +67,7 @@ class Config(LossSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class BestAndWorst:
     """The best and the worst sample of a prompt."""
 
     name: str
@@ -77,7 +77,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs(Experience):
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[BestAndWorst, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Method:
             roles, prompts, self.sampling.sampling(self.config.group_size), tag=f"train-{step.number}"
         )
         found = [pair_of(group) for group in groups]
-        pairs = tuple(pair for pair in found if isinstance(pair, Pair))
-        counts = Counter("pairs" if isinstance(pair, Pair) else pair for pair in found)
+        pairs = tuple(pair for pair in found if isinstance(pair, BestAndWorst))
+        counts = Counter("pairs" if isinstance(pair, BestAndWorst) else pair for pair in found)
         metrics = rollout_metrics(groups) | {f"dataset/{name}": float(counts[name]) for name in ("pairs", *REASONS)}
         return Pairs(step.version, tuple(groups), metrics=metrics, pairs=pairs)
 
@@ -118,7 +118,7 @@ class Method:
         return Learned(stats, sides)
 
 
-def pair_of(group: ScoredGroup) -> Pair | Reason:
+def pair_of(group: ScoredGroup) -> BestAndWorst | Reason:
     """The first of its best samples against the first of its worst ones; abstentions are neither."""
     scored = [
         (sample, result.value)
@@ -132,10 +132,10 @@ def pair_of(group: ScoredGroup) -> Pair | Reason:
         return "tied"
     if chosen.token_ids == rejected.token_ids:
         return "equal"
-    return Pair(f"{group.prompt.prompt_id}/{group.prompt.epoch}", chosen, rejected)
+    return BestAndWorst(f"{group.prompt.prompt_id}/{group.prompt.epoch}", chosen, rejected)
 
 
-def collate_pairs(pairs: Sequence[Pair], pad_id: int) -> ComparisonBatch:
+def collate_pairs(pairs: Sequence[BestAndWorst], pad_id: int) -> ComparisonBatch:
     """Two rows per pair, the chosen answer first."""
     batch = collate([sample for pair in pairs for sample in (pair.chosen, pair.rejected)], pad_id)
     return ComparisonBatch(

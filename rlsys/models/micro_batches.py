@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 
 from rlsys.errors import ConfigError
 
-Plan = list[list[list[int]]]
+MicroBatches = list[list[list[int]]]
 """Per rank, per micro-batch, the row indices. An empty micro-batch keeps a rank in step with the others."""
 
 
-def plan(
+def micro_batches(
     lengths: Sequence[int], ranks: int, token_budget: int, packed: bool, units: Sequence[Sequence[int]] | None = None
-) -> Plan:
+) -> MicroBatches:
     """Deal rows of `lengths` tokens out to `ranks`. `units` are rows that must stay together; none means each row by
     itself.
 

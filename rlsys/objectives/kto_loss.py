@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Labelled(Protocol):
+class HasLabels(Protocol):
     """What the loss reads of a batch (`rlsys.batch.LabelledBatch` has it). desirable_B: bool. reference_log_probs_B:
     float32, summed over each answer's trained tokens."""
 
@@ -63,11 +63,11 @@ class KTOLoss:
     def needs_entropy(self) -> bool:
         return False
 
-    def normalizer(self, batch: Labelled) -> float:
+    def normalizer(self, batch: HasLabels) -> float:
         """Answers."""
         return float(len(batch.desirable_B))
 
-    def __call__(self, outputs: Outputs, batch: Labelled) -> tuple[Tensor, Stats]:
+    def __call__(self, outputs: Outputs, batch: HasLabels) -> tuple[Tensor, Stats]:
         answers, good_B = of_answers(outputs, batch, batch.reference_log_probs_B), batch.desirable_B
         ratio_B = answers.log_probs_B - answers.reference_B
         h_B = torch.where(good_B, 1, -1) * self.beta * (ratio_B - self.z0)

@@ -41,7 +41,7 @@ class Config(Model):
     """Name of the environment variable that holds the service's bearer token."""
 
 
-class Answer(BaseModel):
+class Scores(BaseModel):
     """What the service says: a score, or why there is none. Other keys are its own business."""
 
     model_config = ConfigDict(strict=True)
@@ -148,7 +148,7 @@ class Reward:
 
     def _result(self, body: bytes) -> RewardResult:
         try:
-            answer = Answer.model_validate_json(body)
+            answer = Scores.model_validate_json(body)
         except ValidationError as error:
             first = error.errors(include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "the body"

@@ -95,7 +95,7 @@ class WithModels:
         wanted = [(g, s) for g, row in enumerate(results) for s, result in enumerate(row) if isinstance(result, Score)]
         if wanted:
             batch = as_batch([groups[g].trajectories[s] for g, s in wanted], self._pad_id)
-            judged = side_by_side({member.name: partial(judge, member, batch) for member in self._members})
+            judged = side_by_side({member.name: partial(member_scores, member, batch) for member in self._members})
             for (g, s), of_sample in zip(wanted, zip(*judged.values(), strict=True), strict=True):
                 results[g][s] = self._sum(results[g][s], of_sample)
         for group, row in zip(groups, results, strict=True):
@@ -121,7 +121,7 @@ def as_batch(samples: Sequence[Trajectory], pad_id: int) -> Batch:
     )
 
 
-def judge(member: Member, batch: Batch) -> list[Judged]:
+def member_scores(member: Member, batch: Batch) -> list[Judged]:
     """What `member` says about each row. Raises ConfigError for `mean_minus_std` with a single head."""
     scores_BK = member.model.scores(batch).double()
     heads = scores_BK.shape[-1]

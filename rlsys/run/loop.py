@@ -117,7 +117,7 @@ class Loop:
             self.state.seconds = time.monotonic() - started
             last = self.state.step == config.steps or self.state.done is not None
             evaluation = self.evaluate() if last or due(self.state.step, config.eval_every) else None
-            better = self.judge(evaluation) if evaluation else False
+            better = self.remember(evaluation) if evaluation else False
             if evaluation:
                 metrics |= evaluation.metrics
             metrics |= {f"time/{name}": seconds for name, seconds in self.progress.timings().items()}
@@ -134,7 +134,7 @@ class Loop:
         waited = bool(config.patience and self.state.waited >= config.patience)
         return self.state.step >= config.steps or self.state.done is not None or waited
 
-    def judge(self, evaluation: Evaluation) -> bool:
+    def remember(self, evaluation: Evaluation) -> bool:
         """Remember the evaluation; says whether it is the best so far."""
         state, score = self.state, evaluation.score
         state.after = evaluation.metrics

@@ -11,7 +11,7 @@ import torch
 from actors.weight_sync import gloo, shared_memory
 from actors.weight_sync.channel import Opening
 from actors.weight_sync.records import (
-    Ledger,
+    Arrivals,
     TensorRecord,
     TensorSpec,
     Update,
@@ -45,15 +45,15 @@ def second(update: Update, **changes: object) -> Update:
     return replace(update, records=(update.records[0], replace(update.records[1], **changes)))
 
 
-def received(ledger: Ledger, update: Update, buffer: torch.Tensor) -> dict[str, torch.Tensor]:
-    ledger.start()
-    tensors = dict(ledger.check(update, buffer))
-    ledger.complete()
+def received(arrivals: Arrivals, update: Update, buffer: torch.Tensor) -> dict[str, torch.Tensor]:
+    arrivals.start()
+    tensors = dict(arrivals.check(update, buffer))
+    arrivals.complete()
     return tensors
 
 
 def test_good_sync_gives_the_tensors_back() -> None:
-    tensors = received(Ledger(SPECS), *packed(1))
+    tensors = received(Arrivals(SPECS), *packed(1))
     assert list(tensors) == list(WEIGHTS)
     assert all(
         torch.equal(tensors[name], tensor) and tensors[name].dtype == tensor.dtype for name, tensor in WEIGHTS.items()
@@ -78,23 +78,23 @@ def test_good_sync_gives_the_tensors_back() -> None:
     ],
 )
 def test_each_fault_is_named(change, message: str) -> None:
-    ledger = Ledger(SPECS)
-    received(ledger, *packed(5))
+    arrivals = Arrivals(SPECS)
+    received(arrivals, *packed(5))
     update, buffer = packed(7, scale=2.0)
     with pytest.raises(WeightSyncError, match=message):
-        received(ledger, change(update), buffer)
+        received(arrivals, change(update), buffer)
 
 
 def test_bytes_of_the_version_before_are_called_stale() -> None:
-    ledger = Ledger(SPECS)
+    arrivals = Arrivals(SPECS)
     _, old = packed(5)
-    received(ledger, *packed(5))
+    received(arrivals, *packed(5))
     update, new = packed(6, scale=2.0)
     new[: SPECS[0].nbytes] = old[: SPECS[0].nbytes]
     with pytest.raises(
         WeightSyncError, match=r"tensor a\.weight: is stale: the bytes are still those of version 5, not 6"
     ):
-        received(ledger, update, new)
+        received(arrivals, update, new)
 
 
 def test_every_single_bit_counts() -> None:

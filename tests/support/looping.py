@@ -15,7 +15,7 @@ from rlsys.config.sampling import SamplingConfig
 from rlsys.data.stream import Stream
 from rlsys.methods import base as algorithms
 from rlsys.methods.base import Experience
-from rlsys.methods.grpo import Method, Config
+from rlsys.methods.grpo import Config, Method
 from rlsys.roles import Roles
 from rlsys.run.checkpoint import Checkpoints
 from rlsys.run.evaluation import AnswerEvaluator, Evaluator, Judgement

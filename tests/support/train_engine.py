@@ -18,7 +18,7 @@ from torch import Tensor
 from actors.wait import fetch
 from rlsys.batch import Batch, ComparisonBatch, DistillationBatch, PreferenceBatch, ValueBatch
 from rlsys.config.actors import LoraConfig, ModelConfig, PolicyConfig
-from rlsys.models.micro_batches import plan
+from rlsys.models.micro_batches import micro_batches
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.objectives.outputs import Outputs
 from rlsys.objectives.stats import Stats
@@ -159,9 +159,9 @@ class Rank:
         )
 
     def accumulate(self, batch: Batch, loss: Any, normalizer: float) -> int:
-        own = plan(batch.lengths_B.tolist(), self.size, self.setting.budget, self.engine.packed, batch.units())[
-            self.rank
-        ]
+        own = micro_batches(
+            batch.lengths_B.tolist(), self.size, self.setting.budget, self.engine.packed, batch.units()
+        )[self.rank]
         self.engine.forward_backward(batch, own, loss, normalizer)
         return sum(not rows for rows in own)
 
