@@ -2,7 +2,8 @@
 SEED ?= 0
 BIN := .venv/bin
 
-.PHONY: help setup quickstart demo-rlhf demo-rlaif demo-cai demo-spin demo-preference demo-rft demo-distill test check format bench overoptimization lock clean estimators
+.PHONY: help setup quickstart demo-rlhf demo-rlaif demo-cai demo-spin demo-preference demo-rft demo-distill \
+	test test-fast test-all test-slow check format bench overoptimization lock clean estimators
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,8 +35,17 @@ demo-distill: setup  ## Distillation: a student that learned from wrong answers 
 demo-preference: setup  ## Every preference loss (DPO, IPO, KTO, ...) on one task, one table; about 6 minutes on 2 cores (SEED=1)
 	@$(BIN)/python -m benchmarks.preference --seed $(SEED)
 
-test: setup  ## Run all tests; about 45 minutes on 2 cores (ARGS="tests/objectives -k kl" for some of them)
+test: setup  ## Every promise, and a short real run of each loop; about 12 minutes on 2 cores (ARGS="tests/objectives -k kl" for some)
+	@RLSYS_TEST_MINUTES=15 $(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-fast: setup  ## What needs no engine, on all cores; under 3 minutes on 2 cores
+	@RLSYS_TEST_MINUTES=4 $(BIN)/python -m pytest -m "not engine and not slow" -n auto $(ARGS)
+
+test-all: setup  ## Everything; about 40 minutes on 2 cores
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-slow: setup  ## What `make test` leaves out
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: setup  ## Lint, formatting, types and import contracts
 	@$(BIN)/ruff check --quiet
