@@ -81,12 +81,12 @@ TABLE: tuple[Row, ...] = (
     Row("answers", ("correctness",), "many", "iterative DPO", "dpo/iterative_gsm8k.yaml", "preference.md",
         "the same in rounds, each on the pairs of the newest model, which is then the reference",
         "sampling and training are to take turns, a round at a time"),
-    Row("reward_model", LIKED, "many", "PPO", "rlhf_hh_ppo.yaml", "rlhf.md",
+    Row("reward_model", LIKED, "many", "PPO", "ppo/hh.yaml", "rlhf.md",
         "the reward model (reward_models.0.path) judges what the policy writes now, with a KL term against exploiting "
         "it",
         "there is room for a critic and a reference beside the policy", "demo-rlhf"),
-    Row("reward_model", LIKED, "one", "RAFT", "raft_hh_reject.yaml", "rft.md",
-        "keeps the best of several samples (by reward_models.0.path) for method sft to imitate: no critic, no KL to "
+    Row("reward_model", LIKED, "one", "RAFT", "raft/best_of_8.yaml", "rft.md",
+        "keeps the best of several samples (by reward_models.0.path) for sft to imitate: no critic, no KL to "
         "tune",
         "PPO is too dear, or its runs are unstable"),
     Row("pairs", LIKED, "train", "DPO", "dpo/pairs.yaml", "preference.md",
@@ -150,17 +150,15 @@ TABLE: tuple[Row, ...] = (
 ORDER = get_args(Compute)
 FEWER = (
     "Each config's first lines say how many GPUs it is written for, often 4 or 8; for fewer add policy.ranks=1 "
-    "rollout.engines=1 "
-    "cluster.colocate=true where it has them (in a recipe with the stage's name before: STAGE.policy.ranks=1)"
+    "rollout.engines=1 cluster.colocate=true where it has them (in a recipe with the stage's name before: "
+    "STAGE.policy.ranks=1)"
 )
 LAPTOP = (
     "A demo trains a tiny model on a task of its own, in minutes. For your data take the config named, a small MODEL, "
-    "short lengths, and "
-    "model.path=MODEL model.dtype=float32 policy.ranks=1 rollout.engines=1 cluster.cpus=8 (processes then share "
-    "cores); where the config has them "
-    "also teacher.path=TEACHER teacher.ranks=1 reward_models.0.path=REWARD_MODEL judge.model=JUDGE, as small. In a "
-    "recipe these are settings of "
-    "each stage (STAGE.policy.ranks=1), but a model that is another stage's (stage:NAME) stays as it is"
+    "short lengths, and model.path=MODEL model.dtype=float32 policy.ranks=1 rollout.engines=1 cluster.cpus=8 "
+    "(processes then share cores); where the config has them also teacher.path=TEACHER teacher.ranks=1 "
+    "reward_models.0.path=REWARD_MODEL judge.model=JUDGE, as small. In a recipe these are settings of each stage "
+    "(STAGE.policy.ranks=1), but a model that is another stage's (stage:NAME) stays as it is"
 )
 
 

@@ -39,7 +39,7 @@ def test_ray_accepts_the_cluster_file() -> None:
 
 def test_the_kubernetes_workers_have_the_gpus_that_the_config_asks_for() -> None:
     spec: dict[str, Any] = yaml.safe_load((LAUNCH / "kuberay_job.yaml").read_text())["spec"]
-    experiment = load(ROOT / "configs" / "grpo_gsm8k.yaml", this_machine=False)
+    experiment = load(ROOT / "configs/grpo/gsm8k.yaml", this_machine=False)
     (group,) = spec["rayClusterSpec"]["workerGroupSpecs"]
     (container,) = group["template"]["spec"]["containers"]
     offered = group["replicas"] * container["resources"]["limits"]["nvidia.com/gpu"]
