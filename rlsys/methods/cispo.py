@@ -1,5 +1,12 @@
-"""CISPO: clips the weights of REINFORCE's tokens instead of their updates, so that no token loses its gradient (MiniMax
-2025, arXiv 2506.13585). The lower bound is open, as in the paper; the upper one, which it does not give, is ours."""
+"""CISPO (MiniMax 2025, MiniMax-M1, arXiv 2506.13585): clips the weights of REINFORCE's tokens instead of their updates,
+so that no token loses its gradient.
+
+    A_i  = (R_i - mean_j R_j) / (std_j R_j + 1e-4)
+    loss = sum_i sum_t -stop_gradient(min(r_t, 5)) A_i log p_t / sum_i |y_i|,   r_t = p_t / p_old_t
+
+`grpo` and `dapo` give no gradient to a token beyond the clip. The lower bound is open, as in the paper; the upper one,
+which the paper does not give, is ours. No KL, and 16 updates per step.
+"""
 
 from rlsys.methods.policy_gradient.method import PolicyGradient
 from rlsys.methods.policy_gradient.settings import preset

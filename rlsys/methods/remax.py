@@ -1,4 +1,11 @@
-"""ReMax: REINFORCE with the reward of the greedy answer as its baseline (Li et al. 2023, arXiv 2310.10505)."""
+"""ReMax (Li et al. 2023, arXiv 2310.10505): REINFORCE, with the reward of the greedy answer to the same prompt as its
+baseline.
+
+    A    = R(y) - kl_coef log(p_old(y) / p_ref(y)) - R(greedy answer)
+    loss = mean -A log p(y),   log p(y) being the sum over the answer's tokens
+
+It takes one sample and one greedy answer per prompt, where `rloo` takes several samples. No clip: one update per step.
+"""
 
 from rlsys.methods.policy_gradient.method import PolicyGradient
 from rlsys.methods.policy_gradient.settings import preset
