@@ -12,6 +12,7 @@ from rlsys import registry
 from rlsys.check import settings
 from rlsys.check.machine import machine_problems
 from rlsys.check.renamed import new_name, old_sections
+from rlsys.check.wiring import source_problems
 from rlsys.config.base import Model
 from rlsys.config.document import Document, Override, validate_as
 from rlsys.config.experiment import Experiment
@@ -27,7 +28,7 @@ def load(
     *,
     by: str = "command line",
     this_machine: bool = True,
-    check: Callable[[Experiment], Iterable[Problem]] = lambda _: (),
+    check: Callable[[Experiment], Iterable[Problem]] = source_problems,
 ) -> Experiment:
     """Read, override, validate. `method` of the result is the `Config` of the file that it names.
 

@@ -69,7 +69,7 @@ def load_stage(
     put_together = _experiment(path, document, recipe, numbers[name], recipe.steps[numbers[name]])
     for override in overrides:
         put_together.override(Override.typed(override, by=by))
-    return checked(put_together, this_machine=this_machine)
+    return checked(put_together, this_machine=this_machine, check=source_problems)
 
 
 def _experiment(path: Path, document: Document, recipe: Recipe, number: int, stage: Stage) -> Document:

@@ -11,7 +11,7 @@ from rlsys.config.schema import Key
 from rlsys.methods.base import Made
 
 
-def source_problems(experiment: Experiment, earlier: Sequence[Experiment]) -> Iterator[Problem]:
+def source_problems(experiment: Experiment, earlier: Sequence[Experiment] = ()) -> Iterator[Problem]:
     """Sources that are no earlier stage, or make something else."""
     done = {f"{STAGE}{stage.name}": stage for stage in earlier}
     for key, path in sources(experiment).items():

@@ -72,9 +72,11 @@ def _summary(experiment: Experiment) -> str:
     use_gpus, needs = local_gpus(experiment) > 0, experiment.method.facts.needs
     layout = seating(experiment, needs, use_gpus)
     actors = ", ".join(f"{demand.actors} {role}" for role, demand in demands(experiment, needs, use_gpus).items())
+    loop = experiment.loop
+    length = f"{loop.steps} steps" if loop.steps is not None else f"{loop.epochs:g} epochs"
     address = address_to_join(experiment.cluster)
     where = f"of the Ray cluster at {address} (checked when it is joined)" if address else "of this machine"
     return (
-        f"OK  {experiment.name}: {experiment.method.name} on {experiment.model.path}, {experiment.loop.steps} steps; "
+        f"OK  {experiment.name}: {experiment.method.name} on {experiment.model.path}, {length}; "
         f"actors: {actors}; {layout.total('CPU'):g} CPUs and {layout.total('GPU'):g} GPUs {where}"
     )

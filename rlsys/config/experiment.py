@@ -4,9 +4,9 @@ code."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from rlsys.config.actors import (
     CriticConfig,
@@ -49,8 +49,10 @@ class DataConfig(Model):
 
 
 class LoopConfig(Model):
-    steps: PositiveInt
+    steps: PositiveInt | None = None
     """Training steps: each collects, learns and syncs once."""
+    epochs: PositiveFloat | None = None
+    """In place of steps: passes over the training rows; the last step is the one that completes them."""
     eval_every: NonNegativeInt = 0
     """Evaluate every so many steps, beside before and after; 0 is only before and after."""
     checkpoint_every: NonNegativeInt = 50
@@ -63,8 +65,19 @@ class LoopConfig(Model):
     """Newest checkpoints to keep; the best one by held-out score is kept as well."""
     max_staleness: int = Field(default=0, ge=0, le=0)
     """Policy versions that a batch may lag behind the weights it trains; only 0 (on-policy) so far."""
+    stop_if_nothing_taught: NonNegativeInt = 0
+    """End the run, with an error, after so many steps in a row that changed no weight: no score, equal rewards, a
+    gradient of 0; 0 never ends it."""
     timeout: PositiveFloat = 1800.0
     """Longest wait (seconds) for any single answer of an actor before the run stops and says what it waited for."""
+
+    @model_validator(mode="after")
+    def _ends_somewhere(self) -> Self:
+        if self.steps is None and self.epochs is None:
+            raise ValueError("give steps, or epochs in place of them: how long the run is")
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError(f"steps is {self.steps} and epochs is {self.epochs:g}; set one of them to null")
+        return self
 
 
 class EvaluationConfig(Model):

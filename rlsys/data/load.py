@@ -71,6 +71,17 @@ class Report:
     reason: str = ""
     """Why the first row that was left out was."""
 
+    @property
+    def left_out(self) -> str | None:
+        """What was left out and why, for people; None: nothing was."""
+        if not self.too_long + self.quarantined:
+            return None
+        return (
+            f"{self.source}: {self.too_long + self.quarantined:,} of {self.read:,} rows left out ({self.too_long:,} "
+            "too long, "
+            f"{self.quarantined:,} unusable; the first: {self.reason})"
+        )
+
     def counts(self) -> dict[str, int | str]:
         return {name: value for name, value in asdict(self).items() if name != "reason"}
 

@@ -121,6 +121,12 @@ def _renamed(row: RowT, number: int) -> RowT:
     return replace(row, row_id=f"{number}/{row.row_id}")
 
 
+def epochs_taken(source: Source[Any]) -> float | None:
+    """Passes over the training rows so far; None of a mixture, whose sets are drawn from at random."""
+    main = source.main if isinstance(source, WithPretraining) else source
+    return main.taken / main.rows if isinstance(main, Stream) and main.rows else None
+
+
 @dataclass(frozen=True)
 class WithPretraining(Source[Any]):
     """The rows of `main`, and beside them those of `pretraining`."""

@@ -71,7 +71,8 @@ class Method:
         return roles.teacher.teach(collate(rows, self.pad_id), self.config.temperature)
 
     def collect(self, roles: Roles, source: Source[Demonstration], step: Step) -> Taught:
-        return Taught(version=step.version, batch=self.taught(roles, source.take(self.config.batch_size)))
+        batch = self.taught(roles, source.take(self.config.batch_size))
+        return Taught(step.version, metrics={"data/tokens": float(batch.lengths_B.sum())}, batch=batch)
 
     def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned:
         assert isinstance(experience, Taught)

@@ -5,8 +5,8 @@
     A_t    = whitened sum_l (gamma lambda)^l (reward_{t+l} + gamma V_{t+l+1} - V_{t+l}),      gamma 1, lambda 0.95
     loss   = mean_t -min(r_t A_t, clip(r_t, 0.8, 1.2) A_t),   over all tokens of the step
 
-The critic V learns V_t + A_t (A_t before it is whitened) beside the policy. Four passes over each step's samples. Its neighbours have no critic: `grpo` compares with a group, `reinforce_pp` with
-the whole step, both with this surrogate.
+The critic V learns V_t + A_t (A_t before it is whitened) beside the policy. Four passes over each step's samples. Its
+neighbours have no critic: `grpo` compares with a group, `reinforce_pp` with the whole step, both with this surrogate.
 """
 
 from rlsys.methods.policy_gradient.method import PolicyGradient

@@ -68,9 +68,8 @@ class Method:
     pad_id: int
 
     def collect(self, roles: Roles, source: Source[Comparison], step: Step) -> Comparisons:
-        return Comparisons(
-            version=step.version, batch=collate_comparisons(source.take(self.config.batch_size), self.pad_id)
-        )
+        batch = collate_comparisons(source.take(self.config.batch_size), self.pad_id)
+        return Comparisons(step.version, metrics={"data/tokens": float(batch.lengths_B.sum())}, batch=batch)
 
     def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned:
         assert isinstance(experience, Comparisons)

@@ -57,7 +57,8 @@ class Method:
     pad_id: int
 
     def collect(self, roles: Roles, source: Source[Demonstration], step: Step) -> Demonstrations:
-        return Demonstrations(version=step.version, batch=collate(source.take(self.config.batch_size), self.pad_id))
+        batch = collate(source.take(self.config.batch_size), self.pad_id)
+        return Demonstrations(step.version, metrics={"data/tokens": float(batch.lengths_B.sum())}, batch=batch)
 
     def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned:
         assert isinstance(experience, Demonstrations)

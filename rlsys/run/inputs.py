@@ -44,6 +44,8 @@ class Inputs:
 
     def __post_init__(self) -> None:
         self.reports: list[Report] = []
+        self.training_rows = 0
+        """Usable ones of all training sets."""
         self.reference: str | None = None
 
     def training(self) -> Source[Any]:
@@ -52,6 +54,7 @@ class Inputs:
         data, seed = self.experiment.data, self.experiment.seed
         loaded = [self.load(config, self.facts.rows) for config in (data.train, *data.also)]
         self.check_training(loaded)
+        self.training_rows = sum(len(one.rows) for one in loaded)
         main = build_source(loaded, data, seed)
         if data.pretrain is None:
             return main

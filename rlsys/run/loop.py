@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from rlsys.config.experiment import Experiment
+from rlsys.data.mixture import epochs_taken
 from rlsys.data.stream import Source
 from rlsys.judging.auditing.quality import canaries_fail
-from rlsys.methods.base import Experience, Method, Step
+from rlsys.methods.base import Method, Step
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
 from rlsys.run.checkpoint import Checkpoints
@@ -23,38 +23,15 @@ from rlsys.run.history import RunHistory
 from rlsys.run.ledger import Ledger
 from rlsys.run.made_dataset import MadeDataset
 from rlsys.run.metrics import MetricsLog
-from rlsys.run.progress import Progress
+from rlsys.run.progress import COLUMNS, Progress
+from rlsys.run.queue import ExperienceQueue
+from rlsys.run.watch import Watch
 from rlsys.samples import ScoredGroup
 
 STATE = "loop.json"
 """The loop's own state, within a checkpoint."""
 COUNTS = "dataset/"
 """Metrics that begin so are summed over the run: they count what became of the rows of the data set that it makes."""
-
-
-class ExperienceQueue:
-    """What stands between collect and learn. `max_staleness` bounds how many policy versions a batch may lag behind the
-    weights that it trains; at 0 it holds one batch, collected with the very weights that learn from it."""
-
-    def __init__(self, max_staleness: int) -> None:
-        self.max_staleness = max_staleness
-        self.waiting: deque[Experience] = deque()
-
-    @property
-    def full(self) -> bool:
-        return len(self.waiting) > self.max_staleness
-
-    def put(self, experience: Experience) -> None:
-        assert not self.full, "collect ran further ahead than max_staleness allows"
-        self.waiting.append(experience)
-
-    def take(self, version: int) -> Experience:
-        experience = self.waiting.popleft()
-        lag = version - experience.version
-        assert 0 <= lag <= self.max_staleness, (
-            f"a batch of policy version {experience.version} reached version {version}"
-        )
-        return experience
 
 
 @dataclass
@@ -80,6 +57,11 @@ class State:
     """Evaluations in a row that were no better than the best one."""
     done: str | None = None
     """Why the method ended the run before its last step (`Learned.done`)."""
+    first: dict[str, float] = field(default_factory=dict)
+    """What was measured while training, in the first step and in the last."""
+    last: dict[str, float] = field(default_factory=dict)
+    watch: dict[str, dict[str, str | int]] = field(default_factory=dict)
+    """`Watch.state`."""
     canary_alarm: bool = False
     """The judge fell below `judge.canary_alarm`; it is said once."""
 
@@ -100,7 +82,9 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.state = State()
-        self.queue = ExperienceQueue(self.experiment.loop.max_staleness)
+        config = self.experiment.loop
+        self.queue = ExperienceQueue(config.max_staleness)
+        self.watch = Watch(self.experiment.method.facts, config.stop_if_nothing_taught)
 
     def run(self) -> State:
         """Train to the last step, or until patience ends, from wherever the state is."""
@@ -114,8 +98,9 @@ class Loop:
         self.progress.update(self.state.step, self.state.before)
         while not self.ended:
             metrics = self.one_step()
+            self.look_at(metrics)
             self.state.seconds = time.monotonic() - started
-            last = self.state.step == config.steps or self.state.done is not None
+            last = self.state.step == self.steps or self.state.done is not None
             evaluation = self.evaluate() if last or due(self.state.step, config.eval_every) else None
             better = self.remember(evaluation) if evaluation else False
             if evaluation:
@@ -132,7 +117,23 @@ class Loop:
     def ended(self) -> bool:
         config = self.experiment.loop
         waited = bool(config.patience and self.state.waited >= config.patience)
-        return self.state.step >= config.steps or self.state.done is not None or waited
+        return self.state.step >= self.steps or self.state.done is not None or waited
+
+    @property
+    def steps(self) -> int:
+        assert self.experiment.loop.steps is not None, "epochs are counted in steps before the loop is made"
+        return self.experiment.loop.steps
+
+    def look_at(self, metrics: dict[str, float]) -> None:
+        """Say what is wrong with the step, and keep its training numbers for the closing table."""
+        for warning in self.watch.step(self.state.step, metrics):
+            self.progress.warn(warning)
+        self.state.watch = self.watch.state()
+        if reason := self.watch.gave_up:
+            self.state.done = f"{reason} (loop.stop_if_nothing_taught={self.watch.stop_after})"
+        shown = {name for names in COLUMNS.values() for name in names if not name.startswith("eval/")}
+        self.state.last = {name: metrics[name] for name in sorted(shown & metrics.keys())}
+        self.state.first = self.state.first or self.state.last
 
     def remember(self, evaluation: Evaluation) -> bool:
         """Remember the evaluation; says whether it is the best so far."""
@@ -181,6 +182,10 @@ class Loop:
         for name, value in metrics.items():
             if name.startswith(COUNTS):
                 self.state.counts[name] = self.state.counts.get(name, 0.0) + value
+        if (epochs := epochs_taken(self.source)) is not None:
+            metrics["data/epoch"] = epochs
+        if tokens := metrics.get("data/tokens"):
+            metrics["train/tokens_per_second"] = tokens / self.progress.timings()["learn"]
         with self.progress.timed("log"):
             metrics |= self.account(experience.groups)
             self.ledger.record(self.state.step, experience.groups, learned.advantages, phase="train")
@@ -262,6 +267,7 @@ class Loop:
         if folder is not None:
             saved = json.loads((folder / STATE).read_text())
             self.state = State(**saved["state"])
+            self.watch.restore(self.state.watch)
             self.source.restore(saved["source"])
             for role, model in self.roles.trained().items():
                 model.load_state(folder / role)

@@ -1,6 +1,6 @@
-"""What a person sees of a running loop, and how long each of its stages takes.
+"""What a person sees of a running loop, and how long each of its parts takes.
 
-Timing works without a display: the loop wraps its verbs in `stage` and asks for `timings`.
+Timing works without a display: the loop wraps its verbs in `timed` and asks for `timings`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ COLUMNS = {
     "abstained": ("reward/abstained",),
     "loss": ("train/loss",),
     "KL": ("train/kl",),
-    "tokens/s": ("rollout/tokens_per_second",),
+    "epoch": ("data/epoch",),
+    "tokens/s": ("rollout/tokens_per_second", "train/tokens_per_second"),
 }
 """Label of each value shown, and its metric, or several of which the first that a run has is taken. A value that it
 does not have is left out."""
@@ -78,7 +79,7 @@ class Progress:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Measure the wall time of a stage; a stage entered several times in one step adds up."""
+        """Measure the wall time of a part of the loop; one that is entered several times in a step adds up."""
         started = time.monotonic()
         self._running.append((name, started))
         if self.mode == "plain" and name == "start":  # the longest silence of a run
@@ -90,7 +91,7 @@ class Progress:
             self._timings[name] = self._timings.get(name, 0.0) + time.monotonic() - started
 
     def timings(self) -> dict[str, float]:
-        """Seconds spent in each stage since the last `update`, and in all under `step`: what the stages leave of it is
+        """Seconds spent in each part since the last `update`, and in all under `step`: what the parts leave of it is
         overhead."""
         return {**self._timings, "step": time.monotonic() - self._step_started}
 
@@ -103,7 +104,8 @@ class Progress:
         # A metric that is not measured in every step stays in view until it is measured again.
         for label, names in COLUMNS.items():
             if (name := next((name for name in names if name in values), None)) is not None:
-                self._shown[label] = _number(values[name])
+                of = f" (step {step})" if name.startswith("eval/") else ""
+                self._shown[label] = _number(values[name]) + of
         if not values.get("reward/abstained"):
             self._shown.pop("abstained", None)
         self._shown |= {"stages": "  ".join(f"{name} {_seconds(spent)}" for name, spent in timings.items())}

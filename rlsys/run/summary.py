@@ -15,6 +15,7 @@ from rlsys.judging.auditing.quality_rows import quality_rows
 from rlsys.methods.shared.difficulty import difficulty_rows, is_of_difficulty
 from rlsys.run.folder import RunDir
 from rlsys.run.loop import COUNTS, State
+from rlsys.run.progress import COLUMNS
 from rlsys.samples import Verdict
 
 MODES = ("sampled", "greedy")
@@ -46,6 +47,8 @@ def summarize(
         "policy_version": state.version,
         "samples": state.samples,
         "tokens": state.tokens,
+        "first": state.first,
+        "last": state.last,
         "before": state.before,
         "after": state.after,
         "data": [report.counts() for report in reports],
@@ -81,7 +84,7 @@ def judge_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 def work_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """What was done, made and left out."""
-    rows: list[tuple[str, str]] = []
+    rows = training_rows(summary)
     steps = str(summary["steps"])
     if summary.get("done"):  # older summaries know nothing of it
         steps += f", ended early: {summary['done']}"
@@ -121,6 +124,17 @@ def work_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
             )
         )
     return rows
+
+
+def training_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """What training itself measured, in its first and its last step."""
+    first, last = summary.get("first") or {}, summary.get("last") or {}  # older summaries have none
+    labels = {name: label for label, names in COLUMNS.items() for name in names}
+    return [
+        (f"training {labels[name]}, first and last step", f"{first[name]:.3g} -> {last[name]:.3g}")
+        for name in labels
+        if name in first and name in last and name not in ("rollout/tokens_per_second", "train/tokens_per_second")
+    ]
 
 
 def place_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:

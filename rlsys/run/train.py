@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from rlsys.config.document import save
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import model_paths, with_dataset_paths, with_model_paths
 from rlsys.data.answered import Answered
-from rlsys.errors import ConfigError, DataError, RlsysError
+from rlsys.errors import ConfigError, DataError, RlsysError, RunError
 from rlsys.judging.asking import constitution_files, prompts
 from rlsys.judging.asking.constitution_files import own_names
 from rlsys.methods.base import SAMPLED, Measures, Method, build_method
@@ -86,17 +87,21 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
     check_windows(experiment, rows.longest)
     check_reward_models(experiment)
     source = rows.training()
+    experiment = in_steps(experiment, rows.training_rows)
     evaluator = build_evaluator(experiment, method, rows.held_out(), tokenizer.pad_token_id)
-    steps = experiment.loop.steps * facts.updates_per_step
-    request = SpawnRequest(facts.needs, model, steps, tokenizer.pad_token_id, facts.heads)
+    steps = experiment.loop.steps
+    assert steps is not None
+    updates = steps * facts.updates_per_step
+    request = SpawnRequest(facts.needs, model, updates, tokenizer.pad_token_id, facts.heads)
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(run_dir.ledger))
         metrics = stack.enter_context(MetricsLog(run_dir, experiment.logging))
-        progress = stack.enter_context(Progress(experiment.loop.steps, experiment.logging.progress, title=run_dir.name))
+        progress = stack.enter_context(Progress(steps, experiment.logging.progress, title=run_dir.name))
         with progress.timed("start"):
             roles = stack.enter_context(spawn(experiment, request))
-        if warning := judge_warning(experiment, model):
-            progress.warn(warning)
+        judged = judge_warning(experiment, model)
+        for line in (*(report.left_out for report in rows.reports if report.left_out), *([judged] if judged else [])):
+            progress.warn(line)
         dataset = MadeDataset(run_dir.dataset)
         loop = Loop(
             experiment, method, roles, source, evaluator, run_dir, ledger, metrics, checkpoints, progress, dataset
@@ -110,10 +115,29 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
             hashes = export(roles, run_dir, state)
         verdicts = list(ledger.verdicts(texts=False))
         summary = summarize(run_dir, state, rows.reports, source, hashes, time.monotonic() - started, verdicts)
-        summary["warnings"] = [warning] if warning else []
+        summary["warnings"] = [*([judged] if judged else []), *loop.watch.warnings(state.step)]
         run_dir.write_summary(summary)
         progress.table(summary_rows(summary))
+        for warning in summary["warnings"]:
+            progress.warn(warning)
+        if loop.watch.gave_up:
+            raise RunError(
+                f"{run_dir.path}: ended at step {state.step}: {state.done}; its samples: `rlsys trace --run "
+                f"{run_dir.path}`"
+            )
     return summary
+
+
+def in_steps(experiment: Experiment, rows: int) -> Experiment:
+    """The experiment with `loop.epochs` over so many training rows written as `loop.steps`. Raises ConfigError for a
+    method that does not say how many rows a step takes."""
+    epochs, of_step = experiment.loop.epochs, experiment.method.facts.rows_per_step
+    if epochs is None:
+        return experiment
+    if of_step is None:
+        raise ConfigError(f"loop.epochs: {experiment.method.name} takes no training rows; give loop.steps instead")
+    loop = experiment.loop.model_copy(update={"epochs": None, "steps": math.ceil(epochs * rows / of_step)})
+    return experiment.model_copy(update={"loop": loop})
 
 
 def measure_judge(experiment: Experiment, roles: Roles, ledger: Ledger, loop: Loop, progress: Progress) -> None:

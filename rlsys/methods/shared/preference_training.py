@@ -74,7 +74,8 @@ class PreferenceTraining:
         return self.config.loss()
 
     def collect(self, roles: Roles, source: Source[Comparison], step: Step) -> Preferred:
-        return Preferred(version=step.version, batch=self.batch(roles, source.take(self.config.batch_size)))
+        batch = self.batch(roles, source.take(self.config.batch_size))
+        return Preferred(step.version, metrics={"data/tokens": float(batch.lengths_B.sum())}, batch=batch)
 
     def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned:
         assert isinstance(experience, Preferred)
