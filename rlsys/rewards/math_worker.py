@@ -31,8 +31,7 @@ def _parse_gold(gold: str) -> list[Any]:
     with."""
     marked = "$" in gold or "\\boxed" in gold or "\\(" in gold or "\\[" in gold
     text = gold if marked else f"${gold}$"
-    # pyright: ignore[reportArgumentType]
-    return parse(text, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=False)
+    return parse(text, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=False)  # pyright: ignore[reportArgumentType]
 
 
 if __name__ == "__main__":
