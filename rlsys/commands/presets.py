@@ -43,7 +43,7 @@ def settings_yaml(name: str) -> Iterator[str]:
             f"rlsys/methods/{name}.py"
         )
     doc = importlib.import_module(f"{PACKAGE}.{name}").__doc__ or ""
-    yield from (f"# {line}" for line in doc.splitlines())
+    yield from (f"# {line}".rstrip() for line in doc.splitlines())
     yield "method:"
     for key, value in settings.model_dump(mode="json").items():
         own = value != Settings.model_fields[key].get_default() and key != "name"
