@@ -17,7 +17,7 @@ from rlsys.errors import ConfigError
 from rlsys.judging.asking.questions import Answer, Pair
 from rlsys.samples import Score
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 PAIR = Pair("q", "Hello?", Answer("a", "good"), Answer("b", "bad"))
 
 

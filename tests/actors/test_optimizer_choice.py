@@ -10,7 +10,7 @@ import torch
 from support.train_engine import STEPS, Crew, Setting, cross_entropy, rows
 from transformers import AutoModelForCausalLM
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 PEAK = 1e-3
 SCALES = (1.0, 0.25, 2.0)

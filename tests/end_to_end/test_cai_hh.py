@@ -17,7 +17,7 @@ from support.command_line import CONFIGS, ROOT, Run, Workplace
 
 from rlsys.files import read_lines
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 DATA = ROOT.parent / "shared" / "data"
 PROMPTS, AUTHORS = DATA / "hh-rlhf" / "harmless-base-test.jsonl.gz", DATA / "constitutional-ai"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 import pytest
-from support.command_line import ROOT, Run, Workplace, alive, family, title, wait_until
+from support.command_line import ROOT, Run, Workplace, family, title
+from support.ray_head import ray_head
 
 pytestmark = pytest.mark.engine
 
@@ -57,32 +56,9 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(workplace: Workplace) -> Iterator[Cluster]:
-    """Its head process is ours alone: `ray stop` would stop every cluster of this machine."""
-    ports = free_ports(7)
-    names = (
-        "",
-        "dashboard-",
-        "ray-client-server-",
-        "dashboard-agent-listen-",
-        "dashboard-agent-grpc-",
-        "metrics-export-",
-    )
-    flags = [f"--{name}port={port}" for name, port in zip(names, ports, strict=False)]
-    folder = workplace.environment["RAY_TMPDIR"]
-    head = workplace.start(
-        "ray", "start", "--head", "--block", "--num-cpus=4", "--disable-usage-stats", f"--temp-dir={folder}/ray", *flags
-    )
-    processes: list[psutil.Process] = []
-    try:
-        wait_until(lambda: answers(ports[1]) or head.poll() is not None, "the cluster's dashboard", 60, poll=0.2)
-        yield Cluster(workplace, head, f"http://127.0.0.1:{ports[1]}")
-        processes = family(head.pid)
-    finally:
-        head.terminate()
-        head.communicate(timeout=30)
-    psutil.wait_procs(processes, timeout=20)
-    assert alive(processes) == []
+def cluster(workplace_alone: Workplace) -> Iterator[Cluster]:
+    with ray_head(workplace_alone, "--num-cpus=4", answers_at="dashboard-") as head:
+        yield Cluster(workplace_alone, head.process, f"http://127.0.0.1:{head.ports['dashboard-']}")
 
 
 def test_a_job_trains_on_the_cluster_it_was_submitted_to(cluster: Cluster):
@@ -103,19 +79,3 @@ def test_a_run_that_fails_is_a_job_that_fails(cluster: Cluster):
     assert done.returncode != 0
     assert "failed" in done.stdout.lower()
     assert "policy.zero_stage" in done.stdout + done.stderr
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports
-
-
-def answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False

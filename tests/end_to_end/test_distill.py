@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rlsys.playground.models import build
 from rlsys.playground.tasks import rows
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 STUDENT = ("model={path: 'playground:0.5m', dtype: float32}",)
 TRAINER = "policy={ranks: 2, learning_rate: 3.0e-3, tokens_per_micro_batch: 4096}"

@@ -23,10 +23,14 @@ PATIENCE = 15.0
 """Seconds for the driver to notice a death, say so and end."""
 
 
-def test_a_killed_sampler_ends_the_run_with_one_line_that_names_it(workplace: Workplace):
-    run = Run(workplace.folder / "quickstart-grpo")
-    driver = workplace.start(
-        "rlsys", "train", workplace.stage("quickstart.yaml", "grpo"), f"output={workplace.folder}", *SETTINGS
+def test_a_killed_sampler_ends_the_run_with_one_line_that_names_it(workplace_alone: Workplace):
+    run = Run(workplace_alone.folder / "grpo")
+    driver = workplace_alone.start(
+        "rlsys",
+        "train",
+        workplace_alone.stage("quickstart.yaml", "grpo"),
+        f"output={workplace_alone.folder}",
+        *SETTINGS,
     )
     try:
         wait_until(lambda: run.steps_done() >= 2 or driver.poll() is not None, "two steps", 120)

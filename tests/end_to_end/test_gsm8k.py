@@ -12,7 +12,7 @@ from support.command_line import ROOT, Run, Workplace
 
 from rlsys.files import read_lines
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 PAGE = ROOT / "docs" / "gsm8k_on_cpu.md"
 DATA = ROOT.parent / "shared" / "data" / "gsm8k"

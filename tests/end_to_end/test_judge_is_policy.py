@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.command_line import Run, Workplace
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 STEPS, PROMPTS, GROUP = 2, 40, 3
 

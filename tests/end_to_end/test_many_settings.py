@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from rlsys.playground.models import build
 from rlsys.samples import UNSAMPLED
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 STEPS = 3
 SETTINGS = (

@@ -19,7 +19,7 @@ from rlsys.files import read_lines
 from rlsys.models.version import OF_TOKENS, version_of
 from rlsys.playground.letters import comparisons
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 TINY = "model={path: 'playground:0.5m', dtype: float32}"
 HERE = ("cluster={colocate: true, cpus: 2}",)

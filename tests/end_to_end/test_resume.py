@@ -56,10 +56,10 @@ class Killed:
 
 
 @pytest.fixture(scope="module")
-def workplace_with_reward(workplace: Workplace) -> Workplace:
-    (workplace.folder / "my_rewards.py").write_text(REWARD)
-    (workplace.folder / "corpus.jsonl").write_text(CORPUS)
-    return workplace
+def workplace_with_reward(workplace_alone: Workplace) -> Workplace:
+    (workplace_alone.folder / "my_rewards.py").write_text(REWARD)
+    (workplace_alone.folder / "corpus.jsonl").write_text(CORPUS)
+    return workplace_alone
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from rlsys.files import read_lines
 from rlsys.models.reward_scale import read_scale
 from rlsys.playground.letters import comparisons, gold
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 REAL = ROOT.parent / "shared" / "data" / "hh-rlhf" / "harmless-base-test.jsonl.gz"
 LETTERS = """\

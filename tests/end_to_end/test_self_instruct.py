@@ -12,7 +12,7 @@ from rlsys.run.folder import RunDir
 from rlsys.run.ledger import Ledger
 from rlsys.run.metrics import MetricsLog
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 SEEDS = [
     {

@@ -19,7 +19,7 @@ from rlsys.data.load import load_demonstrations
 from rlsys.files import read_lines
 from rlsys.models.load import load_tokenizer
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 TINY = (
     "model={path: 'playground:0.5m', dtype: float32}",

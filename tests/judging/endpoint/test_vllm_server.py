@@ -18,7 +18,7 @@ from rlsys.judging.backend import Message, Reply, Request
 from rlsys.judging.endpoint.openai_backend import OpenAIBackend
 from rlsys.playground.models import build
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 SCHEMA = {
     "type": "object",
     "properties": {"clear": {"enum": [1, 2]}},
