@@ -19,14 +19,14 @@ from rlsys.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 ON_POLICY = (
-    "stage=null",
-    "method={name: distill, scored: false, prompts_per_step: 32}",
+    "method={name: on_policy_distill, scored: false, prompts_per_step: 32}",
     "data.eval=null",
     "loop.eval_every=0",
     "sampling={max_tokens: 512}",
 )
 ON_TEXTS = ("method={name: sft, batch_size: 16, max_tokens: 1024}", "teacher=null")
 """What docs/distillation.md says beside its config: at the student's own samples, and on texts."""
+TEST = r"`(tests/[\w/]+\.py)::(\w+)`"
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -60,12 +60,12 @@ def rlsys(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     "override", ["rewards=[{name: my.rewards.short}]", "method={name: my.reinforce, prompts_per_step: 32}"]
 )
 def test_what_extending_shows_is_valid(user_folder: Path, override: str):
-    done = rlsys(user_folder, "validate", str(ROOT / "configs/quickstart_grpo.yaml"), override)
+    done = rlsys(user_folder, "validate", str(ROOT / "configs/quickstart.yaml"), f"grpo.{override}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("OK  quickstart-grpo")
+    assert f"grpo: {'my.reinforce' if 'reinforce' in override else 'grpo'} on" in done.stdout
 
 
-def test_the_shown_algorithm_learns_on_fakes(user_folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_shown_method_learns_on_fakes(user_folder: Path, monkeypatch: pytest.MonkeyPatch):
     import torch
     from support.fakes import SoftmaxPolicy, make_roles, prompt
 
@@ -76,7 +76,7 @@ def test_the_shown_algorithm_learns_on_fakes(user_folder: Path, monkeypatch: pyt
 
     monkeypatch.chdir(user_folder)
     config = resolve("rlsys.methods", "my.reinforce", "Config")(name="my.reinforce", prompts_per_step=32)
-    algorithm = resolve("rlsys.methods", "my.reinforce", "Method")(config, SamplingConfig(max_tokens=4), 0)
+    method = resolve("rlsys.methods", "my.reinforce", "Method")(config, SamplingConfig(max_tokens=4), 0)
     roles = make_roles(learning_rate=2.0)
     assert roles.weight_sync is not None
     assert isinstance(roles.policy, SoftmaxPolicy)
@@ -84,7 +84,7 @@ def test_the_shown_algorithm_learns_on_fakes(user_folder: Path, monkeypatch: pyt
     for number in range(1, 41):
         roles.weight_sync.sync(number)
         step = Step(number, number, 0)
-        algorithm.learn(roles, algorithm.collect(roles, stream, step), step)
+        method.learn(roles, method.collect(roles, stream, step), step)
     assert torch.softmax(roles.policy.logits, 0)[3] > 0.9
 
 
@@ -97,9 +97,10 @@ SEED = {
     "instances": [{"input": "mouse", "output": "mice"}],
     "is_classification": False,
 }
+PROMPT = {"prompt": "hi"}
 LABELLED = {"prompt": "hi", "completion": "Hello!", "label": True}
 (SHOWN,) = re.findall(
-    r"^\$ rlsys train (configs/distill_texts.*\\\n.*)",
+    r"^\$ rlsys train (configs/distill/texts.*\\\n.*)",
     (ROOT / "docs/distillation.md").read_text(encoding="utf-8"),
     re.MULTILINE,
 )
@@ -112,6 +113,8 @@ TEXTS = shlex.split(SHOWN.replace("\\\n", " "), comments=True)
     [
         ("docs/preference.md", ["own_dpo.yaml"], {"pairs": PAIR, "held_out": PAIR}),
         ("docs/preference.md", ["own_dpo.yaml", KTO], {"pairs": LABELLED, "held_out": LABELLED}),
+        ("docs/rlhf.md", ["own_rlhf.yaml"], {"pairs": PAIR, "held_out": PAIR, "demos": ANSWERED, "prompts": PROMPT}),
+        ("docs/judge.md", ["direct.yaml", "cluster.cpus=4"], {"prompts": PROMPT}),
         ("docs/spin.md", ["own_spin.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}),
         ("docs/rft.md", ["own_rft.yaml"], {"exercises": SOLVED, "held_out": SOLVED}),
         ("docs/self_instruct.md", ["own_self_instruct.yaml"], {"seed_tasks": SEED}),
@@ -125,7 +128,7 @@ def test_a_page_shows_a_config_for_ones_own_data(
     page: str, run: list[str], data: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Files that it shows, and data as it says, are all that `rlsys validate` asks for."""
-    from rlsys.commands.first_rows import FIRST  # brings transformers
+    from rlsys.commands.tried_rows import FIRST  # brings transformers
 
     monkeypatch.chdir(tmp_path)
     for _, name, text in blocks(page):
@@ -154,12 +157,29 @@ def test_the_shown_constitution_can_take_the_place_of_ours(tmp_path: Path, monke
         load_recipe(recipe, [override for override in overrides if "examples" not in override], this_machine=False)
 
 
+def test_every_promise_names_its_test():
+    """In each row of a table; the other test below looks whether it is there."""
+    rows = re.findall(
+        r"^\| (?!promise |---)(.*) \|$", (ROOT / "docs/guarantees.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert rows
+    for row in rows:
+        promise, _, test = row.rpartition(" | ")
+        assert promise
+        assert re.fullmatch(TEST, test), f"what proves {promise!r}? {test!r} names no test"
+
+
+PARTS = r"(?:rlsys|actors|configs|tests|benchmarks|docs|launch)/"
+
+
 @pytest.mark.parametrize(
-    "page", ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))]
+    "page",
+    ["README.md", "CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))],
 )
 def test_pages_name_only_what_exists(page: str):
     text = (ROOT / page).read_text(encoding="utf-8")
-    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+    for file, name in re.findall(TEST, text):
+        assert (ROOT / file).is_file(), f"{page} names {file}, which is not there"
         assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file} has no {name}"
     for link, section in re.findall(r"\]\((?!http)([^)#]+)#?([^)]*)\)", text):
         target = (ROOT / page).parent / link
@@ -168,7 +188,9 @@ def test_pages_name_only_what_exists(page: str):
         assert not section or section in {heading.lower().replace(" ", "-") for heading in headings}, (
             f"{link} has no section {section}"
         )
-    for command in re.findall(r"make ([a-z][\w-]*)", text):
+    for file in re.findall(rf"(?:`|configs=| )({PARTS}[\w./]+\.(?:py|yaml))\b", text):
+        assert (ROOT / file).is_file(), f"{page} names {file}, which is not there"
+    for command in re.findall(r"(?:`|\$ |^)make ([a-z][\w-]*)", text, re.MULTILINE):
         assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), (
             f"no `make {command}`"
         )
