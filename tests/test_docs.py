@@ -7,14 +7,18 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from rlsys.check.judge_eval import load_judge_eval
+from rlsys.check.load import load
 from rlsys.check.recipe import load_recipe
 from rlsys.cli import app
+from rlsys.config.kinds import kind_of
 from rlsys.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -167,6 +171,32 @@ def test_every_promise_names_its_test():
         promise, _, test = row.rpartition(" | ")
         assert promise
         assert re.fullmatch(TEST, test), f"what proves {promise!r}? {test!r} names no test"
+
+
+SHOWN_IN = ["README.md", "docs/*.md", "configs/**/*.yaml", "rlsys/**/*.py"]
+COMMAND = re.compile(r"rlsys (?:train|validate|judge-eval) (configs/[\w/]+\.yaml)((?:\\\n#?|[^\n`])*)")
+
+
+def shown_commands() -> set[tuple[str, ...]]:
+    """Each config with the overrides beside it; those in [brackets] are given, too."""
+    found: set[tuple[str, ...]] = set()
+    for page in (page for pattern in SHOWN_IN for page in ROOT.glob(pattern)):
+        for config, rest in COMMAND.findall(page.read_text(encoding="utf-8")):
+            words = shlex.split(re.sub(r"\\\n#?", "", rest), comments=True)
+            words = [word[1:-1] if re.fullmatch(r"\[[\w.]+=.*\]", word) else word for word in words]
+            found.add((config, *takewhile(lambda word: re.match(r"[\w.]+=", word), words)))
+    return found
+
+
+def test_every_shown_command_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (ours,) = [text for _, _, text in blocks("docs/judge.md") if text.startswith("name: ours")]
+    Path("ours.yaml").write_text(ours, encoding="utf-8")
+    loads = {"recipe": load_recipe, "experiment": load, "judge-eval": load_judge_eval}
+    commands = shown_commands()
+    assert ("configs/quickstart.yaml", "seed=1", "grpo.loop.steps=20") in commands
+    for config, *overrides in commands:
+        loads[kind_of(ROOT / config)](ROOT / config, overrides, this_machine=False)
 
 
 PARTS = r"(?:rlsys|actors|configs|tests|benchmarks|docs|launch)/"
