@@ -61,7 +61,7 @@ def test_a_bad_config_costs_seconds_and_starts_no_ray(folder: Path):
     )
     assert (done.returncode, done.stderr) == (
         2,
-        "bad.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?\n",
+        "bad.yaml:4: method.cliphigh: unknown key; did you mean clip_high?\n",
     )
     seconds, _, heavy = done.stdout.partition(" ")
     assert float(seconds) < 3
@@ -72,7 +72,7 @@ def test_a_bad_config_costs_seconds_and_starts_no_ray(folder: Path):
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "stderr"),
     [
-        (["validate", "bad.yaml"], 2, "bad.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?\n"),
+        (["validate", "bad.yaml"], 2, "bad.yaml:4: method.cliphigh: unknown key; did you mean clip_high?\n"),
         (
             ["train", "good.yaml", "policy.ranks=9"],
             2,
@@ -129,7 +129,7 @@ def test_a_mistake_in_a_stage_of_a_recipe_names_the_stage_and_its_file(folder: P
     assert (code, out, err) == (
         2,
         "",
-        "recipe.yaml: stage two: bad.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?\n",
+        "recipe.yaml: stage two: bad.yaml:4: method.cliphigh: unknown key; did you mean clip_high?\n",
     )
 
 
@@ -140,7 +140,7 @@ def test_explain(folder: Path):
 
 
 def test_ctrl_c_exits_130_without_a_traceback(folder: Path):
-    """A user's own algorithm that gets the signal while it is imported."""
+    """A user's own method that gets the signal while it is imported."""
     (folder / "own").mkdir()
     (folder / "own" / "interrupted.py").write_text(
         # A script's background jobs inherit SIGINT as ignored.

@@ -3,11 +3,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-import yaml
 
 from rlsys.errors import ConfigError, nearest
 from rlsys.objectives.preference_loss import PreferenceKind
-from rlsys.registry import ELSEWHERE, PREFERENCES, names, resolve
+from rlsys.registry import names, resolve
 
 
 @pytest.fixture
@@ -33,7 +32,12 @@ def test_a_name_is_a_file_of_the_folder():
 
 def test_files_that_only_import_the_attribute_are_no_names():
     assert "grpo" in names("rlsys.methods", "Method")
-    assert names("rlsys.config", "Model") == ["base"]  # the other files of that folder import it
+    assert names("rlsys.config", "Problem") == ["messages"]  # other files of that folder import it
+
+
+def test_what_an_entry_is_is_none_and_a_package_may_be_one():
+    assert names("rlsys.methods", "MethodConfig") == []  # it stands in `base`
+    assert "self_instruct" in names("rlsys.methods", "Method")
 
 
 def test_a_dotted_name_is_found_in_the_current_folder_and_may_end_in_a_function(own: Path):
@@ -84,27 +88,25 @@ def test_nearest(word: str, close: str | None):
 
 
 @pytest.mark.parametrize(
-    ("package", "name", "hint"),
-    [
-        ("rlsys.methods", "dpo", "; it is stage: {name: dpo} (known:"),
-        ("rlsys.methods", "DPO", "; it is stage: {name: dpo} (known:"),
-        ("rlsys.methods", "kto", "; it is stage: {name: kto} (known:"),
-        ("rlsys.methods", "spin", "; it is algorithm: {name: spin} (known:"),
-        ("rlsys.methods", "grop", "; did you mean grpo? (known:"),
-    ],
+    ("name", "close"),
+    [("DPO", "dpo"), ("KTO", "kto"), ("dr-grpo", "dr_grpo"), ("RLOO", "rloo"), ("reward-modle", "reward_model")],
 )
-def test_a_method_that_stands_elsewhere_is_named(package: str, name: str, hint: str):
-    with pytest.raises(ConfigError) as error:
-        resolve(package, name, "Method")
-    assert hint in str(error.value)
+def test_a_method_is_named_however_it_is_written(name: str, close: str):
+    with pytest.raises(ConfigError, match=rf"; did you mean {close}\? \(known: "):
+        resolve("rlsys.methods", name, "Method")
 
 
-def test_every_preference_loss_is_named():
-    assert get_args(PreferenceKind) == PREFERENCES
+@pytest.mark.parametrize(
+    "name", [*get_args(PreferenceKind), *("rft", "raft", "rest_em", "kto", "spin", "self_instruct")]
+)
+def test_a_method_is_called_by_its_own_name(name: str):
+    """Each preference loss and each way to keep samples is a file of its own, and is what it is called."""
+    config = resolve("rlsys.methods", name, "Config")(name=name)
+    assert config.facts.rows
+    assert resolve("rlsys.methods", name, "Method").__module__.startswith("rlsys.methods.")
 
 
-@pytest.mark.parametrize("settings", ELSEWHERE.values())
-def test_what_stands_elsewhere_does(settings: str):
-    given = yaml.safe_load(settings)["stage"]
-    config = resolve("rlsys.methods", given["name"], "Config").model_validate(given)
-    assert given.items() <= config.model_dump().items()
+@pytest.mark.parametrize("name", names("rlsys.methods", "Method"))
+def test_a_methods_config_names_it(name: str):
+    """`name` is all that some of them need."""
+    assert resolve("rlsys.methods", name, "Config").model_validate({"name": name}).name == name

@@ -47,9 +47,9 @@ def load_recipe(
             check = partial(source_problems, earlier=experiments)
             experiments.append(checked(put_together, this_machine=this_machine, check=check))
         except ConfigError as error:
-            own = (f"{path}:", *(override.where for override in typed))  # and their lines say so
+            of_stage, own = f"stage {stage.name}: ", tuple(override.where for override in typed)  # whose lines say so
             lines = [
-                line if line.startswith(own) else f"{path}: stage {stage.name}: {line}"
+                line if line.startswith(own) or f": {of_stage}" in line else f"{path}: {of_stage}{line}"
                 for line in str(error).splitlines()
             ]
             raise ConfigError("\n".join(lines)) from error
@@ -74,11 +74,9 @@ def load_stage(
 
 def _experiment(path: Path, document: Document, recipe: Recipe, number: int, stage: Stage) -> Document:
     """The stage's file, `common` over it, the stage's own sections over both, and last its keys with dots."""
-    place = ("stages", number)
-    found = (
-        Document.read(path.parent / stage.config) if stage.config is not None else Document.empty(document.where(place))
-    )
-    suffix = f": stage {stage.name}"
+    place, suffix = ("stages", number), f": stage {stage.name}"
+    where = document.where(place) + suffix
+    found = Document.empty(where) if stage.config is None else Document.read(path.parent / stage.config)
     found.put_over(document, ("common",), suffix)
     found.put_over(document, place, suffix, leave_out=lambda key: key in ("name", "config") or "." in key)
     for key, value in stage.settings.items():

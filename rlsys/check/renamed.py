@@ -18,6 +18,8 @@ METHODS = {
     "pretrain": "sft with tokens: all",
 }
 SECTIONS = ("algorithm", "stage")
+KEYS = {"stage.kind": "method.name", "stage.keep": "method.name"}
+"""Keys that chose between what are methods of their own now."""
 
 
 def new_name(method: str) -> str | None:
@@ -25,15 +27,37 @@ def new_name(method: str) -> str | None:
     return METHODS.get(method.lower().replace("-", "_"))
 
 
+def new_key(key: str) -> str | None:
+    """`method.clip_high` for `algorithm.clip_high`; None for a key that is in no old section."""
+    section, dot, rest = key.partition(".")
+    return KEYS.get(key, f"method{dot}{rest}") if section in SECTIONS else None
+
+
 def old_sections(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """A line for each section that is now `method`."""
-    for key in SECTIONS:
-        section = data.get(key)
-        if section is None:
+    """A line for each section that is now `method`, or for each key of one that names no method: such keys were typed
+    one by one."""
+    for section in SECTIONS:
+        if section not in data:
             continue
-        name = section.get("name") if isinstance(section, dict) else None
-        changed = {("algorithm", "distill"): "on_policy_distill"}.get((key, name)) if isinstance(name, str) else None
-        shown = (
-            f"method: {{name: {changed or (new_name(name) if isinstance(name, str) else None) or name or 'NAME'}, ...}}"
-        )
-        yield Problem((key,), f"is called method now: {shown}", unknown_key=True)
+        settings = data[section]
+        if isinstance(settings, dict) and settings and "name" not in settings:
+            for key in settings:
+                yield Problem((section, key), f"is called {new_key(f'{section}.{key}')} now", unknown_key=True)
+        elif settings is None:
+            yield Problem((section,), "is called method now; leave this out", unknown_key=True)
+        else:
+            name = _method_now(section, settings) if isinstance(settings, dict) else "NAME"
+            yield Problem((section,), f"is called method now: method: {{name: {name}, ...}}", unknown_key=True)
+
+
+def _method_now(section: str, settings: Mapping[str, Any]) -> str:
+    name = str(settings.get("name", "NAME"))
+    match section, name.lower().replace("-", "_"):
+        case "algorithm", "distill":
+            return "on_policy_distill"
+        case _, "preference":
+            kind = str(settings.get("kind", "dpo"))
+            return new_name(kind) or kind
+        case _, "rejection":
+            return "raft" if settings.get("keep") == "best" else "rft"
+    return new_name(name) or name

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from rlsys import registry
+from rlsys.check.renamed import new_key
 from rlsys.config import schema
 from rlsys.config.base import Model
 from rlsys.config.experiment import Experiment
@@ -69,6 +70,9 @@ def explain(key: str = "") -> list[Entry]:
     found = found or [entry for entry in everything if entry.key.rpartition(".")[2] == wanted]
     if not found:
         keys = [entry.key for entry in everything]
+        if (renamed := new_key(wanted)) is not None and renamed in keys:
+            raise ConfigError(f"{key}: is called {renamed} now")
+        wanted = renamed or wanted
         close = nearest(wanted, keys) or nearest(wanted.rpartition(".")[2], [name.rpartition(".")[2] for name in keys])
         raise ConfigError(
             f"{key}: unknown key{f'; did you mean {close}?' if close else ''} (`rlsys explain` lists the top level)"

@@ -14,7 +14,7 @@ from rlsys.config.document import load_as
 from rlsys.config.recipe import Recipe
 from rlsys.errors import RunError
 from rlsys.files import read_lines
-from rlsys.run.folder import RECIPE, RunDir, is_run_or_recipe, recipe_folder, runs_in
+from rlsys.run.folder import RECIPE, RunDir, is_run_or_recipe, recipe_folder, runs_in, saved_method
 from rlsys.run.ledger import Ledger
 from rlsys.run.metrics import MetricsLog
 from rlsys.samples import Sample, Verdict
@@ -203,8 +203,9 @@ def _rows(run: RunDir, sample_id: str) -> Iterator[str]:
 def _readers(folder: Path, dataset: Path) -> Iterator[tuple[str, str, str]]:
     """Stages whose config names the data set: the stage, its method, and the key."""
     for stage in load_as(Recipe, folder / RECIPE).steps:
-        config, _ = yaml_file.read(folder / f"{stage.name}.yaml")
-        method = config["method"]["name"]
+        file = folder / f"{stage.name}.yaml"
+        config, _ = yaml_file.read(file)
+        method = saved_method(config, file)
         for key, value in _texts(config, ()):
             if Path(value) == dataset:
                 yield stage.name, method, ".".join(key[:-1])

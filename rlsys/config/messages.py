@@ -38,11 +38,13 @@ def explain_error(model: type[Model], detail: ErrorDetails, data: Any, prefix: K
         return Problem(prefix + loc, str(detail["ctx"]["error"]) if "ctx" in detail else detail["msg"])
     if detail["type"] == "url":  # which may hold a password
         return Problem(prefix + loc, detail["msg"])
+    if detail["type"] == "too_short":
+        least, there = detail["ctx"]["min_length"], detail["ctx"]["actual_length"]
+        return Problem(prefix + loc, f"wanted at least {least} {'item' if least == 1 else 'items'}, got {there}")
     info = field(model, loc)
     if info is None:
-        message = (
-            detail["msg"].replace("Input should be", "wanted", 1).replace("a valid ", "a ").replace("a string", "text")
-        )
+        message = detail["msg"].replace("Input should be", "wanted", 1).replace("a valid ", "a ")
+        message = message.replace("a string", "text").replace("an object", "a section")
         return Problem(prefix + loc, f"{message}, got {detail['input']!r:.80}")
     got = detail["input"]
     close = nearest(str(got), choices(info.annotation)) if isinstance(got, str) else None

@@ -162,3 +162,11 @@ def recipe_folder(run: RunDir) -> Path | None:
 
 def is_run_or_recipe(folder: Path) -> bool:
     return (folder / RECIPE).is_file() or (folder / "config.yaml").is_file()
+
+
+def saved_method(config: Mapping[str, Any], path: Path) -> str:
+    """Name of the method in a resolved config, read from `path`. Raises RunError if there is none."""
+    method = config.get("method")
+    if not isinstance(method, dict) or "name" not in method:
+        raise RunError(f"{path}: names no method: an older rlsys wrote it, and reads it")
+    return str(method["name"])

@@ -8,7 +8,7 @@ import pytest
 from support.judge_config import CONFIG, ENDPOINT, PAIRS, REVISE, message
 
 from rlsys.check.load import load
-from rlsys.check.seats import plan
+from rlsys.check.seats import seating
 from rlsys.config.paths import datasets, model_paths
 
 
@@ -35,7 +35,7 @@ def test_an_address_with_a_secret_is_refused_without_showing_it(url: str):
 @pytest.mark.parametrize(
     "overrides",
     [(), ENDPOINT, ("judge.backend=rollout", "judge.model=''"), REVISE],
-    ids=["vllm", "openai", "rollout", "stage"],
+    ids=["vllm", "openai", "rollout", "constitutional"],
 )
 def test_sound_judges_pass(overrides: tuple[str, ...]):
     assert load("judged.yaml", overrides).judge is not None
@@ -44,14 +44,14 @@ def test_sound_judges_pass(overrides: tuple[str, ...]):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ([*REVISE, "judge=null"], "judge: revise needs one, as in judge: {backend: vllm, model: PATH}"),
+        ([*REVISE, "judge=null"], "judge: constitutional needs one, as in judge: {backend: vllm, model: PATH}"),
         (
             ["judge.reward=null", "rewards=[{name: exact_match}]"],
             "judge: has no effect: grpo asks no judge; give judge.reward to make it a reward, or leave it out",
         ),
         (
             [*REVISE, "judge.reward={}", "method={name: rlaif}", "rewards=[]"],
-            "judge.reward: has no effect: judge_pairs scores no samples; leave it out",
+            "judge.reward: has no effect: rlaif scores no samples; leave it out",
         ),
         (
             ["judge.model=''"],
@@ -118,13 +118,13 @@ def test_the_judge_is_among_the_models_and_its_people_among_the_data():
 
 def test_a_judge_has_seats_of_its_own_unless_the_sampler_is_asked():
     needs = frozenset({"policy", "rollout", "reward"})
-    own = plan(load("judged.yaml", ["judge.engine={engines: 2, threads: 3}"]), needs, use_gpus=True)
+    own = seating(load("judged.yaml", ["judge.engine={engines: 2, threads: 3}"]), needs, use_gpus=True)
     assert [(seat.cpus, seat.gpus) for seat in own.seats["judge"]] == [(3, 1), (3, 1)]
-    endpoint = plan(load("judged.yaml", ENDPOINT), needs, use_gpus=True)
+    endpoint = seating(load("judged.yaml", ENDPOINT), needs, use_gpus=True)
     assert [(seat.cpus, seat.gpus) for seat in endpoint.seats["judge"]] == [(1, 0)]
     assert (
         "judge"
-        not in plan(load("judged.yaml", ["judge.backend=rollout", "judge.model=''"]), needs, use_gpus=True).seats
+        not in seating(load("judged.yaml", ["judge.backend=rollout", "judge.model=''"]), needs, use_gpus=True).seats
     )
 
 
@@ -173,7 +173,7 @@ def test_samples_that_are_compared_with_each_other_must_be_several():
         *compare, "method={name: reinforce_pp, group_size: 1}"
     )
     assert (
-        "judge.reward.mode: compare needs two or more samples of a prompt, and revise takes one; choose another"
+        "judge.reward.mode: compare needs two or more samples of a prompt, and constitutional takes one; choose another"
         in message(*REVISE, "judge.reward={mode: compare}")
     )
     assert load("judged.yaml", [*REVISE, "judge.reward={}"]).judge is not None

@@ -143,7 +143,7 @@ def test_a_judge_that_is_named_needs_a_score_within_its_reach():
 
 
 def test_revisions_have_no_tokens_for_a_reward_model():
-    assert "reward_models: score tokens, and revise has texts scored that have none" in message(
+    assert "reward_models: score tokens, and constitutional has texts scored that have none" in message(
         *REVISE, "reward_models=[{path: x/y}]"
     )
 

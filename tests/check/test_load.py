@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -40,11 +39,11 @@ def message(path: Path, *overrides: str) -> str:
     return str(error.value)
 
 
-def test_the_algorithm_is_the_config_of_its_file(config: Path):
+def test_the_method_is_the_config_of_its_file(config: Path):
     from rlsys.methods import grpo
 
-    algorithm = load(config).algorithm
-    assert isinstance(algorithm, grpo.Config)
+    method = load(config).method
+    assert isinstance(method, grpo.Config)
     assert (method.group_size, method.clip_low) == (4, 0.2)
 
 
@@ -81,24 +80,37 @@ def test_later_overrides_win(config: Path):
     assert load(config, ["loop.steps=5", "loop={steps: 7}", "loop.keep_last=4"]).loop.steps == 7
 
 
-def test_a_stage_may_take_the_algorithms_place(config: Path):
-    experiment = load(config, ["algorithm=null", "method={name: sft, batch_size: 16}", "rewards=[]"])
-    assert experiment.method is None
-    assert experiment.method.batch_size == 16
+def test_another_method_may_take_its_place_with_none_of_its_settings(config: Path):
+    from rlsys.methods import sft
+
+    experiment = load(config, ["method={name: sft, batch_size: 16}", "rewards=[]"])
+    assert experiment.method == sft.Config(name="sft", batch_size=16)
 
 
-def test_an_algorithm_of_ones_own(config: Path):
-    Path("own_algorithm.py").write_text(
-        "from dataclasses import dataclass\nfrom typing import Any\nfrom rlsys.config.base import Model\n"
-        "class Config(Model):\n    name: str\n    boldness: float = 1.0\n"
-        "@dataclass\nclass Method:\n    config: Any\n    sampling: Any\n    pad_id: int\n    needs = frozenset({'policy', 'rollout', 'reward'})\n"
-        "    rows = 'prompts'\n"
-    )
+OWN_METHOD = """\
+from rlsys.methods.base import Facts, MethodConfig
+class Config(MethodConfig):
+    boldness: float = 1.0
+    @property
+    def facts(self):
+        return Facts("prompts", frozenset({"policy", "rollout", "reward"}))
+class Method: ...
+"""
+
+
+def test_a_method_of_ones_own(config: Path):
     Path("pack").mkdir()
-    os.rename("own_algorithm.py", "pack/own_algorithm.py")
-    assert load(config, ["method={name: pack.own_algorithm, boldness: 2}"]).algorithm.boldness == 2.0
-    expected = "command line 'algorithm={name: pack.own_algorithm, boldnes: 2}': algorithm.boldnes: unknown key; did you mean boldness?"
-    assert message(config, "method={name: pack.own_algorithm, boldnes: 2}") == expected
+    Path("pack/own_method.py").write_text(OWN_METHOD)
+    assert load(config, ["method={name: pack.own_method, boldness: 2}"]).method.boldness == 2.0
+    expected = (
+        "command line 'method={name: pack.own_method, boldnes: 2}': method.boldnes: unknown key; did you mean boldness?"
+    )
+    assert message(config, "method={name: pack.own_method, boldnes: 2}") == expected
+    Path("pack/no_config.py").write_text("class Config: ...\nclass Method: ...\n")
+    assert message(config, "method={name: pack.no_config}") == (
+        "command line 'method={name: pack.no_config}': method.name: Config of 'pack.no_config' must be a subclass of "
+        "rlsys.methods.base.MethodConfig"
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,7 +125,7 @@ def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("  group_size: 4", "  cliphigh: 4", "tiny.yaml:4: algorithm.cliphigh: unknown key; did you mean clip_high?"),
+        ("  group_size: 4", "  cliphigh: 4", "tiny.yaml:4: method.cliphigh: unknown key; did you mean clip_high?"),
         (
             "  group_size: 4",
             "  group_size: 0",
@@ -137,7 +149,7 @@ def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
         (
             "  group_size: 4",
             "  learning_rate: 1",
-            "tiny.yaml:4: algorithm.learning_rate: unknown key (known: name, prompts_per_step, ",
+            "tiny.yaml:4: method.learning_rate: unknown key (known: name, prompts_per_step, ",
         ),
         (
             "  name: grpo",
@@ -159,9 +171,15 @@ def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
         (
             "  steps: 3",
             "  keep_last: 3",
-            "tiny.yaml:13: loop.steps: required key is missing: Training steps: each collects, learns and syncs once.",
+            "tiny.yaml:13: loop: give steps, or epochs in place of them: how long the run is",
         ),
-        ("  steps: 3", "  steps:", "tiny.yaml:14: loop.steps: wanted a whole number above 0, got null"),
+        ("  steps: 3", "  steps:", "tiny.yaml:13: loop: give steps, or epochs in place of them: how long the run is"),
+        (
+            "  steps: 3",
+            "  steps: 3\n  epochs: 1.5",
+            "tiny.yaml:13: loop: steps is 3 and epochs is 1.5; set one of them to null",
+        ),
+        ("  steps: 3", "  steps: 0", "tiny.yaml:14: loop.steps: wanted a whole number above 0 or null, got 0"),
         (
             "model:\n  path: playground:0.5m",
             "model: playground:0.5m",
@@ -185,19 +203,19 @@ def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
             "tiny.yaml:15: logging.progress: wanted one of auto, live, plain, off, got the text 'liv'; did you mean live?",
         ),
         (
-            "algorithm:",
-            "stage: {name: sft}\nalgorithm:",
-            "tiny.yaml:2: stage: wanted exactly one of algorithm and stage: both are given; keep one",
+            "method:",
+            "stage: {name: sft}\nmethod:",
+            "tiny.yaml:2: stage: is called method now: method: {name: sft, ...}",
         ),
         (
             "  name: grpo\n",
             "  nmae: grpo\n",
-            "tiny.yaml:3: algorithm.nmae: unknown key; did you mean name?\ntiny.yaml:2: method.name: required key is missing: the name of",
+            "tiny.yaml:3: method.nmae: unknown key; did you mean name?\ntiny.yaml:2: method.name: required key is missing: the name of",
         ),
         (
-            "algorithm:\n  name: grpo\n  group_size: 4\n",
+            "method:\n  name: grpo\n  group_size: 4\n",
             "",
-            "tiny.yaml: algorithm: wanted exactly one of algorithm and stage: neither is given",
+            "tiny.yaml: method: required key is missing: What is done: `name` is a file in rlsys/methods or a dotted path",
         ),
     ],
 )
@@ -239,8 +257,8 @@ def test_a_mistake_is_one_line_with_file_line_key_and_remedy(config: Path, old: 
         ),
         ("name.x=1", "command line 'name.x=1': name is 'tiny', not a section; give the whole section: name={...}"),
         (
-            "algorithm=grpo",
-            "command line 'algorithm=grpo': method.name: required key is missing: the name of a file in rlsys.methods (",
+            "method=grpo",
+            "command line 'method=grpo': method.name: required key is missing: the name of a file in rlsys.methods (",
         ),
     ],
 )
@@ -259,7 +277,7 @@ def test_each_of_several_mistakes_is_a_line(config: Path):
     config.write_text(CONFIG.replace("steps: 3", "steps: many").replace("group_size: 4", "group_size: 0"))
     in_file = [
         "tiny.yaml:4: method.group_size: wanted a whole number above 0, got 0",
-        "tiny.yaml:14: loop.steps: wanted a whole number above 0, got the text 'many'",
+        "tiny.yaml:14: loop.steps: wanted a whole number above 0 or null, got the text 'many'",
     ]
     assert message(config).splitlines() == in_file
     assert message(config, "seed=x", "loop.stepz=3").splitlines() == [

@@ -20,8 +20,8 @@ cluster: {cpus: 8, gpus: 0}
 """
 
 
-DISTILL = ("algorithm=null", "rewards=[]", "method={name: distill}")
-REWARD_MODEL = ("algorithm=null", "rewards=[]", "method={name: reward_model, max_tokens: 4096}")
+DISTILL = ("rewards=[]", "method={name: distill}")
+REWARD_MODEL = ("rewards=[]", "method={name: reward_model, max_tokens: 4096}")
 
 
 @pytest.fixture(autouse=True)
@@ -53,14 +53,14 @@ def test_a_sound_config_passes():
     assert (sound.evaluation.reward, sound.policy.ranks) == ("exact_match", 2)
 
 
-def test_a_stage_that_measures_itself_has_held_out_data():
+def test_a_method_that_measures_itself_has_held_out_data():
     held_out = ("data.eval={path: x/y}", "loop.eval_every=5", "loop.patience=2")
     assert load("tiny.yaml", [*REWARD_MODEL, *held_out, "policy.tokens_per_micro_batch=8192"]).loop.patience == 2
 
 
 HELD_OUT = "data.eval={path: 'playground:add'}"
-REJECTION = ("algorithm=null", "method={name: rft, %s}")
-EVALUATE = ("algorithm=null", "method={name: evaluate}", HELD_OUT)
+RFT = "method={name: rft, %s}"
+EVALUATE = ("method={name: evaluate}", HELD_OUT)
 
 
 @pytest.mark.parametrize(
@@ -83,16 +83,16 @@ EVALUATE = ("algorithm=null", "method={name: evaluate}", HELD_OUT)
             "evaluation.pass_at: needs to know which answers are right; name evaluation.reward, and give evaluation.pass_score",
         ),
         (
-            ["algorithm=null", "method={name: evaluate}"],
+            ["method={name: evaluate}"],
             "data.eval: evaluate does nothing but measure, and there is nothing to measure on",
         ),
         (
             [*EVALUATE, "sampling.temperature=0", "evaluation.samples=4"],
             "sampling.temperature: 0 makes all samples of a prompt equal, so more than one says no more; set evaluation.samples=1, or set it",
         ),
-        ([REJECTION[0], REJECTION[1] % "reward: exact"], "method.reward: 'exact' is not among rewards (exact_match)"),
+        ([RFT % "reward: exact"], "method.reward: 'exact' is not among rewards (exact_match)"),
         (
-            [REJECTION[0], REJECTION[1] % "difficulty: level"],
+            [RFT % "difficulty: level"],
             "data.train.fields has no 'level'; map it there, as in fields: {level: COLUMN}",
         ),
     ],
@@ -105,8 +105,8 @@ def test_what_several_answers_to_one_prompt_need(overrides: list[str], expected:
     ("overrides", "expected"),
     [
         (
-            ["rewards=[]", "algorithm=null", "method={name: constitutional}", "judge={model: x/y}"],
-            "rewards: revise needs at least one, to measure its texts by, as in rewards: [{name: evasive}]",
+            ["rewards=[]", "method={name: constitutional}", "judge={model: x/y}"],
+            "rewards: constitutional needs at least one, to measure its texts by, as in rewards: [{name: evasive}]",
         ),
         (["rewards=[]"], "rewards: grpo needs at least one, as in rewards: [{name: exact_match}]"),
         (["rewards.0.weight=0"], "rewards: every weight is 0, so every sample scores 0; give one a weight"),
@@ -158,8 +158,8 @@ def test_what_several_answers_to_one_prompt_need(overrides: list[str], expected:
         (["reward_models=[{path: x/y}, {path: x/z}]"], "reward_models.0.name: 'reward_model' is the name of another reward, too"),
         (["reward_models=[{name: exact_match, path: x/y}]"], "reward_models.0.name: 'exact_match' is the name of another reward, too"),
         (
-            ["method={name: distill}", "rewards=[]", "teacher={path: x/y}"],
-            "rewards: distill needs at least one, as in rewards: [{name: exact_match}], or method.scored=false",
+            ["method={name: on_policy_distill}", "rewards=[]", "teacher={path: x/y}"],
+            "rewards: on_policy_distill needs at least one, as in rewards: [{name: exact_match}], or method.scored=false",
         ),
         (DISTILL, "teacher: distill needs one, as in teacher: {path: MODEL}"),
         (
@@ -168,8 +168,8 @@ def test_what_several_answers_to_one_prompt_need(overrides: list[str], expected:
         ),
         ([*DISTILL, "teacher={path: 'playground:5m'}"], "teacher.path: 'playground:5m': no such size (known: 0.5m, 25m); did you mean 25m?"),
         (["method.ptx_coef=0.5"], "method.ptx_coef: needs data.pretrain, the text to go on imitating"),
-        (["method.gae_lambda=0.5"], "algorithm: gae_lambda has no effect: it goes with baseline of gae, and baseline is group_mean"),
-        (["method.kl_in=reward"], "algorithm: kl_in has no effect: kl_coef is not set"),
+        (["method.gae_lambda=0.5"], "method: gae_lambda has no effect: it goes with baseline of gae, and baseline is group_mean"),
+        (["method.kl_in=reward"], "method: kl_in has no effect: kl_coef is not set"),
         (
             ["model.path=playgroud:0.5m"],
             "model.path: 'playgroud:0.5m': a hub id has no colon, and a file or folder of this name is ./playgroud:0.5m; "

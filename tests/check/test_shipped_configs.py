@@ -9,10 +9,11 @@ from rlsys.check.load import load
 from rlsys.check.recipe import load_recipe
 from rlsys.config.kinds import kind_of
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("**/*.yaml"))
+CONFIGS = Path(__file__).parents[2] / "configs"
+SHIPPED = sorted(CONFIGS.glob("**/*.yaml"))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_it_is_valid(path: Path):
     kind = kind_of(path)
     if kind == "judge-eval":
@@ -25,4 +26,6 @@ def test_it_is_valid(path: Path):
 
 
 def test_there_are_some():
-    assert {"quickstart", "grpo_gsm8k", "judge_eval"} <= {path.stem for path in CONFIGS}
+    assert {"quickstart.yaml", "grpo/gsm8k.yaml", "judge/evaluate.yaml"} <= {
+        str(path.relative_to(CONFIGS)) for path in SHIPPED
+    }

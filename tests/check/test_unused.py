@@ -13,13 +13,13 @@ loop: {steps: 3}
 cluster: {cpus: 8, gpus: 0}
 """
 CONFIGS = {
-    "sft": "stage: {name: sft}\n",
-    "reward_model": "stage: {name: reward_model}\n",
-    "prefer": "stage: {name: label_by_reward}\nrewards: [{name: exact_match}]\n",
-    "judge_pairs": "stage: {name: rlaif}\njudge: {model: x/y}\n",
-    "revise": "stage: {name: constitutional}\nrewards: [{name: evasive}]\njudge: {model: x/y}\n",
-    "distill": "stage: {name: distill}\nteacher: {path: x/y}\n",
-    "grpo": "algorithm: {name: grpo}\nrewards: [{name: exact_match}]\n",
+    "sft": "method: {name: sft}\n",
+    "reward_model": "method: {name: reward_model}\n",
+    "label_by_reward": "method: {name: label_by_reward}\nrewards: [{name: exact_match}]\n",
+    "rlaif": "method: {name: rlaif}\njudge: {model: x/y}\n",
+    "constitutional": "method: {name: constitutional}\nrewards: [{name: evasive}]\njudge: {model: x/y}\n",
+    "distill": "method: {name: distill}\nteacher: {path: x/y}\n",
+    "grpo": "method: {name: grpo}\nrewards: [{name: exact_match}]\n",
 }
 
 
@@ -74,18 +74,18 @@ def test_what_is_at_its_default_is_not_mentioned(name: str):
             "evaluation.greedy=false",
             "evaluation.greedy: has no effect: reward_model is measured on rows of its own kind",
         ),
-        ("prefer", "policy.ranks=2", "policy.ranks: has no effect: prefer trains nothing; leave it out"),
-        ("revise", "policy.ranks=2", "policy.ranks: has no effect: revise trains nothing; leave it out"),
-        ("judge_pairs", "policy.ranks=2", "policy.ranks: has no effect: judge_pairs trains nothing; leave it out"),
+        ("label_by_reward", "policy.ranks=2", "policy.ranks: has no effect: label_by_reward trains nothing; leave it out"),
+        ("constitutional", "policy.ranks=2", "policy.ranks: has no effect: constitutional trains nothing; leave it out"),
+        ("rlaif", "policy.ranks=2", "policy.ranks: has no effect: rlaif trains nothing; leave it out"),
         (
-            "judge_pairs",
+            "rlaif",
             "rewards=[{name: evasive}]",
-            "rewards: has no effect: judge_pairs scores no samples; leave it out",
+            "rewards: has no effect: rlaif scores no samples; leave it out",
         ),
         (
-            "judge_pairs",
+            "rlaif",
             "data.eval={path: x/y}",
-            "data.eval: has no effect: judge_pairs scores no samples; leave it out",
+            "data.eval: has no effect: rlaif scores no samples; leave it out",
         ),
         ("grpo", "reference.ranks=2", "reference.ranks: has no effect: grpo uses no reference; leave it out"),
         ("grpo", "critic.ranks=2", "critic.ranks: has no effect: grpo has no critic; leave it out"),
@@ -103,12 +103,12 @@ def test_a_setting_that_nothing_reads_is_refused(name: str, override: str, messa
 
 
 def test_it_is_read_as_soon_as_something_uses_its_role():
-    known = ("algorithm=null", "rewards=[]", "method={name: dpo, precomputed: true}", "reference.path=x/y")
+    known = ("rewards=[]", "method={name: dpo, precomputed: true}", "reference.path=x/y")
     assert load("grpo.yaml", known).reference.path == "x/y"
-    with pytest.raises(ConfigError, match=r"reference\.ranks: has no effect: preference uses no reference"):
+    with pytest.raises(ConfigError, match=r"reference\.ranks: has no effect: dpo uses no reference"):
         load("grpo.yaml", [*known, "reference.ranks=2"])
     assert load("grpo.yaml", ["method.kl_coef=0.1", "reference.ranks=2"]).reference.ranks == 2
-    assert load("judge_pairs.yaml", ["method.measure=true", "rewards=[{name: evasive}]"]).rewards
+    assert load("rlaif.yaml", ["method.measure=true", "rewards=[{name: evasive}]"]).rewards
     mixed = load("grpo.yaml", ["method.ptx_coef=0.1", "data.pretrain={path: x/y}"])
     assert mixed.data.pretrain is not None
 

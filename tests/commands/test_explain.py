@@ -8,7 +8,7 @@ def shown(key: str) -> list[str]:
     return [str(entry) for entry in explain(key)]
 
 
-def test_a_key_of_an_algorithm_says_whose_it_is():
+def test_a_key_of_a_method_says_whose_it_is():
     head, wanted, meaning = shown("method.clip_high")[0].splitlines()
     assert head.startswith("method.clip_high  (of cispo, dapo, ")
     assert wanted == "    a number above 0; default: 0.2 (cispo 4.0, dapo 0.28, gspo 0.0004)"
@@ -18,7 +18,8 @@ def test_a_key_of_an_algorithm_says_whose_it_is():
 def test_allowed_values_limits_and_requirements():
     assert "one of auto, sdpa, flash_attention_2; default: auto" in shown("model.attention")[0]
     assert "a number above 0 and of at most 1; default: 0.85" in shown("rollout.gpu_memory_fraction")[0]
-    assert "a whole number above 0; required" in shown("loop.steps")[0]
+    assert "a whole number above 0 or null; default: null" in shown("loop.steps")[0]
+    assert "text; required" in shown("data.train.path")[0]
     assert "a whole number above 0 or null; default: null" in shown("cluster.cpus")[0]
     assert "a list of 2: a number, a number; default: [0.9, 0.95]" in shown("policy.betas")[0]
 
@@ -36,11 +37,11 @@ def test_indices_and_last_parts_name_a_key_too():
 
 
 def test_without_a_key_the_top_level_is_listed():
-    assert {"name", "model", "data", "algorithm", "policy", "cluster"} <= {entry.key for entry in explain()}
+    assert {"name", "model", "data", "method", "policy", "cluster"} <= {entry.key for entry in explain()}
 
 
 @pytest.mark.parametrize(
-    ("key", "close"), [("policy.rank", "policy.ranks"), ("clip_hig", "clip_high"), ("weightsync", "weight_sync")]
+    ("key", "close"), [("policy.rank", "policy.ranks"), ("clip_hig", r"method\.clip_high"), ("weightsync", "weight_sync")]
 )
 def test_an_unknown_key_names_the_nearest(key: str, close: str):
     with pytest.raises(ConfigError, match=rf"^{key}: unknown key; did you mean {close}\?"):

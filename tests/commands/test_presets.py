@@ -17,7 +17,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "algorithms.md"
 @pytest.mark.parametrize("name", presets())
 def test_printed_settings_are_the_preset_when_they_are_copied(name: str):
     config = registry.resolve("rlsys.methods", name, "Config")
-    copied = yaml.safe_load("\n".join(settings_yaml(name)))["algorithm"]
+    copied = yaml.safe_load("\n".join(settings_yaml(name)))["method"]
     assert config.model_validate(copied) == config()
 
 

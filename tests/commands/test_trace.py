@@ -68,7 +68,7 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    """Stage `pairs` makes a data set that stage `rm` reads; method `constitutional` makes another; all of them are in one
+    """Stage `pairs` makes a data set that stage `rm` reads; stage `revise` makes another; all of them are in one
     folder."""
     folder = tmp_path / "runs" / "cai"
     for stage in ("pairs", "revise"):
@@ -78,11 +78,11 @@ def recipe(tmp_path: Path) -> Path:
     (folder / "recipe.yaml").write_text(f"name: cai\nstages:\n{stages}")
     data = folder / "pairs" / "dataset.jsonl"
     (folder / "rm.yaml").write_text(
-        f"name: rm\nstage: {{name: reward_model}}\ndata: {{train: {{path: other}}, also: [{{path: {data}}}]}}\n"
+        f"name: rm\nmethod: {{name: reward_model}}\ndata: {{train: {{path: other}}, also: [{{path: {data}}}]}}\n"
     )
-    for name in ("pairs", "revise"):
+    for name, method in (("pairs", "rlaif"), ("revise", "constitutional")):
         (folder / f"{name}.yaml").write_text(
-            f"name: {name}\nstage: {{name: {name}}}\ndata: {{train: {{path: prompts.jsonl}}}}\n"
+            f"name: {name}\nmethod: {{name: {method}}}\ndata: {{train: {{path: prompts.jsonl}}}}\n"
         )
     rows = [
         {"prompt": "?", "chosen_id": "train-1/q/0/0", "rejected_id": "train-1/q/0/1", "step": 1},

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rlsys.commands.first_rows import first_labelled, first_rows
 
 from rlsys.check.load import load
 from rlsys.check.recipe import load_recipe
+from rlsys.commands.tried_rows import first_labelled, first_rows
 from rlsys.config.experiment import Experiment
 from rlsys.errors import ConfigError, DataError
 from rlsys.playground.models import build
@@ -99,12 +99,12 @@ def test_unusable_first_rows_are_a_mistake_only_where_the_run_reads_no_others(
         (["method={name: kto, batch_size: 2}"], {"prompt": "q", "chosen": "a", "rejected": "b"}, "rejected"),
         (["method={name: sft, tokens: all, batch_size: 1}"], {"text": "words"}, "text"),
         (
-            ["stage=null", "method={name: spin, scored: false, prompts_per_step: 1}"],
+            ["method={name: spin, scored: false, prompts_per_step: 1}"],
             {"prompt": "q", "answer": "a"},
             "prompt",
         ),
         (
-            ["stage=null", "method={name: grpo, prompts_per_step: 1}", "rewards=[{name: exact_match}]"],
+            ["method={name: grpo, prompts_per_step: 1}", "rewards=[{name: exact_match}]"],
             {"prompt": "q"},
             "prompt",
         ),
@@ -120,7 +120,7 @@ def test_each_method_reads_its_own_columns(method: list[str], usable: dict[str, 
         list(first_rows(own(*method)))
 
 
-SPIN = ["stage=null", "method={name: spin, scored: false, prompts_per_step: 4}"]
+SPIN = ["method={name: spin, scored: false, prompts_per_step: 4}"]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_blocks_of_text_are_counted_only_in_the_models_own_tokens(model: str, en
 def test_too_little_text_to_go_on_imitating_is_said():
     jsonl("text.jsonl", {"text": "abc"})
     grpo = [
-        "stage=null",
+        
         "method={name: grpo, ptx_coef: 1, ptx_batch: 2, prompts_per_step: 1}",
         "rewards=[{name: exact_match}]",
     ]
@@ -194,7 +194,7 @@ def test_held_out_prompts_need_no_answer():
     """A method that samples is measured by samples, whatever it learns from."""
     jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
     jsonl("asked.jsonl", {"prompt": "q"})
-    grpo = ["stage=null", "method={name: grpo, prompts_per_step: 1}", "rewards=[{name: exact_match}]"]
+    grpo = ["method={name: grpo, prompts_per_step: 1}", "rewards=[{name: exact_match}]"]
     told = [*first_rows(own(*grpo, "data.eval={path: asked.jsonl}"))]
     assert told == [f"    rows that can be used: data.train 1 of all 1, data.eval 1 of all 1{ANY_LENGTH}"]
 
@@ -225,7 +225,7 @@ def test_log_probs_of_another_tokenizers_tokens_are_not_judged_by_bytes():
 def test_a_stage_of_a_recipe_has_the_tokenizer_of_the_model_before_it():
     Path("two.yaml").write_text(
         "name: two\nstages:\n  - {name: one, config: own.yaml}\n"
-        "  - {name: made, config: own.yaml, set: {model.path: 'stage:one', data.eval: {path: 'playground:letters', split: test}}}\n"
+        "  - {name: made, config: own.yaml, model: {path: 'stage:one'}, data: {eval: {path: 'playground:letters', split: test}}}\n"
     )
     jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
     _, (one, made) = load_recipe(Path("two.yaml"), ["one.model.path=playground:0.5m"])

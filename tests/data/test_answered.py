@@ -45,7 +45,7 @@ def test_the_demonstration_goes_on_where_the_prompt_ends(tmp_path: Path):
 def test_messages_beside_a_prompt_are_read_as_the_shipped_config_asks(tmp_path: Path):
     """UltraChat's columns: without `fields` its prompt would be the row's, and no row would have an answer."""
     ultrachat = {"prompt": "a", "prompt_id": "0", "messages": [turn("user", "a"), turn("assistant", "b")]}
-    config = load_config(Path(__file__).parents[2] / "configs" / "spin.yaml", this_machine=False)
+    config = load_config(Path(__file__).parents[2] / "configs" / "spin" / "chat.yaml", this_machine=False)
     assert config.data.eval is not None
     for one in (config.data.train, config.data.eval):
         (row,) = load(tmp_path / "rows.jsonl", [ultrachat], fields=one.fields).rows

@@ -18,8 +18,8 @@ loop: {steps: 3}
 cluster: {cpus: 8, gpus: 0}
 """
 ENDPOINT = ("judge.backend=openai", "judge.model=m", "judge.endpoint={base_url: 'http://localhost:1/v1'}")
-REVISE = ("algorithm=null", "method={name: constitutional}", "rewards=[{name: exact_match}]", "judge.reward=null")
-PAIRS = ("algorithm=null", "method={name: rlaif}", "judge.reward=null")
+REVISE = ("method={name: constitutional}", "rewards=[{name: exact_match}]", "judge.reward=null")
+PAIRS = ("method={name: rlaif}", "judge.reward=null")
 
 
 def message(*overrides: str) -> str:

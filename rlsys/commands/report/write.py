@@ -14,7 +14,7 @@ from rlsys.errors import RunError
 from rlsys.files import write_whole
 from rlsys.judging.auditing.quality import canaries_fail, kinds, run_quality
 from rlsys.judging.auditing.quality_rows import quality_rows
-from rlsys.run.folder import RunDir, runs_in
+from rlsys.run.folder import RunDir, runs_in, saved_method
 from rlsys.run.ledger import Ledger
 from rlsys.run.metrics import MetricsLog
 from rlsys.run.summary import measured_rows, mode_of, work_rows
@@ -54,8 +54,7 @@ def report(folder: Path) -> str:
 
 def _run(run: RunDir) -> Iterator[str]:
     config, _ = yaml_file.read(run.config)
-    method = config["method"]
-    yield from (f"## {run.name}: {method.get('name', '?')}", "")
+    yield from (f"## {run.name}: {saved_method(config, run.config)}", "")
     summary = json.loads(run.summary.read_text(encoding="utf-8")) if run.summary.exists() else None
     metrics = MetricsLog.read(run.metrics) if run.metrics.exists() else []
     if summary is None:

@@ -29,13 +29,13 @@ def verdict(name: str, kind: str, principle: str, value: float | None, *ids: str
 def recipe(tmp_path: Path) -> Path:
     folder = tmp_path / "cai"
     for stage, method in (
-        ("revise", "stage: {name: constitutional}"),
-        ("label", "stage: {name: rlaif}"),
-        ("rl", "algorithm: {name: grpo}"),
+        ("revise", "constitutional"),
+        ("label", "rlaif"),
+        ("rl", "grpo"),
     ):
         (folder / stage).mkdir(parents=True)
         (folder / stage / "config.yaml").write_text(
-            f"name: {stage}\n{method}\nloop: {{steps: 9}}\njudge: {{model: j}}\n"
+            f"name: {stage}\nmethod: {{name: {method}}}\nloop: {{steps: 9}}\njudge: {{model: j}}\n"
         )
     (folder / "sft").mkdir()  # has not begun
     stages = "".join(f"  - {{name: {name}, config: {name}.yaml}}\n" for name in ("revise", "label", "sft", "rl"))
@@ -86,8 +86,8 @@ def test_a_recipe_that_is_under_way(recipe: Path):
     text = report(recipe)
     assert (recipe / "report.md").read_text() == text
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        "## revise: revise",
-        "## label: judge_pairs",
+        "## revise: constitutional",
+        "## label: rlaif",
         "## rl: grpo",
     ]
     revise, label, rl = text.split("\n## ")[1:]
@@ -140,7 +140,7 @@ def test_one_run_that_is_finished(recipe: Path):
     (recipe / "label" / "summary.json").write_text(json.dumps(summary))
     text = report(recipe / "label")
     assert text.startswith(
-        "# label\n\n## label: judge_pairs\n\n| measured | value |\n| --- | ---: |\n| held-out gold, sampled | 0.500 -> 0.750 |\n"
+        "# label\n\n## label: rlaif\n\n| measured | value |\n| --- | ---: |\n| held-out gold, sampled | 0.500 -> 0.750 |\n"
     )
     assert "| held-out win rate against the start, sampled | 0.625 |" in text
     assert "| canary alarm |" in text
