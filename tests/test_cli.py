@@ -76,7 +76,8 @@ def test_a_bad_config_costs_seconds_and_starts_no_ray(folder: Path):
         (
             ["train", "good.yaml", "policy.ranks=9"],
             2,
-            "command line 'policy.ranks=9': policy.ranks: the run needs 11 CPUs (policy 9, rollout 1, reward 1) and there are 8: lower policy.ranks, "
+            "command line 'policy.ranks=9': policy.ranks: the run needs 11 CPUs (policy 9, rollout 1, reward 1) "
+            "and there are 8: lower policy.ranks, "
             "let roles take turns (cluster.colocate=true), or let them share cores (cluster.cpus=11)\n",
         ),
         (["validate", "god.yaml"], 2, "god.yaml: no such file; did you mean good.yaml?\n"),
@@ -87,14 +88,27 @@ def test_a_bad_config_costs_seconds_and_starts_no_ray(folder: Path):
         (
             ["judge-eval", "good.yaml"],
             2,
-            "good.yaml: is a config of `rlsys train` (experiment); give one with name, judge and data, as configs/judge/evaluate.yaml\n",
+            "good.yaml: is a config of `rlsys train` (experiment); give one with name, judge and data, as "
+            "configs/judge/evaluate.yaml\n",
         ),
-        (["train", "eval.yaml"], 2, "eval.yaml: measures a judge and trains nothing; use `rlsys judge-eval eval.yaml`\n"),
-        (["judge-eval", "eval.yaml", "attack=3"], 2, "command line 'attack=3': attack: unknown key; did you mean attacks?\n"),
-        (["explain", "policy.rank"], 2, "policy.rank: unknown key; did you mean policy.ranks? (`rlsys explain` lists the top level)\n"),
+        (
+            ["train", "eval.yaml"],
+            2,
+            "eval.yaml: measures a judge and trains nothing; use `rlsys judge-eval eval.yaml`\n",
+        ),
+        (
+            ["judge-eval", "eval.yaml", "attack=3"],
+            2,
+            "command line 'attack=3': attack: unknown key; did you mean attacks?\n",
+        ),
+        (
+            ["explain", "policy.rank"],
+            2,
+            "policy.rank: unknown key; did you mean policy.ranks? (`rlsys explain` lists the top level)\n",
+        ),
         (["resume", "nowhere"], 1, NO_RUN),
     ],
-)  # fmt: skip
+)
 def test_errors_are_one_line(folder: Path, arguments: list[str], exit_code: int, stderr: str):
     assert rlsys(folder, *arguments) == (exit_code, "", stderr)
 
@@ -102,7 +116,8 @@ def test_errors_are_one_line(folder: Path, arguments: list[str], exit_code: int,
 def test_validate_says_what_will_be_needed(folder: Path):
     assert rlsys(folder, "validate", "good.yaml", "policy.ranks=2") == (
         0,
-        "OK  tiny: grpo on playground:0.5m, 3 steps; actors: 2 policy, 1 rollout, 1 reward; 4 CPUs and 0 GPUs of this machine\n"
+        "OK  tiny: grpo on playground:0.5m, 3 steps; actors: 2 policy, 1 rollout, 1 reward; 4 CPUs and 0 GPUs of "
+        "this machine\n"
         "    rows that can be used: data.train 20 of the first 20\n",
         "",
     )
@@ -111,13 +126,19 @@ def test_validate_says_what_will_be_needed(folder: Path):
 def test_validate_tries_the_first_rows(folder: Path):
     """The run's own line, before anything is started."""
     (folder / "own.jsonl").write_text('{"question": "1+1", "answer": "2"}\n')
-    why = "own.jsonl: no usable row among 1 (1 bad; first bad row, 1: no column 'prompt' or 'messages' (there are: 'question', 'answer'); "
+    why = (
+        "own.jsonl: no usable row among 1 (1 bad; first bad row, 1: no column 'prompt' or 'messages' (there are: "
+        "'question', 'answer'); "
+    )
     code, out, err = rlsys(folder, "validate", "good.yaml", "data.train.path=own.jsonl")
     assert (code, out, err) == (1, "", f"tiny: data.train: {why}data.*.fields says which column is what)\n")
 
 
 def test_validate_knows_the_evaluation_of_a_judge(folder: Path):
-    told = "OK  eval: owner/judge (vllm) judges owner/rows, 7 attacks\n    not read: data owner/rows (no such file, so a hub id)\n"
+    told = (
+        "OK  eval: owner/judge (vllm) judges owner/rows, 7 attacks\n    not read: data owner/rows (no such file, so "
+        "a hub id)\n"
+    )
     assert rlsys(folder, "validate", "eval.yaml") == (0, told, "")
 
 
@@ -144,7 +165,8 @@ def test_ctrl_c_exits_130_without_a_traceback(folder: Path):
     (folder / "own").mkdir()
     (folder / "own" / "interrupted.py").write_text(
         # A script's background jobs inherit SIGINT as ignored.
-        "import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nos.kill(os.getpid(), signal.SIGINT)\n"
+        "import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nos.kill(os.getpid(), "
+        "signal.SIGINT)\n"
     )
     code, _, err = rlsys(folder, "validate", "good.yaml", "method.name=own.interrupted")
     assert code == 130

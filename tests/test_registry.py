@@ -59,7 +59,8 @@ def test_a_dotted_name_is_found_in_the_current_folder_and_may_end_in_a_function(
         ("own_package.broken", "'own_package.broken' can't be imported: SyntaxError: invalid syntax"),
         (
             "own_package.hungry",
-            "'own_package.hungry' can't be imported: it needs the module 'not_installed_anywhere', which is not installed",
+            "'own_package.hungry' can't be imported: it needs the module 'not_installed_anywhere', which is not "
+            "installed",
         ),
         (".x", "'.x' is not a dotted name, as in my_package.my_module"),
         ("x.", "'x.' is not a dotted name, as in my_package.my_module"),

@@ -40,13 +40,15 @@ def test_defaults_and_overrides(config: Path):
     [
         (
             "data.path=playgroud:letters",
-            "command line 'data.path=playgroud:letters': data.path: 'playgroud:letters': a hub id has no colon, and a file or folder of this name is "
+            "command line 'data.path=playgroud:letters': data.path: 'playgroud:letters': a hub id has no colon, "
+            "and a file or folder of this name is "
             "./playgroud:letters; did you mean playground:letters?",
         ),
         ("attack=7", "command line 'attack=7': attack: unknown key; did you mean attacks?"),
         (
             "judge={backend: rollout}",
-            "command line 'judge={backend: rollout}': judge.backend: rollout judges with the policy of a run, and there is none here; choose vllm or "
+            "command line 'judge={backend: rollout}': judge.backend: rollout judges with the policy of a run, "
+            "and there is none here; choose vllm or "
             "openai",
         ),
         (
@@ -55,7 +57,8 @@ def test_defaults_and_overrides(config: Path):
         ),
         (
             "judge.human={path: owner/rows}",
-            "command line 'judge.human={path: owner/rows}': judge.human: has no effect: the comparisons are those of data; leave it out",
+            "command line 'judge.human={path: owner/rows}': judge.human: has no effect: the comparisons are "
+            "those of data; leave it out",
         ),
         ("judge.model=null", "command line 'judge.model=null': judge.model: wanted text, got null"),
     ],

@@ -59,7 +59,8 @@ def test_sound_judges_pass(overrides: tuple[str, ...]):
         ),
         (
             ["judge.backend=rollout"],
-            "judge.model: has no effect: backend rollout judges with the policy; leave it out, or set backend to vllm or openai",
+            "judge.model: has no effect: backend rollout judges with the policy; leave it out, or set backend to "
+            "vllm or openai",
         ),
         (
             ["judge.backend=openai", "judge.model=m"],
@@ -71,7 +72,8 @@ def test_sound_judges_pass(overrides: tuple[str, ...]):
         ),
         (
             ["judge.backend=rollout", "judge.model=''", "judge.human={path: hub/rows}"],
-            "judge.human: is measured before the run starts, and the policy as its own judge changes as it learns; leave it out",
+            "judge.human: is measured before the run starts, and the policy as its own judge changes as it "
+            "learns; leave it out",
         ),
         (
             ["judge.clamp=[0.6, 0.4]", "judge.reward.mode=compare", "judge.chain_of_thought=true"],
@@ -79,7 +81,8 @@ def test_sound_judges_pass(overrides: tuple[str, ...]):
         ),
         (
             ["judge.reward.mode=rubric"],
-            "judge.criteria: judge.reward.mode is rubric, and there is no criterion; give at least one name and description",
+            "judge.criteria: judge.reward.mode is rubric, and there is no criterion; give at least one name and "
+            "description",
         ),
         (
             ["judge.criteria=[{name: a, description: x}, {name: a, description: y}]"],

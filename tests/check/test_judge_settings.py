@@ -121,7 +121,10 @@ def test_a_key_is_looked_for_only_where_the_run_will_start(monkeypatch: pytest.M
 
 
 def test_evaluation_is_not_by_what_is_one_half_whatever_was_learned():
-    wants = "evaluation.reward: judge.reward.mode is compare, so the mean of 'judge' over a prompt's answers is 1/2 whatever was learned"
+    wants = (
+        "evaluation.reward: judge.reward.mode is compare, so the mean of 'judge' over a prompt's answers is 1/2 "
+        "whatever was learned"
+    )
     rule, unweighted = "rewards=[{name: exact_match}]", "rewards=[{name: exact_match, weight: 0}]"
     for others in ((), (rule, "evaluation.reward=judge"), (unweighted,)):
         assert wants in message(*COMPARE, *EVAL, *others)

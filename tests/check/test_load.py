@@ -188,7 +188,8 @@ def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
         (
             "  - name: exact_match",
             "  - name: exact_mach",
-            "tiny.yaml:11: rewards.0.name: 'exact_mach' is not a file of rlsys.rewards that defines Reward; did you mean exact_match?",
+            "tiny.yaml:11: rewards.0.name: 'exact_mach' is not a file of rlsys.rewards that defines Reward; did "
+            "you mean exact_match?",
         ),
         ("weight: 0.5", "wieght: 0.5", "tiny.yaml:12: rewards.1.wieght: unknown key; did you mean weight?"),
         ("regex:", "regx:", "tiny.yaml:12: rewards.1.args.regx: unknown key; did you mean regex?"),
@@ -200,7 +201,8 @@ def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
         (
             "cluster:",
             "logging: {progress: liv}\ncluster:",
-            "tiny.yaml:15: logging.progress: wanted one of auto, live, plain, off, got the text 'liv'; did you mean live?",
+            "tiny.yaml:15: logging.progress: wanted one of auto, live, plain, off, got the text 'liv'; did you "
+            "mean live?",
         ),
         (
             "method:",
@@ -210,12 +212,14 @@ def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
         (
             "  name: grpo\n",
             "  nmae: grpo\n",
-            "tiny.yaml:3: method.nmae: unknown key; did you mean name?\ntiny.yaml:2: method.name: required key is missing: the name of",
+            "tiny.yaml:3: method.nmae: unknown key; did you mean name?\ntiny.yaml:2: method.name: required key "
+            "is missing: the name of",
         ),
         (
             "method:\n  name: grpo\n  group_size: 4\n",
             "",
-            "tiny.yaml: method: required key is missing: What is done: `name` is a file in rlsys/methods or a dotted path",
+            "tiny.yaml: method: required key is missing: What is done: `name` is a file in rlsys/methods or a "
+            "dotted path",
         ),
     ],
 )
@@ -253,7 +257,8 @@ def test_a_mistake_is_one_line_with_file_line_key_and_remedy(config: Path, old: 
         ),
         (
             "policy.betas.0=1",
-            "command line 'policy.betas.0=1': policy.betas is not given in the file; give the whole list: policy.betas=[...]",
+            "command line 'policy.betas.0=1': policy.betas is not given in the file; give the whole list: "
+            "policy.betas=[...]",
         ),
         ("name.x=1", "command line 'name.x=1': name is 'tiny', not a section; give the whole section: name={...}"),
         (

@@ -83,7 +83,8 @@ def test_each_old_section_is_a_line(config: Path):
         ("method.name=rejection", "method.name: 'rejection' is called rft, rest_em or, with keep: best, raft now"),
         (
             "method.name=preference",
-            "method.name: 'preference' is called dpo, cdpo, robust_dpo, slic, ipo, orpo or simpo, which the key kind used to choose now",
+            "method.name: 'preference' is called dpo, cdpo, robust_dpo, slic, ipo, orpo or simpo, which the key "
+            "kind used to choose now",
         ),
     ],
 )

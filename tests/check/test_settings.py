@@ -80,7 +80,8 @@ EVALUATE = ("method={name: evaluate}", HELD_OUT)
         ),
         (
             [HELD_OUT, "evaluation={samples: 4, pass_at: [1], pass_score: null}"],
-            "evaluation.pass_at: needs to know which answers are right; name evaluation.reward, and give evaluation.pass_score",
+            "evaluation.pass_at: needs to know which answers are right; name evaluation.reward, and give "
+            "evaluation.pass_score",
         ),
         (
             ["method={name: evaluate}"],
@@ -88,7 +89,8 @@ EVALUATE = ("method={name: evaluate}", HELD_OUT)
         ),
         (
             [*EVALUATE, "sampling.temperature=0", "evaluation.samples=4"],
-            "sampling.temperature: 0 makes all samples of a prompt equal, so more than one says no more; set evaluation.samples=1, or set it",
+            "sampling.temperature: 0 makes all samples of a prompt equal, so more than one says no more; set "
+            "evaluation.samples=1, or set it",
         ),
         ([RFT % "reward: exact"], "method.reward: 'exact' is not among rewards (exact_match)"),
         (
@@ -110,13 +112,22 @@ def test_what_several_answers_to_one_prompt_need(overrides: list[str], expected:
         ),
         (["rewards=[]"], "rewards: grpo needs at least one, as in rewards: [{name: exact_match}]"),
         (["rewards.0.weight=0"], "rewards: every weight is 0, so every sample scores 0; give one a weight"),
-        (["evaluation.reward=exact_mtch"], "evaluation.reward: 'exact_mtch' is not among rewards (exact_match); did you mean exact_match?"),
-        (["rewards=[{name: own.rewards.short}]"], "rewards.0.args: reward 'own.rewards.short' does not take (prompt, trajectory) with args {}: "),
+        (
+            ["evaluation.reward=exact_mtch"],
+            "evaluation.reward: 'exact_mtch' is not among rewards (exact_match); did you mean exact_match?",
+        ),
+        (
+            ["rewards=[{name: own.rewards.short}]"],
+            "rewards.0.args: reward 'own.rewards.short' does not take (prompt, trajectory) with args {}: ",
+        ),
         (
             ["rewards=[{name: own.rewards.short, args: {limt: 3}}]"],
             "rewards.0.args: reward 'own.rewards.short' does not take (prompt, trajectory) with args {'limt': 3}: ",
         ),
-        (["loop.patience=2"], "loop.patience: there is no held-out data to judge the model by; give data.eval, or set it to 0"),
+        (
+            ["loop.patience=2"],
+            "loop.patience: there is no held-out data to judge the model by; give data.eval, or set it to 0",
+        ),
         (
             ["loop.patience=2", "data.eval={path: 'playground:add'}"],
             "loop.patience: counts evaluations, and the only one is at the end; set loop.eval_every, or set it to 0",
@@ -126,61 +137,119 @@ def test_what_several_answers_to_one_prompt_need(overrides: list[str], expected:
             ["data.eval={path: 'playground:add'}", "evaluation={samples: 0, greedy: false}"],
             "evaluation.samples: 0 without evaluation.greedy measures nothing; set one of them, or leave data.eval out",
         ),
-        (["sampling.temperature=0"], "sampling.temperature: 0 makes all samples of a prompt equal, so there is nothing to learn from"),
+        (
+            ["sampling.temperature=0"],
+            "sampling.temperature: 0 makes all samples of a prompt equal, so there is nothing to learn from",
+        ),
         (
             ["rollout.max_model_len=1500"],
-            "rollout.max_model_len: 1500 is less than data.max_prompt_tokens + sampling.max_tokens = 2048; raise it to that, or leave it out",
+            "rollout.max_model_len: 1500 is less than data.max_prompt_tokens + sampling.max_tokens = 2048; raise "
+            "it to that, or leave it out",
         ),
-        (["policy.zero_stage=0", "policy.offload_optimizer=true"], "policy.offload_optimizer: needs policy.zero_stage of 1, 2 or 3, and it is 0"),
+        (
+            ["policy.zero_stage=0", "policy.offload_optimizer=true"],
+            "policy.offload_optimizer: needs policy.zero_stage of 1, 2 or 3, and it is 0",
+        ),
         (["policy.offload_parameters=true"], "policy.offload_parameters: needs policy.zero_stage=3, and it is 2"),
         (
             ["model={path: x, attention: flash_attention_2, dtype: float32}"],
             "model.attention: flash_attention_2 has no float32; set model.dtype=bfloat16 or model.attention=sdpa",
         ),
-        (["weight_sync.transport=ipc"], "weight_sync.transport: ipc is for trainers and samplers on the same GPUs; set cluster.colocate=true"),
-        (["weight_sync.transport=nccl", "cluster.colocate=true"], "weight_sync.transport: nccl can't join two processes on one GPU"),
-        (["data.train.path=playground:sort"], "data.train.path: 'playground:sort': no such task (known: sort_digits, add, letters"),
+        (
+            ["weight_sync.transport=ipc"],
+            "weight_sync.transport: ipc is for trainers and samplers on the same GPUs; set cluster.colocate=true",
+        ),
+        (
+            ["weight_sync.transport=nccl", "cluster.colocate=true"],
+            "weight_sync.transport: nccl can't join two processes on one GPU",
+        ),
+        (
+            ["data.train.path=playground:sort"],
+            "data.train.path: 'playground:sort': no such task (known: sort_digits, add, letters",
+        ),
         (["data.train.split=dev"], "data.train.split: playground:sort_digits has no split 'dev' (known: train, test)"),
-        (["data.also=[{path: 'playground:sort'}]"], "data.also.0.path: 'playground:sort': no such task (known: sort_digits, add, letters"),
+        (
+            ["data.also=[{path: 'playground:sort'}]"],
+            "data.also.0.path: 'playground:sort': no such task (known: sort_digits, add, letters",
+        ),
         (
             ["data.train={path: 'playground:letters', wrong_fraction: 0.5}"],
-            "data.train.wrong_fraction: has no meaning for playground:letters: no answer is right or wrong; leave it out",
+            "data.train.wrong_fraction: has no meaning for playground:letters: no answer is right or wrong; "
+            "leave it out",
         ),
-        (["data.mix_temperature=2"], "data.mix_temperature: has no effect on a single training set; leave it out, or give data.also"),
-        (["data.train.weight=2"], "data.train.weight: has no effect outside a mixture of training sets (data.also); leave it out"),
+        (
+            ["data.mix_temperature=2"],
+            "data.mix_temperature: has no effect on a single training set; leave it out, or give data.also",
+        ),
+        (
+            ["data.train.weight=2"],
+            "data.train.weight: has no effect outside a mixture of training sets (data.also); leave it out",
+        ),
         (
             ["data.train={path: x/y, prompt_format: '{a} {b}', fields: {prompt: a}}"],
             "data.train.prompt_format: prompt_format makes the prompt, so fields can't map prompt too; leave one out",
         ),
-        (["data.train={path: x/y, prompt_format: '{a'}"], "data.train.prompt_format: prompt_format '{a' can't be read: expected '}' before end"),
-        (["data.train={path: x/y, prompt_format: '{a!r}'}"], "must name columns, as in '{instruction}\\n\\n{input}', and nothing else"),
-        (["data.train={path: x/y, wrong_fraction: 0.5}"], "data.train.wrong_fraction: is for playground:TASK only; leave it out"),
-        (["reward_models=[{path: x/y}, {path: x/z}]"], "reward_models.0.name: 'reward_model' is the name of another reward, too"),
-        (["reward_models=[{name: exact_match, path: x/y}]"], "reward_models.0.name: 'exact_match' is the name of another reward, too"),
+        (
+            ["data.train={path: x/y, prompt_format: '{a'}"],
+            "data.train.prompt_format: prompt_format '{a' can't be read: expected '}' before end",
+        ),
+        (
+            ["data.train={path: x/y, prompt_format: '{a!r}'}"],
+            "must name columns, as in '{instruction}\\n\\n{input}', and nothing else",
+        ),
+        (
+            ["data.train={path: x/y, wrong_fraction: 0.5}"],
+            "data.train.wrong_fraction: is for playground:TASK only; leave it out",
+        ),
+        (
+            ["reward_models=[{path: x/y}, {path: x/z}]"],
+            "reward_models.0.name: 'reward_model' is the name of another reward, too",
+        ),
+        (
+            ["reward_models=[{name: exact_match, path: x/y}]"],
+            "reward_models.0.name: 'exact_match' is the name of another reward, too",
+        ),
         (
             ["method={name: on_policy_distill}", "rewards=[]", "teacher={path: x/y}"],
-            "rewards: on_policy_distill needs at least one, as in rewards: [{name: exact_match}], or method.scored=false",
+            "rewards: on_policy_distill needs at least one, as in rewards: [{name: exact_match}], or "
+            "method.scored=false",
         ),
         (DISTILL, "teacher: distill needs one, as in teacher: {path: MODEL}"),
         (
             [*DISTILL, "teacher={path: x/y, tokens_per_micro_batch: 2000}"],
             "teacher.tokens_per_micro_batch: 2000 has no room for one sequence of method.max_tokens = 2048 tokens",
         ),
-        ([*DISTILL, "teacher={path: 'playground:5m'}"], "teacher.path: 'playground:5m': no such size (known: 0.5m, 25m); did you mean 25m?"),
+        (
+            [*DISTILL, "teacher={path: 'playground:5m'}"],
+            "teacher.path: 'playground:5m': no such size (known: 0.5m, 25m); did you mean 25m?",
+        ),
         (["method.ptx_coef=0.5"], "method.ptx_coef: needs data.pretrain, the text to go on imitating"),
-        (["method.gae_lambda=0.5"], "method: gae_lambda has no effect: it goes with baseline of gae, and baseline is group_mean"),
+        (
+            ["method.gae_lambda=0.5"],
+            "method: gae_lambda has no effect: it goes with baseline of gae, and baseline is group_mean",
+        ),
         (["method.kl_in=reward"], "method: kl_in has no effect: kl_coef is not set"),
         (
             ["model.path=playgroud:0.5m"],
-            "model.path: 'playgroud:0.5m': a hub id has no colon, and a file or folder of this name is ./playgroud:0.5m; "
+            "model.path: 'playgroud:0.5m': a hub id has no colon, and a file or folder of this name is "
+            "./playgroud:0.5m; "
             "did you mean playground:0.5m?",
         ),
-        (["data.also=[{path: 'stge:made'}]"], "data.also.0.path: 'stge:made': a hub id has no colon, and a file or folder of this name is "
-         "./stge:made; did you mean stage:made?"),
-        (["data.train.path=owner/rows:1"], "data.train.path: 'owner/rows:1': a hub id has no colon, and a file or folder of this name is "),
-        (["model.path=playground:5m"], "model.path: 'playground:5m': no such size (known: 0.5m, 25m); did you mean 25m?"),
+        (
+            ["data.also=[{path: 'stge:made'}]"],
+            "data.also.0.path: 'stge:made': a hub id has no colon, and a file or folder of this name is "
+            "./stge:made; did you mean stage:made?",
+        ),
+        (
+            ["data.train.path=owner/rows:1"],
+            "data.train.path: 'owner/rows:1': a hub id has no colon, and a file or folder of this name is ",
+        ),
+        (
+            ["model.path=playground:5m"],
+            "model.path: 'playground:5m': no such size (known: 0.5m, 25m); did you mean 25m?",
+        ),
     ],
-)  # fmt: skip
+)
 def test_combinations_that_can_not_work(overrides: list[str], expected: str):
     where, _, text = message(*overrides).partition(": ")
     assert where.startswith(("tiny.yaml", "command line"))
@@ -201,7 +270,10 @@ def test_pairs_of_samples_need_room_for_two():
         "policy.tokens_per_micro_batch=4095",
         "reference.tokens_per_micro_batch=4096",
     )
-    told = "policy.tokens_per_micro_batch: 4095 has no room for the two answers of a comparison, each of data.max_prompt_tokens + sampling.max_tokens"
+    told = (
+        "policy.tokens_per_micro_batch: 4095 has no room for the two answers of a comparison, each of "
+        "data.max_prompt_tokens + sampling.max_tokens"
+    )
     assert told in message(*sampled)
     assert load("tiny.yaml", [*sampled, "policy.tokens_per_micro_batch=4096"]).policy.tokens_per_micro_batch == 4096
 
@@ -268,20 +340,39 @@ def test_hub_ids_are_not_looked_up():
             "let roles take turns (cluster.colocate=true), or let them share cores (cluster.cpus=11)",
         ),
         # nine bundles of one CPU, which all roles share
-        (["policy.ranks=9", "cluster.colocate=true"], "policy.ranks: the run needs 9 CPUs (policy 9, rollout 1, reward 1) and there are 8: lower"),
-        ([*REWARD_MODEL, "policy.ranks=9"], "policy.ranks: the run needs 9 CPUs (reward_model 9) and there are 8: lower policy.ranks, "),
+        (
+            ["policy.ranks=9", "cluster.colocate=true"],
+            "policy.ranks: the run needs 9 CPUs (policy 9, rollout 1, reward 1) and there are 8: lower",
+        ),
+        (
+            [*REWARD_MODEL, "policy.ranks=9"],
+            "policy.ranks: the run needs 9 CPUs (reward_model 9) and there are 8: lower policy.ranks, ",
+        ),
         (
             [*DISTILL, "teacher={path: x/y, ranks: 8}"],
             "teacher.ranks: the run needs 9 CPUs (policy 1, teacher 8) and there are 8: lower teacher.ranks, ",
         ),
-        (["rollout.threads=8"], "rollout.threads: the run needs 10 CPUs (policy 1, rollout 8, reward 1) and there are 8: lower rollout.threads, "),
-        (["cluster.gpus=2", "rollout.engines=2"], "rollout.engines: the run needs 3 GPUs (policy 1, rollout 2) and there are 2: lower rollout."),
-        (["cluster.gpus=2", "rollout.tensor_parallel=4"], "rollout.tensor_parallel: the run needs 5 GPUs (policy 1, rollout 4) and there are 2"),
+        (
+            ["rollout.threads=8"],
+            "rollout.threads: the run needs 10 CPUs (policy 1, rollout 8, reward 1) and there are 8: lower "
+            "rollout.threads, ",
+        ),
+        (
+            ["cluster.gpus=2", "rollout.engines=2"],
+            "rollout.engines: the run needs 3 GPUs (policy 1, rollout 2) and there are 2: lower rollout.",
+        ),
+        (
+            ["cluster.gpus=2", "rollout.tensor_parallel=4"],
+            "rollout.tensor_parallel: the run needs 5 GPUs (policy 1, rollout 4) and there are 2",
+        ),
         (["rollout.tensor_parallel=2"], "rollout.tensor_parallel: needs GPUs, and there is none here; leave it out"),
         (["weight_sync.transport=nccl"], "weight_sync.transport: needs GPUs, and there is none here; leave it out"),
-        (["policy.offload_optimizer=true"], "policy.offload_optimizer: needs GPUs, and there is none here; leave it out"),
+        (
+            ["policy.offload_optimizer=true"],
+            "policy.offload_optimizer: needs GPUs, and there is none here; leave it out",
+        ),
     ],
-)  # fmt: skip
+)
 def test_more_than_this_machine_has(overrides: list[str], expected: str):
     assert expected in message(*overrides)
 

@@ -74,8 +74,16 @@ def test_what_is_at_its_default_is_not_mentioned(name: str):
             "evaluation.greedy=false",
             "evaluation.greedy: has no effect: reward_model is measured on rows of its own kind",
         ),
-        ("label_by_reward", "policy.ranks=2", "policy.ranks: has no effect: label_by_reward trains nothing; leave it out"),
-        ("constitutional", "policy.ranks=2", "policy.ranks: has no effect: constitutional trains nothing; leave it out"),
+        (
+            "label_by_reward",
+            "policy.ranks=2",
+            "policy.ranks: has no effect: label_by_reward trains nothing; leave it out",
+        ),
+        (
+            "constitutional",
+            "policy.ranks=2",
+            "policy.ranks: has no effect: constitutional trains nothing; leave it out",
+        ),
         ("rlaif", "policy.ranks=2", "policy.ranks: has no effect: rlaif trains nothing; leave it out"),
         (
             "rlaif",

@@ -41,7 +41,8 @@ def test_without_a_key_the_top_level_is_listed():
 
 
 @pytest.mark.parametrize(
-    ("key", "close"), [("policy.rank", "policy.ranks"), ("clip_hig", r"method\.clip_high"), ("weightsync", "weight_sync")]
+    ("key", "close"),
+    [("policy.rank", "policy.ranks"), ("clip_hig", r"method\.clip_high"), ("weightsync", "weight_sync")],
 )
 def test_an_unknown_key_names_the_nearest(key: str, close: str):
     with pytest.raises(ConfigError, match=rf"^{key}: unknown key; did you mean {close}\?"):

@@ -59,7 +59,8 @@ def run(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("name: direct\n")
     (folder / "metrics.jsonl").write_text(
-        '{"step": 0, "time": 1}\n{"step": 1, "time": 2, "train/loss": -0.125, "train/grad_norm": 0.5, "train/learning_rate": 1e-05}\n'
+        '{"step": 0, "time": 1}\n{"step": 1, "time": 2, "train/loss": -0.125, "train/grad_norm": 0.5, '
+        '"train/learning_rate": 1e-05}\n'
     )
     with Ledger(folder / "ledger.sqlite") as ledger:
         ledger.record(1, [pair()], {"train-1/p/0/0": 0.25}, "train")
@@ -124,7 +125,8 @@ def test_the_whole_chain_of_a_sample_that_was_trained_on(run: Path):
         "  | yes",
         "  | and no",
         "verdicts: 1",
-        "  train-1/p/0/0~1/compare/1: compare, principle kind-words, shown second, beside train-1/p/0/1, by tiny@abc, from the cache",
+        "  train-1/p/0/0~1/compare/1: compare, principle kind-words, shown second, beside train-1/p/0/1, by "
+        "tiny@abc, from the cache",
         "    log-probs: 'A' -0.2500, 'B' -1.5000",
         "    probability that the one shown first is better: 0.7773",
         "reward: 0.75 (judge 0.75, gold 1)",

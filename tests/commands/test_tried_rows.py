@@ -46,7 +46,8 @@ def test_only_the_first_rows_count_and_unusable_ones_among_them_are_counted():
     jsonl("few.jsonl", good, bad, good)
     told = [*first_rows(own("data.also=[{path: few.jsonl}]", "data.eval={path: owner/held-out}"))]
     assert told == [
-        "    rows that can be used: data.train 19 of the first 20 (first left out: no answer to learn from), data.also.0 2 of all 3 "
+        "    rows that can be used: data.train 19 of the first 20 (first left out: no answer to learn from), "
+        "data.also.0 2 of all 3 "
         f"(first left out: no answer to learn from){ANY_LENGTH}",
         "    not read: data.eval owner/held-out (no such file, so a hub id)",
     ]
@@ -177,7 +178,6 @@ def test_blocks_of_text_are_counted_only_in_the_models_own_tokens(model: str, en
 def test_too_little_text_to_go_on_imitating_is_said():
     jsonl("text.jsonl", {"text": "abc"})
     grpo = [
-        
         "method={name: grpo, ptx_coef: 1, ptx_batch: 2, prompts_per_step: 1}",
         "rewards=[{name: exact_match}]",
     ]
@@ -225,7 +225,8 @@ def test_log_probs_of_another_tokenizers_tokens_are_not_judged_by_bytes():
 def test_a_stage_of_a_recipe_has_the_tokenizer_of_the_model_before_it():
     Path("two.yaml").write_text(
         "name: two\nstages:\n  - {name: one, config: own.yaml}\n"
-        "  - {name: made, config: own.yaml, model: {path: 'stage:one'}, data: {eval: {path: 'playground:letters', split: test}}}\n"
+        "  - {name: made, config: own.yaml, model: {path: 'stage:one'}, data: {eval: {path: "
+        "'playground:letters', split: test}}}\n"
     )
     jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
     _, (one, made) = load_recipe(Path("two.yaml"), ["one.model.path=playground:0.5m"])

@@ -120,7 +120,8 @@ def test_labels_of_one_kind_are_refused(tmp_path: Path):
     with pytest.raises(DataError) as error:
         check_labels("rows.jsonl", load(tmp_path, *rows).rows)
     assert str(error.value) == (
-        "rows.jsonl: all 3 answers are labelled desirable; add undesirable ones (data.also takes another file), or imitate them by method sft"
+        "rows.jsonl: all 3 answers are labelled desirable; add undesirable ones (data.also takes another file), "
+        "or imitate them by method sft"
     )
     with pytest.raises(
         DataError, match=r"all 3 answers are labelled undesirable; add desirable ones \(data.also takes another file\)$"

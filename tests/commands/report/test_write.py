@@ -94,8 +94,8 @@ def test_a_recipe_that_is_under_way(recipe: Path):
     assert "Not finished: step 0 of 9." in revise
     assert "| answers sampled to train on | 1 | 1.000 |\n| revisions of round 1 | 1 | 0.000 |" in revise
     assert (
-        "| round | answers | evasive | gold |\n| --- | ---: | ---: | ---: |\n| 0 | 1 | 1.000 | 1.000 |\n| 1 | 1 | 0.000 | 2.500 |"
-        in revise
+        "| round | answers | evasive | gold |\n| --- | ---: | ---: | ---: |\n| 0 | 1 | 1.000 | 1.000 |\n| 1 | 1 "
+        "| 0.000 | 2.500 |" in revise
     )
     assert (
         "| principle | revisions | evasive | gold |\n| --- | ---: | ---: | ---: |\n| kind | 1 | -1.000 | +1.500 |"
@@ -140,7 +140,8 @@ def test_one_run_that_is_finished(recipe: Path):
     (recipe / "label" / "summary.json").write_text(json.dumps(summary))
     text = report(recipe / "label")
     assert text.startswith(
-        "# label\n\n## label: rlaif\n\n| measured | value |\n| --- | ---: |\n| held-out gold, sampled | 0.500 -> 0.750 |\n"
+        "# label\n\n## label: rlaif\n\n| measured | value |\n| --- | ---: |\n| held-out gold, sampled | 0.500 -> "
+        "0.750 |\n"
     )
     assert "| held-out win rate against the start, sampled | 0.625 |" in text
     assert "| canary alarm |" in text
@@ -152,7 +153,8 @@ def test_the_folder_of_a_judges_evaluation(tmp_path: Path):
     result = tmp_path / "judge_eval.json"
     with pytest.raises(
         RunError,
-        match=f"^{tmp_path}: of `rlsys judge-eval`, which has no samples; it has not finished: there is no {result} yet$",
+        match=f"^{tmp_path}: of `rlsys judge-eval`, which has no samples; it has not finished: there is no {result} "
+        "yet$",
     ):
         report(tmp_path)
     result.write_text("{}")

@@ -111,7 +111,8 @@ def test_choosing_by_id_and_tag():
     [
         (
             {"only": ["honestly"]},
-            r"^constitution 'default': no principle has the id or tag 'honestly'; did you mean honesty\? \(known: autonomy, care, ",
+            r"^constitution 'default': no principle has the id or tag 'honestly'; did you mean honesty\? "
+            r"\(known: autonomy, care, ",
         ),
         ({"leave_out": ["privat"]}, r"no principle has the id or tag 'privat'; did you mean privacy\?"),
         (
@@ -197,7 +198,10 @@ def test_files_with_a_mistake_are_named_with_their_line(tmp_path: Path, text: st
 
 
 def test_a_name_that_is_none():
-    message = r"^constitution 'defualt': no such name; did you mean default\? \(known: default, .*\), and not the path of a YAML file or a folder"
+    message = (
+        r"^constitution 'defualt': no such name; did you mean default\? \(known: default, .*\), and not the path of "
+        r"a YAML file or a folder"
+    )
     with pytest.raises(ConfigError, match=message):
         load_constitution("defualt")
     with pytest.raises(ConfigError, match=r"^none/own.yaml: no such file$"):
@@ -232,8 +236,10 @@ def test_the_format_of_the_papers_authors(tmp_path: Path):
         },
         comparisons=["\nWhich is kinder? Options:", "\nWhich is truer? Options:"],
         examples=[
-            "\n\nHuman: hi\n\nAssistant: no\n\nCritiqueRequest: rude?\n\nCritique: Yes.\n\nRevisionRequest: Be kind.\n\nRevision: Hello!\n\nHuman:",
-            "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d\n\nCritiqueRequest: e\n\nCritique: f\n\ng\n\nRevisionRequest: h\n\nRevision: i",
+            "\n\nHuman: hi\n\nAssistant: no\n\nCritiqueRequest: rude?\n\nCritique: Yes.\n\nRevisionRequest: Be "
+            "kind.\n\nRevision: Hello!\n\nHuman:",
+            "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d\n\nCritiqueRequest: e\n\nCritique: f\n\ng\n"
+            "\nRevisionRequest: h\n\nRevision: i",
         ],
     )
     found = load_constitution(str(folder))

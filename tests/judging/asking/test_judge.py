@@ -322,9 +322,9 @@ def test_who_scores_is_watched_too(mode: str):
 
 
 def test_half_a_canary_is_none():
-    fails = lambda request: (
-        Failure("HTTP 400") if "bad one" in shown(request) else Reply("", "stop", {"1": -9.0, "2": -0.001})
-    )  # noqa: E731
+    def fails(request: Request) -> Reply | Failure:
+        return Failure("HTTP 400") if "bad one" in shown(request) else Reply("", "stop", {"1": -9.0, "2": -0.001})
+
     judge = make(fails, (Known("Hi", "good", "bad one", None),), canary_rate=1.0, max_score=2)
     (opinion,) = judge.score([Single("q", "Hello?", GOOD)])
     assert [(verdict.value is None, verdict.abstention) for verdict in opinion.verdicts[1:]] == [(True, "HTTP 400")] * 2

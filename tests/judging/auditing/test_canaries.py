@@ -57,7 +57,8 @@ def test_those_of_the_templates_may_be_of_another_constitution():
     [
         (
             line() + "\n" + line(principle="honestly"),
-            ":3: principle: the constitution 'ours' has no principle 'honestly'; did you mean honesty? (known: honesty, privacy)",
+            ":3: principle: the constitution 'ours' has no principle 'honestly'; did you mean honesty? (known: "
+            "honesty, privacy)",
         ),
         ('{"prompt": "p", "chosen": "4"}\n', ":1: rejected: required key is missing: The worse answer."),
         ('{"prompt": "p", "choosen": "4", "rejected": "5"}\n', ":1: choosen: unknown key; did you mean chosen?"),
