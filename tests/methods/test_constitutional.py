@@ -15,7 +15,7 @@ from rlsys.data.stream import Stream
 from rlsys.errors import RlsysError
 from rlsys.judging.asking.questions import Single
 from rlsys.methods.base import Experience, Step
-from rlsys.methods.constitutional import Method, Config
+from rlsys.methods.constitutional import Config, Method
 from rlsys.roles import Roles
 from rlsys.run.ledger import Ledger
 from rlsys.run.made_dataset import MadeDataset

@@ -14,7 +14,7 @@ from rlsys.config.sampling import SamplingConfig
 from rlsys.data.load import Demonstration
 from rlsys.data.stream import Stream
 from rlsys.methods.base import Measures, Step
-from rlsys.methods.distill import Method, Config
+from rlsys.methods.distill import Config, Method
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
 

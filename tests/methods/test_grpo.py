@@ -8,7 +8,7 @@ from rlsys.config.sampling import SamplingConfig
 from rlsys.data.stream import Stream
 from rlsys.errors import RlsysError
 from rlsys.methods.base import Step
-from rlsys.methods.grpo import Method, Config
+from rlsys.methods.grpo import Config, Method
 from rlsys.methods.policy_gradient.method import Samples
 from rlsys.roles import Roles
 from rlsys.samples import Abstention, Score, ScoredGroup

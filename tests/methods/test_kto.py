@@ -13,7 +13,7 @@ from rlsys.data.load import Demonstration
 from rlsys.data.stream import Stream
 from rlsys.errors import DataError
 from rlsys.methods.base import Measures, Step
-from rlsys.methods.kto import Method, Config, mismatched
+from rlsys.methods.kto import Config, Method, mismatched
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
 

@@ -15,7 +15,7 @@ from rlsys.data.load import load_comparisons
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError
 from rlsys.methods.base import Experience, Step
-from rlsys.methods.label_by_reward import Method, Config
+from rlsys.methods.label_by_reward import Config, Method
 from rlsys.roles import Roles
 from rlsys.run.made_dataset import MadeDataset
 from rlsys.samples import Prompt

@@ -22,7 +22,7 @@ from rlsys.config.sampling import SamplingConfig
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError, RlsysError
 from rlsys.methods.base import Step
-from rlsys.methods.on_policy_distill import Method, Config
+from rlsys.methods.on_policy_distill import Config, Method
 from rlsys.methods.shared.sampling import UNSCORED
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles

@@ -11,7 +11,7 @@ from rlsys.config.sampling import SamplingConfig
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError, RlsysError
 from rlsys.methods.base import Step
-from rlsys.methods.online_dpo import Method, Config, Pair, Pairs, collate_pairs, pair_of
+from rlsys.methods.online_dpo import BestAndWorst, Config, Method, Pairs, collate_pairs, pair_of
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
 from rlsys.samples import Abstention, Score, ScoredGroup
@@ -48,9 +48,9 @@ def test_the_best_against_the_worst(samples: list[Any], wanted: tuple[int, int] 
     assert (made if isinstance(made, str) else (made.chosen.sample_index, made.rejected.sample_index)) == wanted
 
 
-def pair(name: str, chosen: tuple[int, ...], rejected: tuple[int, ...]) -> Pair:
+def pair(name: str, chosen: tuple[int, ...], rejected: tuple[int, ...]) -> BestAndWorst:
     made = pair_of(group(name, (chosen, 1.0), (rejected, 0.0)))
-    assert isinstance(made, Pair)
+    assert isinstance(made, BestAndWorst)
     return made
 
 

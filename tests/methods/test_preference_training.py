@@ -12,7 +12,7 @@ from rlsys.data.load import Comparison, Demonstration
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError
 from rlsys.methods.base import Measures, Step
-from rlsys.methods.shared.preference_training import Method, Config
+from rlsys.methods.shared.preference_training import Config, Method
 from rlsys.objectives.preference_loss import PreferenceKind
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles

@@ -18,7 +18,7 @@ from rlsys.data.mixture import build_source
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError, DataError
 from rlsys.methods.base import Step, build_method
-from rlsys.methods.reference_log_probs import Method, Config
+from rlsys.methods.reference_log_probs import Config, Method
 from rlsys.methods.shared import preference_training
 from rlsys.models.version import OF_TOKENS, version_of
 from rlsys.playground.models import build, byte_tokenizer

@@ -16,7 +16,7 @@ from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError, DataError
 from rlsys.methods.base import Experience, Step
 from rlsys.methods.shared.difficulty import PREFIX, difficulty_rows
-from rlsys.methods.shared.rejection import Method, Config
+from rlsys.methods.shared.rejection import Config, Method
 from rlsys.roles import Roles
 from rlsys.run.history import RunHistory
 from rlsys.run.ledger import Ledger

@@ -14,7 +14,7 @@ from rlsys.data.load import Comparison, Demonstration
 from rlsys.data.stream import Stream
 from rlsys.errors import RlsysError
 from rlsys.methods.base import MakesRewardModel, Measures, Step
-from rlsys.methods.reward_model import Method, Config
+from rlsys.methods.reward_model import Config, Method
 from rlsys.objectives.outputs import ValueOutputs
 from rlsys.objectives.stats import Mean, Stats, values
 from rlsys.roles import Roles

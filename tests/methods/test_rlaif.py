@@ -15,7 +15,7 @@ from rlsys.data.stream import Stream
 from rlsys.errors import RlsysError
 from rlsys.judging.asking.questions import Pair
 from rlsys.methods.base import Experience, Step
-from rlsys.methods.rlaif import Method, Config
+from rlsys.methods.rlaif import Config, Method
 from rlsys.roles import Roles
 from rlsys.run.made_dataset import MadeDataset
 from rlsys.samples import Abstention, Prompt, RewardResult, Score

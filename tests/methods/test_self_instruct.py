@@ -19,7 +19,7 @@ from rlsys.data.tasks import TaskSet, load_tasks
 from rlsys.errors import DataError
 from rlsys.methods.base import Experience, Step
 from rlsys.methods.self_instruct.filters import FilterConfig, instruction_problem
-from rlsys.methods.self_instruct.method import Method, Config, fitting
+from rlsys.methods.self_instruct.method import Config, Method, fitting
 from rlsys.methods.self_instruct.pool import Pool
 from rlsys.roles import Roles
 from rlsys.run.history import RunHistory

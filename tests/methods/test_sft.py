@@ -6,7 +6,7 @@ from rlsys.config.sampling import SamplingConfig
 from rlsys.data.load import Demonstration
 from rlsys.data.stream import Stream
 from rlsys.methods.base import Measures, Step
-from rlsys.methods.sft import Method, Config
+from rlsys.methods.sft import Config, Method
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
 

@@ -22,7 +22,7 @@ from rlsys.data.load import Demonstration
 from rlsys.data.stream import Stream
 from rlsys.errors import DataError
 from rlsys.methods.base import Measures, Step, TakesRows, TakesSamples
-from rlsys.methods.spin import Method, Config
+from rlsys.methods.spin import Config, Method
 from rlsys.roles import Roles
 from rlsys.run.evaluation import RowEvaluator
 from rlsys.run.folder import RunDir

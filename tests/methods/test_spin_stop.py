@@ -12,7 +12,7 @@ from rlsys.data.answered import Answered
 from rlsys.data.load import Demonstration
 from rlsys.data.stream import Stream
 from rlsys.methods.base import Step
-from rlsys.methods.spin import Method, Config
+from rlsys.methods.spin import Config, Method
 
 STEP = Step(3, 2, seed=0)
 ROWS = 20
