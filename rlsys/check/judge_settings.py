@@ -10,8 +10,8 @@ from rlsys.config.judge import JudgeConfig
 from rlsys.config.messages import Problem
 from rlsys.errors import ConfigError
 from rlsys.judging.asking.constitution_files import load_constitution
-from rlsys.judging.asking.prompts import load_templates
 from rlsys.judging.asking.questions import Kind
+from rlsys.judging.asking.templates import load_templates
 from rlsys.judging.auditing.canaries import load_canaries
 from rlsys.judging.endpoint.retries import read_token
 

@@ -77,7 +77,8 @@ def _experiment(path: Path, document: Document, recipe: Recipe, number: int, sta
     place, suffix = ("stages", number), f": stage {stage.name}"
     where = document.where(place) + suffix
     found = Document.empty(where) if stage.config is None else Document.read(path.parent / stage.config)
-    found.put_over(document, ("common",), suffix)
+    if recipe.common:
+        found.put_over(document, ("common",), suffix)
     found.put_over(document, place, suffix, leave_out=lambda key: key in ("name", "config") or "." in key)
     for key, value in stage.settings.items():
         if "." in key:

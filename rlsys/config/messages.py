@@ -38,7 +38,7 @@ def explain_error(model: type[Model], detail: ErrorDetails, data: Any, prefix: K
         return Problem(prefix + loc, str(detail["ctx"]["error"]) if "ctx" in detail else detail["msg"])
     if detail["type"] == "url":  # which may hold a password
         return Problem(prefix + loc, detail["msg"])
-    if detail["type"] == "too_short":
+    if detail["type"] == "too_short" and "ctx" in detail:
         least, there = detail["ctx"]["min_length"], detail["ctx"]["actual_length"]
         return Problem(prefix + loc, f"wanted at least {least} {'item' if least == 1 else 'items'}, got {there}")
     info = field(model, loc)

@@ -8,7 +8,8 @@ from pathlib import Path
 from rlsys.config.judge import JudgeConfig
 from rlsys.judging.asking.constitution_files import load_constitution
 from rlsys.judging.asking.judge import ModelJudge
-from rlsys.judging.asking.prompts import Prompts, load_templates
+from rlsys.judging.asking.prompts import Prompts
+from rlsys.judging.asking.templates import load_templates
 from rlsys.judging.auditing.canaries import load_canaries
 from rlsys.judging.backend import Backend
 from rlsys.judging.endpoint.cache import CachedBackend

@@ -10,8 +10,9 @@ from typing import Any
 from rlsys.config.judge import CriterionConfig
 from rlsys.judging.asking.constitution import Principle
 from rlsys.judging.asking.constitution_files import load_constitution
-from rlsys.judging.asking.prompts import Chat, Prompts, load_templates
+from rlsys.judging.asking.prompts import Chat, Prompts
 from rlsys.judging.asking.questions import Answer, Pair, Single
+from rlsys.judging.asking.templates import load_templates
 from rlsys.playground import faults
 from rlsys.playground.faults import SYMBOLS, TASK
 from rlsys.samples import stable_seed

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from rlsys.config.experiment import Experiment
 from rlsys.data.mixture import epochs_taken
@@ -60,7 +61,7 @@ class State:
     first: dict[str, float] = field(default_factory=dict)
     """What was measured while training, in the first step and in the last."""
     last: dict[str, float] = field(default_factory=dict)
-    watch: dict[str, dict[str, str | int]] = field(default_factory=dict)
+    watch: dict[str, dict[str, Any]] = field(default_factory=dict)
     """`Watch.state`."""
     canary_alarm: bool = False
     """The judge fell below `judge.canary_alarm`; it is said once."""

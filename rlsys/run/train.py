@@ -17,7 +17,7 @@ from rlsys.config.experiment import Experiment
 from rlsys.config.paths import model_paths, with_dataset_paths, with_model_paths
 from rlsys.data.answered import Answered
 from rlsys.errors import ConfigError, DataError, RlsysError, RunError
-from rlsys.judging.asking import constitution_files, prompts
+from rlsys.judging.asking import constitution_files, templates
 from rlsys.judging.asking.constitution_files import own_names
 from rlsys.methods.base import SAMPLED, Measures, Method, build_method
 from rlsys.models.load import load_config, load_tokenizer, local_path, tokenizer_difference
@@ -186,7 +186,7 @@ def anchored(experiment: Experiment) -> Experiment:
     if judge is not None:
         own = {
             "constitution": own_names(constitution_files.FOLDER),
-            "templates": own_names(prompts.FOLDER),
+            "templates": own_names(templates.FOLDER),
             "canaries": (),
         }
         files = {key: vars(judge)[key] for key, names in own.items() if vars(judge)[key] not in (None, *names)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from rlsys.methods.base import Facts
 
@@ -63,11 +64,10 @@ class Watch:
             for kind, finding in self.found.items()
         ]
 
-    def state(self) -> dict[str, dict[str, str | int]]:
+    def state(self) -> dict[str, dict[str, Any]]:
         return {kind: asdict(finding) for kind, finding in self.found.items()}
 
-    def restore(self, state: Mapping[str, Mapping[str, str | int]]) -> None:
-        # pyright: ignore[reportArgumentType]
+    def restore(self, state: Mapping[str, Mapping[str, Any]]) -> None:
         self.found = {kind: Finding(**finding) for kind, finding in state.items()}
 
     def _wrong(self, metrics: Mapping[str, float]) -> Iterator[tuple[str, str]]:

@@ -13,8 +13,8 @@ from rlsys.config.messages import explain_error
 from rlsys.config.schema import dotted
 from rlsys.errors import ConfigError, did_you_mean
 from rlsys.judging.asking.constitution import Constitution, Principle
-from rlsys.judging.asking.prompts import Canary, Templates
 from rlsys.judging.asking.questions import Turns
+from rlsys.judging.asking.templates import Canary, Templates
 
 
 @dataclass(frozen=True, slots=True)

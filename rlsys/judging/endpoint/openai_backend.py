@@ -7,7 +7,7 @@ import asyncio
 import concurrent.futures
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from rlsys.config.judge import EndpointConfig
 from rlsys.errors import ConfigError, RlsysError
 from rlsys.judging.backend import Failure, Reply, Request, judge_identity
 from rlsys.judging.endpoint import openai_replies
+from rlsys.judging.endpoint.openai_transport import Transport, Unreadable
 from rlsys.judging.endpoint.outage import OutageWatch
 from rlsys.judging.endpoint.retries import Backoff, Fault, LoopThread, plain, read_token, retry_after
 from rlsys.judging.endpoint.spending import Budget, Pace
@@ -36,10 +37,6 @@ CLOSED = (401, 402, 403, 404)
 model."""
 
 
-class Unreadable(httpx2.RequestError):
-    """A body that is not read to its end."""
-
-
 @dataclass(frozen=True)
 class Closed(Fault):
     """A status of `CLOSED`: the next attempt would meet it again, and a probe tells whose it is."""
@@ -47,59 +44,6 @@ class Closed(Fault):
 
 LASTING = (Unreadable, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.DecodingError)
 """Errors of a connection that the next attempt would meet again."""
-
-
-class Transport(httpx2.AsyncHTTPTransport):
-    """Adds the key, here and nowhere else: no message of the client library can hold it. Reads plain bodies of at most
-    `max_bytes`."""
-
-    def __init__(self, token: str | None, max_bytes: int) -> None:
-        super().__init__(trust_env=False, limits=httpx2.Limits(max_connections=None))
-        self._token, self._max_bytes = token, max_bytes
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        for name in (
-            "Authorization",
-            "OpenAI-Organization",
-            "OpenAI-Project",
-        ):  # the client library reads them from the environment
-            request.headers.pop(name, None)
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        request.headers["Accept-Encoding"] = "identity"
-        response = await super().handle_async_request(request)
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
-        encoding = response.headers.pop("Content-Encoding", "identity").strip().lower()
-        plain_body = encoding == "identity"
-        limit = self._max_bytes if plain_body else 0
-        complaint = (
-            f"the reply is larger than judge.endpoint.max_bytes ({limit})"
-            if plain_body
-            else f"the reply is encoded ({encoding})"
-        )
-        response.stream = Body(response.stream, limit, complaint if response.is_success else None)
-        return response
-
-
-class Body(httpx2.AsyncByteStream):
-    """The first `limit` bytes of a stream. Where there are more, it raises Unreadable(`complaint`), or just ends if
-    there is none."""
-
-    def __init__(self, stream: httpx2.AsyncByteStream, limit: int, complaint: str | None) -> None:
-        self._stream, self._limit, self._complaint = stream, limit, complaint
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = self._limit
-        async for chunk in self._stream:
-            if len(chunk) > left:
-                if self._complaint is not None:
-                    raise Unreadable(self._complaint)
-                return
-            left -= len(chunk)
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
 
 class OpenAIBackend:

@@ -14,8 +14,9 @@ import pytest
 from rlsys.config.judge import CriterionConfig, JudgeConfig
 from rlsys.judging.asking.constitution import Constitution, Principle
 from rlsys.judging.asking.judge import ModelJudge
-from rlsys.judging.asking.prompts import Prompts, load_templates
+from rlsys.judging.asking.prompts import Prompts
 from rlsys.judging.asking.questions import Answer, Opinion, Pair, Single
+from rlsys.judging.asking.templates import load_templates
 from rlsys.judging.auditing.canaries import Known
 from rlsys.judging.auditing.quality import quality
 from rlsys.judging.backend import Failure, Reply, Request

@@ -11,8 +11,9 @@ from rlsys.config.judge import CriterionConfig
 from rlsys.errors import ConfigError
 from rlsys.judging.asking.constitution import Constitution, Example, Principle
 from rlsys.judging.asking.constitution_files import load_constitution
-from rlsys.judging.asking.prompts import Prompts, Templates, load_templates
+from rlsys.judging.asking.prompts import Prompts
 from rlsys.judging.asking.questions import Answer, Pair, Single
+from rlsys.judging.asking.templates import Templates, load_templates
 
 KIND = Principle(id="kind", critique="Is it rude?", revision="Be kind.", comparison="Which is kinder?")
 TRUE = Principle(id="true", comparison="Which is truer?")

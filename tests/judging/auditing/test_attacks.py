@@ -17,8 +17,9 @@ from support.chat_bodies import position
 from rlsys.config.judge import CriterionConfig, JudgeConfig
 from rlsys.judging.asking.constitution_files import load_constitution
 from rlsys.judging.asking.judge import ModelJudge
-from rlsys.judging.asking.prompts import Chat, Prompts, load_templates
+from rlsys.judging.asking.prompts import Chat, Prompts
 from rlsys.judging.asking.questions import Answer, Opinion, Pair, Single
+from rlsys.judging.asking.templates import load_templates
 from rlsys.judging.auditing.attacks import Attack, attacks
 from rlsys.judging.backend import Backend, Failure, Reply, Request
 from rlsys.judging.endpoint import openai_replies

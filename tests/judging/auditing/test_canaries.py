@@ -9,7 +9,7 @@ import pytest
 
 from rlsys.errors import ConfigError
 from rlsys.judging.asking.constitution import Constitution, Principle
-from rlsys.judging.asking.prompts import load_templates
+from rlsys.judging.asking.templates import load_templates
 from rlsys.judging.auditing.canaries import Known, load_canaries
 
 WHOLE = Constitution(
