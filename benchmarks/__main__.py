@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks.child import REPOSITORY
+from benchmarks.child import GRACE, REPOSITORY, last_line
+from benchmarks.command import Quick, run_command
 from benchmarks.result import Result
 from benchmarks.table import table
 
@@ -30,8 +32,6 @@ BENCHMARKS = {
 """Each one's file in this folder, and the model sizes it runs at."""
 LIMIT = 240.0
 """Longest time (seconds) of one benchmark at one size."""
-GRACE = 10.0
-"""Seconds that a benchmark has to stop its actors when it is told to."""
 RESULTS = REPOSITORY / "benchmarks" / "results"
 
 
@@ -40,6 +40,7 @@ def main(
     size: Annotated[list[str] | None, typer.Option(help="Run at this model size; may be given several times.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Pairs of measurements; of start-up at most 3.")] = 5,
     results: Annotated[Path, typer.Option(help="Folder of the JSON files.")] = RESULTS,
+    quick: Quick = False,
 ) -> None:
     """Our side against what could be had without us. Exit code 1 if a benchmark failed; a missed aim is no failure."""
     chosen = [
@@ -51,17 +52,25 @@ def main(
     done: list[Result] = []
     failures: dict[str, str] = {}
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="rlsys-benchmarks-", ignore_cleanup_errors=True) as folder:
+    folder = Path(tempfile.mkdtemp(prefix="rlsys-benchmarks-"))
+    try:
         for name, own in chosen:
             console.print(f"{name} at {own} ...")
             try:
-                done += run_one(name, own, repeats, Path(folder))
+                done += run_one(name, own, repeats, folder, quick)
             except BenchmarkFailed as error:
                 failures[f"{name} at {own}"] = str(error)
-    console.print(table(done, failures))
-    file = save(results, done, failures, repeats, time.monotonic() - started)
-    console.print(f"{time.monotonic() - started:.0f} s in all; saved as {file}")
+    finally:
+        if not failures:
+            shutil.rmtree(folder, ignore_errors=True)
+    console.print(table(done))
+    for failed, reason in failures.items():
+        console.print(f"{failed}: failed: {reason}", soft_wrap=True, markup=False, highlight=False)
+    seconds = time.monotonic() - started
+    file = save(results, done, failures, {"repeats": repeats, "quick": quick, "seconds": round(seconds, 1)})
+    console.print(f"{seconds:.0f} s in all; saved as {file}", soft_wrap=True)
     if failures:
+        console.print(f"what the failed ones wrote is in {folder}", soft_wrap=True)
         raise typer.Exit(1)
 
 
@@ -69,46 +78,49 @@ class BenchmarkFailed(Exception):
     """A benchmark that gave no result."""
 
 
-def run_one(name: str, size: str, repeats: int, folder: Path) -> list[Result]:
+def run_one(name: str, size: str, repeats: int, folder: Path, quick: bool) -> list[Result]:
     """In a process of its own: a crash or a hang takes nothing else with it. Raises BenchmarkFailed with the last line
-    it said."""
-    output = folder / f"{name}-{size}.json"
-    command = [sys.executable, "-m", "benchmarks.worker", name, size, str(repeats), str(folder), str(output)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=REPOSITORY
-    )
+    of its log, which stays in `folder`."""
+    output, log = folder / f"{name}-{size}.json", folder / f"{name}-{size}.log"
+    told = (name, size, str(repeats), "quick" if quick else "full", str(folder), str(output))
+    with log.open("w", encoding="utf-8") as lines:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", *told],
+            stdout=subprocess.DEVNULL,
+            stderr=lines,
+            start_new_session=True,
+            cwd=REPOSITORY,
+        )
     try:
-        _, errors = process.communicate(timeout=LIMIT)
+        process.wait(LIMIT)
     except subprocess.TimeoutExpired as error:
-        raise BenchmarkFailed(f"was not done after {LIMIT:g} s") from error
+        raise BenchmarkFailed(f"was not done after {LIMIT:g} s: {last_line(log)}") from error
     finally:
         _end(process)
     if process.returncode:
-        print(errors, file=sys.stderr)
-        raise BenchmarkFailed((errors.strip().splitlines() or [f"ended with exit code {process.returncode}"])[-1])
+        raise BenchmarkFailed(last_line(log))
     return [Result.restore(record) for record in json.loads(output.read_text())]
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """Stop the benchmark, if it still runs, and all that it started."""
     if process.poll() is None:
         process.terminate()
         try:
-            process.communicate(timeout=GRACE)
+            process.wait(GRACE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            process.wait()
 
 
-def save(folder: Path, done: list[Result], failures: dict[str, str], repeats: int, seconds: float) -> Path:
-    """One file per call, named by its time."""
+def save(folder: Path, done: list[Result], failures: dict[str, str], about: dict[str, Any]) -> Path:
+    """One file per call, named by its time; `about` says how it was made."""
     from benchmarks.machine import describe
 
     now = datetime.now(UTC)
     content: dict[str, Any] = {
         "time": now.isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1),
-        "repeats": repeats,
+        **about,
         "machine": describe(),
         "results": [result.record() for result in done],
         "failures": failures,
@@ -124,4 +136,4 @@ def _wanted(name: str, chosen: list[str] | None) -> bool:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

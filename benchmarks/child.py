@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ TIMEOUT = 300.0
 RAY_NICENESS = 15
 """What Ray gives its workers, so that a process that competes with both sides holds up neither more than the other."""
 REPOSITORY = Path(__file__).parent.parent
+GRACE = 10.0
+"""Seconds that a process has to end once it is to end."""
 
 
 class Child:
@@ -46,17 +48,23 @@ class Child:
             self.process.stdin.write(json.dumps(message).encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError as error:
-            raise RlsysError(f"{self.name} has ended; its last words are in {self.log}") from error
+            raise self._ended() from error
         deadline = time.monotonic() + TIMEOUT
         line = b""
         while not line.endswith(b"\n"):
             if not select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise RlsysError(f"waited {TIMEOUT:g} s for {self.name} to answer; see {self.log}")
+                raise RlsysError(f"waited {TIMEOUT:g} s for {self.name} to answer: {last_line(self.log)}")
             part = os.read(self.process.stdout.fileno(), 1 << 16)
             if not part:
-                raise RlsysError(f"{self.name} has ended without an answer; its last words are in {self.log}")
+                raise self._ended()
             line += part
         return json.loads(line)
+
+    def _ended(self) -> RlsysError:
+        """With what the process said last, which it says before it ends and after it has closed its pipe."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(GRACE)
+        return RlsysError(f"{self.name} has ended without an answer: {last_line(self.log)}")
 
     def close(self) -> None:
         self.process.kill()
@@ -71,6 +79,12 @@ def child(name: str, environment: Mapping[str, str], log: Path) -> Iterator[Chil
         yield process
     finally:
         process.close()
+
+
+def last_line(log: Path) -> str:
+    """Of what a process wrote to its log, blank lines aside."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else f"it wrote nothing to {log}"
 
 
 def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

@@ -3,7 +3,7 @@ its own: it imports vLLM."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from benchmarks.child import serve
@@ -14,7 +14,7 @@ OURS_ALONE = {"weight_transfer_config"}
 
 
 def answer(message: dict[str, Any]) -> dict[str, Any]:
-    """`engine`: arguments of vLLM that are not its defaults. `sampling`: those of each request, apart from its seed."""
+    """`engine`: arguments of `LLM` that are not its defaults. `sampling`: those of each request, but for its seed."""
     from vllm import EngineArgs, SamplingParams
 
     from actors.engines.spec import EngineSpec
@@ -23,15 +23,25 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
 
     spec = EngineSpec(**message["spec"] | {"config": RolloutConfig(**message["spec"]["config"])})
     chosen, default = engine_args(spec), EngineArgs(model=spec.model)
-    engine = {
-        f.name: getattr(chosen, f.name) for f in fields(chosen) if getattr(chosen, f.name) != getattr(default, f.name)
-    }
+    engine = changed(chosen, default)
     params, plain = sampling_params(Sampling(**message["sampling"]), seed=0), SamplingParams()
     sampling = {name: getattr(params, name) for name in SAMPLING if getattr(params, name) != getattr(plain, name)}
     return {
-        "engine": {"model": spec.model} | {name: value for name, value in engine.items() if name not in OURS_ALONE},
+        "engine": {"model": spec.model} | {name: plain(engine[name]) for name in engine if name not in OURS_ALONE},
         "sampling": sampling,
     }
+
+
+def changed(chosen: Any, default: Any) -> dict[str, Any]:
+    """Fields of a dataclass in which one differs from another of the same class."""
+    names = [field.name for field in fields(chosen)]
+    return {name: getattr(chosen, name) for name in names if getattr(chosen, name) != getattr(default, name)}
+
+
+def plain(value: Any) -> Any:
+    """Of a config that is an object of vLLM's own: what differs from its defaults, as a dictionary, which `LLM` takes
+    in its place."""
+    return changed(value, type(value)()) if is_dataclass(value) else value
 
 
 SAMPLING = ("temperature", "top_p", "top_k", "max_tokens", "logprobs", "flat_logprobs", "detokenize", "skip_clone")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
@@ -21,28 +22,37 @@ from rich.table import Table
 
 from actors.spawn import spawn
 from benchmarks.child import REPOSITORY
+from benchmarks.command import Quick, run_command
 from benchmarks.machine import describe
 from rlsys import registry
-from rlsys.check.load import load
+from rlsys.check.recipe import load_stage
 from rlsys.commands.presets import presets
+from rlsys.errors import ConfigError, did_you_mean
 from rlsys.run.folder import RunDir
 from rlsys.run.metrics import MetricsLog
 from rlsys.run.train import train
 
-SAMPLES = 256
-"""Answers of one step, however a preset splits them into groups."""
-STEPS = 40
-EVERY = 4
 GOAL = 0.8
 LEARNING_RATES = {1: 3e-4, 4: 1e-4, 16: 3e-5}
 """By updates per step."""
-SETTINGS = (
-    f"loop.steps={STEPS}",
-    f"loop.eval_every={EVERY}",
-    "loop.checkpoint_every=0",
-    "evaluation={prompts: 256, samples: 2, greedy: false}",
-    "logging.progress=off",
-)
+RECIPE = REPOSITORY / "configs" / "quickstart.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of everything."""
+
+    warmup_steps: int
+    steps: int
+    eval_every: int
+    samples: int
+    """Answers of one step, however a preset splits them into groups."""
+    questions: int
+    """Held out."""
+
+
+FULL = Size(warmup_steps=250, steps=40, eval_every=4, samples=256, questions=256)
+QUICK = Size(warmup_steps=2, steps=2, eval_every=1, samples=32, questions=8)
 RESULTS = REPOSITORY / "benchmarks" / "results" / "estimators.json"
 
 
@@ -52,48 +62,55 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are not run again.")] = Path(
         "runs/estimators"
     ),
+    results: Annotated[Path, typer.Option(help="JSON file of what was found.")] = RESULTS,
+    quick: Quick = False,
 ) -> None:
-    chosen = only or list(presets())
+    """Every policy-gradient method on one task, in one table."""
+    known, size = list(presets()), QUICK if quick else FULL
+    chosen = only or known
+    if unknown := [name for name in chosen if name not in known]:
+        hint = did_you_mean(unknown[0], known)
+        raise ConfigError(f"--only {unknown[0]}: no such preset{hint} (there are {', '.join(known)})")
     console = Console()
     found: dict[str, list[dict[str, Any]]] = {preset: [] for preset in chosen}
     for seed in range(seeds):
-        model = run(output, f"sft-{seed}", "quickstart_sft.yaml", seed, ["logging.progress=off"])["model"]
+        warmup = [f"loop.steps={size.warmup_steps}", "logging.progress=off"]
+        model = run(output, f"sft-{seed}", "warmup", seed, warmup)["model"]
         for preset in chosen:
             started = time.monotonic()
-            run(
-                output,
-                f"{preset}-{seed}",
-                "quickstart_grpo.yaml",
-                seed,
-                [f"model.path={model}", *SETTINGS, *of_preset(preset)],
-            )
+            run(output, f"{preset}-{seed}", "grpo", seed, [f"model.path={model}", *of_preset(preset, size)])
             outcome = measured(output / f"{preset}-{seed}")
             found[preset].append(outcome)
             console.print(f"{preset}, seed {seed}: {outcome}  {time.monotonic() - started:.0f} s")
     console.print(table(found))
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps({"machine": describe(), "results": found}, indent=2) + "\n", encoding="utf-8")
+    results.parent.mkdir(parents=True, exist_ok=True)
+    results.write_text(json.dumps({"machine": describe(), "results": found}, indent=2) + "\n", encoding="utf-8")
 
 
-def of_preset(name: str) -> list[str]:
+def of_preset(name: str, size: Size) -> list[str]:
     """Group size and updates are the preset's; the number of prompts makes up for the group size."""
     config = registry.resolve("rlsys.methods", name, "Config")()
     rate = LEARNING_RATES[config.epochs * config.mini_batches]
     critic = ["critic={learning_rate: 1.0e-3, tokens_per_micro_batch: 8192}"] if config.baseline == "gae" else []
     return [
-        f"method={{name: {name}, prompts_per_step: {SAMPLES // config.group_size}}}",
+        f"method={{name: {name}, prompts_per_step: {size.samples // config.group_size}}}",
         f"policy.learning_rate={rate}",
+        f"loop.steps={size.steps}",
+        f"loop.eval_every={size.eval_every}",
+        "loop.checkpoint_every=0",
+        f"evaluation={{prompts: {size.questions}, samples: 2, greedy: false}}",
+        "logging.progress=off",
         *critic,
     ]
 
 
-def run(output: Path, name: str, config: str, seed: int, overrides: list[str]) -> dict[str, Any]:
-    """The run's summary; one that was broken off is begun anew."""
+def run(output: Path, name: str, stage: str, seed: int, overrides: list[str]) -> dict[str, Any]:
+    """The summary of a run of the recipe's stage; one that was broken off is begun anew."""
     folder = RunDir((output / name).absolute())
     if not folder.summary.exists():
         shutil.rmtree(folder.path, ignore_errors=True)
         given = [f"name={name}", f"output={output}", f"seed={seed}", *overrides]
-        train(load(REPOSITORY / "configs" / config, given, by="benchmarks.estimators"), spawn)
+        train(load_stage(RECIPE, stage, given, by="benchmarks.estimators"), spawn)
     return json.loads(folder.summary.read_text(encoding="utf-8"))
 
 
@@ -126,4 +143,4 @@ def table(found: dict[str, list[dict[str, Any]]]) -> Table:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

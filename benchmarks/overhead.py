@@ -10,8 +10,10 @@ from typing import Any
 
 from benchmarks.result import Aim, Result
 from benchmarks.workload import Settings, experiment
+from rlsys.roles import Spawn
 from rlsys.run.folder import RunDir
 from rlsys.run.metrics import MetricsLog
+from rlsys.run.train import train
 
 AIM = Aim(0.03, more_is_better=False)
 WORK = ("time/collect", "time/learn", "time/sync")
@@ -21,10 +23,7 @@ STEPS = 4
 """Steps of the run for each repeat that is asked for."""
 
 
-def run(settings: Settings) -> Iterator[Result]:
-    from actors.spawn import spawn
-    from rlsys.run.train import train
-
+def run(settings: Settings, spawn: Spawn) -> Iterator[Result]:
     steps = WARM_UP + STEPS * settings.repeats
     summary = train(
         experiment(settings, f"loop.steps={steps}", "sampling.max_tokens=8", "policy.tokens_per_micro_batch=8192"),

@@ -11,18 +11,22 @@ from benchmarks.child import child
 from benchmarks.result import Aim, Result, interleave
 from benchmarks.workload import ON_GPU, Settings, engine_arguments, experiment, prompts, sampling, started
 from rlsys.errors import RlsysError
+from rlsys.roles import Spawn
 from rlsys.samples import stable_seed
 
 AIM = Aim(0.95, more_is_better=True)
 WARM_UP = 1
 
 
-def run(settings: Settings) -> Iterator[Result]:
+def run(settings: Settings, spawn: Spawn) -> Iterator[Result]:
     config = experiment(settings)
     questions, how = prompts(settings), sampling(settings)
     arguments = engine_arguments(settings, how)
     log = settings.log("bare_vllm")
-    with started(settings) as roles, child("benchmarks.bare_vllm", environment(config.rollout, ON_GPU), log) as bare:
+    with (
+        started(settings, spawn) as roles,
+        child("benchmarks.bare_vllm", environment(config.rollout, ON_GPU), log) as bare,
+    ):
         rollout = roles.rollout
         assert rollout is not None
         bare.ask(start=arguments["engine"])

@@ -8,7 +8,6 @@ p_policy, of which the first is known in closed form, because the data are the p
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rlsys.errors import ConfigError, RlsysError
+from benchmarks.command import Quick, run_command
 from rlsys.files import to_json, write_whole
 from rlsys.playground.letters import log_prob_of_answer
 from rlsys.playground.tasks import rows
@@ -27,8 +26,10 @@ from rlsys.run.folder import RunDir
 from rlsys.run.metrics import MetricsLog
 from rlsys.run.recipe import resume_recipe, run_recipe
 
-RECIPE = Path(__file__).parents[1] / "configs" / "demo_spin.yaml"
+RECIPE = Path(__file__).parents[1] / "configs" / "spin" / "demo.yaml"
 STAGE = "spin"
+QUICK = ("warmup.loop.steps=2", "spin.loop.steps=1", "spin.method.prompts_per_step=56")
+"""Overrides of the recipe."""
 HEADER = (
     "iteration",
     "KL(data || policy)",
@@ -60,16 +61,14 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the runs.")] = 0,
     output: Annotated[Path, typer.Option(help="Folder in which the run's folder is made.")] = Path("runs"),
     run: Annotated[Path | None, typer.Option(help="Go on with this run, or only print it again if it is done.")] = None,
+    quick: Quick = False,
 ) -> None:
     """SPIN on answers of a known distribution."""
-    try:
-        from actors.spawn import spawn
+    from actors.spawn import spawn
 
-        summary = resume_recipe(run, spawn) if run else run_recipe(RECIPE, [f"seed={seed}", f"output={output}"], spawn)
-        report(Path(summary["run"]), Console())
-    except RlsysError as error:
-        typer.echo(str(error), err=True)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    settings = [f"seed={seed}", f"output={output}", *(QUICK if quick else ())]
+    summary = resume_recipe(run, spawn) if run else run_recipe(RECIPE, settings, spawn)
+    report(Path(summary["run"]), Console())
 
 
 def report(folder: Path, console: Console) -> None:
@@ -106,4 +105,4 @@ def table(found: Sequence[Iteration]) -> Table:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

@@ -15,13 +15,14 @@ from actors.wait import fetch
 from benchmarks.child import TIMEOUT, child
 from benchmarks.result import Result, interleave
 from benchmarks.workload import ON_GPU, Settings, engine_arguments, engine_spec, experiment, sampling
+from rlsys.roles import Spawn
 
 WARM_UP = 1
 MOST_PAIRS = 3
 """A pair takes about 17 seconds."""
 
 
-def run(settings: Settings) -> Iterator[Result]:
+def run(settings: Settings, spawn: Spawn) -> Iterator[Result]:
     config = experiment(settings)
     arguments = engine_arguments(settings, sampling(settings))
     variables = environment(config.rollout, ON_GPU)
@@ -44,6 +45,7 @@ def run(settings: Settings) -> Iterator[Result]:
             bare.ask(start=arguments["engine"])
             return time.perf_counter() - begun
 
-    interleave(ours, baseline, WARM_UP)
+    if not settings.quick:
+        interleave(ours, baseline, WARM_UP)
     measured = interleave(ours, baseline, min(settings.repeats, MOST_PAIRS))
     yield Result("startup", settings.size, "time: rollout actor / vLLM's LLM", "s", *measured)

@@ -10,14 +10,15 @@ import torch
 
 from benchmarks.result import Aim, Result, interleave
 from benchmarks.workload import Settings, started
+from rlsys.roles import Spawn
 
 AIM = Aim(4.0, more_is_better=False)
 WARM_UP = 2
 
 
-def run(settings: Settings) -> Iterator[Result]:
+def run(settings: Settings, spawn: Spawn) -> Iterator[Result]:
     torch.set_num_threads(1)
-    with started(settings) as roles:
+    with started(settings, spawn) as roles:
         sync = roles.weight_sync
         assert sync is not None
         versions = itertools.count(1)

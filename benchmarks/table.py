@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
 
 from rich.table import Table
@@ -12,14 +12,11 @@ from benchmarks.result import Result
 HEADER = ("benchmark", "model", "ours / baseline", "ours", "baseline", "ratio", "spread", "aim", "")
 
 
-def table(results: Sequence[Result], failures: Mapping[str, str]) -> Table:
-    """One row per result and one per benchmark that failed. Medians; the spread is the smallest and the largest ratio
-    of a pair."""
+def table(results: Sequence[Result]) -> Table:
+    """One row per result. Medians; the spread is the smallest and the largest ratio of a pair."""
     made = Table(*HEADER)
     for result in results:
         made.add_row(*row(result))
-    for name, reason in failures.items():
-        made.add_row(name, "", reason, "", "", "", "", "", "failed")
     return made
 
 

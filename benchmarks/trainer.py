@@ -15,6 +15,7 @@ from rlsys.errors import RlsysError
 from rlsys.models.micro_batches import plan
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.objectives.stats import values
+from rlsys.roles import Spawn
 
 AIM = Aim(0.90, more_is_better=True)
 WARM_UP = 2
@@ -23,7 +24,7 @@ LOSS_TOLERANCE = 1e-4
 work."""
 
 
-def run(settings: Settings) -> Iterator[Result]:
+def run(settings: Settings, spawn: Spawn) -> Iterator[Result]:
     batch = training_batch(settings)
     policy = experiment(settings).policy
     (micro_batches,) = plan(batch.lengths_B.tolist(), 1, policy.tokens_per_micro_batch, packed=False)
@@ -34,7 +35,7 @@ def run(settings: Settings) -> Iterator[Result]:
 
     environment = {"OMP_NUM_THREADS": str(policy.threads)}
     with (
-        started(settings) as roles,
+        started(settings, spawn) as roles,
         child("benchmarks.bare_trainer", environment, settings.log("bare_trainer")) as bare,
     ):
         bare.ask(model=str(settings.model), batch=str(file), micro_batches=micro_batches, policy=policy.model_dump())

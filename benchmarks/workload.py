@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rlsys.check.load import load
 from rlsys.config.experiment import Experiment
 from rlsys.config.sampling import Sampling
 from rlsys.models.load import local_path
-from rlsys.roles import Roles, SpawnRequest
+from rlsys.roles import Roles, Spawn, SpawnRequest
 from rlsys.samples import Prompt
 
 EXPERIMENT = Path(__file__).parent / "experiment.yaml"
@@ -46,6 +47,7 @@ LOADS = {
     "0.5m": Load(prompts=48, samples=8, max_tokens=64, rows=256),
     "25m": Load(prompts=12, samples=8, max_tokens=32, rows=32),
 }
+QUICK = Load(prompts=2, samples=2, max_tokens=4, rows=8)
 PROMPT_TOKENS = 24
 ROW_TOKENS = (32, 96)
 """Shortest and longest row of a training batch."""
@@ -59,10 +61,12 @@ class Settings:
     repeats: int
     folder: Path
     """For models, logs and runs."""
+    quick: bool = False
+    """Whether to measure next to nothing, only to show that it works."""
 
     @property
     def load(self) -> Load:
-        return LOADS[self.size]
+        return QUICK if self.quick else LOADS[self.size]
 
     @property
     def model(self) -> Path:
@@ -78,14 +82,11 @@ def experiment(settings: Settings, *overrides: str) -> Experiment:
 
 
 @contextmanager
-def started(settings: Settings, *overrides: str) -> Iterator[Roles]:
+def started(settings: Settings, spawn: Spawn) -> Iterator[Roles]:
     """Policy and sampler as a run has them, under Ray; with proven weights of version 0."""
-    from actors.spawn import spawn
-
     needs = frozenset({"policy", "rollout"})
-    with spawn(
-        experiment(settings, *overrides), SpawnRequest(needs, settings.model, optimizer_steps=1000, pad_id=PAD_ID)
-    ) as roles:
+    request = SpawnRequest(needs, settings.model, optimizer_steps=1000, pad_id=PAD_ID)
+    with spawn(experiment(settings), request) as roles:
         assert roles.weight_sync is not None
         roles.weight_sync.sync(0)
         yield roles
@@ -100,8 +101,10 @@ def engine_spec(settings: Settings) -> EngineSpec:
     )
 
 
+@cache
 def engine_arguments(settings: Settings, sampling: Sampling) -> dict[str, Any]:
-    """What our sampler tells vLLM: `engine` for the engine, `sampling` for each request."""
+    """What our sampler tells vLLM: `engine` for the engine, `sampling` for each request. Asked once per process: the
+    answer takes seconds."""
     variables = environment(experiment(settings).rollout, ON_GPU)
     with child("benchmarks.engine_arguments", variables, settings.log("engine_arguments")) as process:
         spec = asdict(engine_spec(settings))

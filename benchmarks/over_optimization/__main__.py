@@ -4,7 +4,6 @@ as JSON."""
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import Quick, run_command
 from benchmarks.over_optimization import data
 from benchmarks.over_optimization.curves import (
     Point,
@@ -29,15 +29,22 @@ from rlsys.check.load import load
 from rlsys.config.document import load_as
 from rlsys.config.experiment import Experiment
 from rlsys.config.recipe import Recipe
-from rlsys.errors import ConfigError, RlsysError
+from rlsys.errors import ConfigError
 from rlsys.files import to_json, write_whole
-from rlsys.run.folder import RunDir
-from rlsys.run.recipe import RECIPE, resume_recipe, run_recipe
+from rlsys.run.folder import RECIPE, RunDir
+from rlsys.run.recipe import resume_recipe, run_recipe
 
 STAGES = Path(__file__).parent / "recipe.yaml"
 SAMPLES, PPO = "best_of_n", "ppo_"
 """The recipe's sampling stage, and how its PPO stages' names begin."""
-QUICK = ("best_of_n.method.answers=128", "ppo_low_kl.loop.steps=16", "ppo_high_kl.loop.steps=16")
+PPO_QUICK = ("method.prompts_per_step=16", "loop.steps=2", "loop.eval_every=1", "evaluation.prompts=16")
+QUICK = (
+    *(f"{stage}.loop.steps=2" for stage in ("base", "sft", "reward_model")),
+    "reward_model.loop.eval_every=0",
+    "best_of_n.method.answers=8",
+    "best_of_n.loop.steps=1",
+    *(f"ppo_{penalty}_kl.{setting}" for penalty in ("low", "high") for setting in PPO_QUICK),
+)
 HEADER = ("run", "KL at the turn", "gold there", "KL at the end", "gold at the end", "proxy at the end")
 
 
@@ -45,23 +52,19 @@ def main(
     seed: Annotated[int, typer.Option(help="Of data and runs.")] = 0,
     output: Annotated[Path, typer.Option(help="Folder in which the run's folder is made.")] = Path("runs"),
     run: Annotated[Path | None, typer.Option(help="Go on with this run, or only draw it anew if it is done.")] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer samples and steps: everything works, and gold may not turn yet.")
-    ] = False,
+    figure: Annotated[bool, typer.Option(help="Draw the curves, which needs matplotlib.")] = True,
+    quick: Quick = False,
 ) -> None:
     """The over-optimisation curve: a reward model trained where length helps, optimised where it does not."""
-    try:
-        if importlib.util.find_spec("matplotlib") is None:
-            raise ConfigError(
-                "the figure needs matplotlib, which is not installed; run `pip install matplotlib`, or `make overoptimization`, which does"
-            )
-        from actors.spawn import spawn
+    if figure and importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError(
+            "the figure needs matplotlib, which is not installed; run `pip install matplotlib`, or `make "
+            "overoptimization`, which does, or leave the figure out with --no-figure"
+        )
+    from actors.spawn import spawn
 
-        summary = resume_recipe(run, spawn) if run else run_recipe(STAGES, settings(seed, output, quick), spawn)
-        report(Path(summary["run"]), Console())
-    except RlsysError as error:
-        typer.echo(str(error), err=True)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    summary = resume_recipe(run, spawn) if run else run_recipe(STAGES, settings(seed, output, quick), spawn)
+    report(Path(summary["run"]), figure, Console())
 
 
 def settings(seed: int, output: Path, quick: bool) -> list[str]:
@@ -78,24 +81,26 @@ def settings(seed: int, output: Path, quick: bool) -> list[str]:
     ]
 
 
-def report(folder: Path, console: Console) -> None:
-    """Everything that is made of a finished run: figure and JSON in its folder, and the table."""
+def report(folder: Path, figure: bool, console: Console) -> None:
+    """Everything that is made of a finished run: JSON and, if wanted, the figure in its folder, and the table."""
     recipe = load_as(Recipe, folder / RECIPE)
-    experiments = {stage.name: load(folder / stage.config, this_machine=False) for stage in recipe.stages}
+    experiments = {stage.name: load(folder / stage.config, this_machine=False) for stage in recipe.steps}
     scale, curves = all_curves(folder, experiments)
     file = folder / "over_optimization.json"
     write_whole(
         file,
         to_json({"seed": recipe.seed, "proxy_scale": asdict(scale), "curves": as_records(curves)}, indent=1) + "\n",
     )
-    draw(curves, f"Best-of-n and PPO against a reward model, seed {recipe.seed}", file.with_suffix(".png"))
+    made = [file]
+    if figure:
+        made.append(file.with_suffix(".png"))
+        draw(curves, f"Best-of-n and PPO against a reward model, seed {recipe.seed}", made[-1])
     console.print(table(curves))
     low, *others = [name for name in curves if name.startswith("PPO")]
     for name in others:
-        console.print(
-            f"gold of {name} minus that of {low} at the same KL: {frontier_gap(curves[name], curves[low]):+.2f} on average"
-        )
-    console.print(f"saved as {file} and {file.with_suffix('.png')}")
+        gap = frontier_gap(curves[name], curves[low])
+        console.print(f"gold of {name} minus that of {low} at the same KL: {gap:+.2f} on average")
+    console.print(f"saved as {' and '.join(map(str, made))}", soft_wrap=True)
 
 
 def all_curves(folder: Path, experiments: Mapping[str, Experiment]) -> tuple[Scale, dict[str, list[Point]]]:
@@ -128,4 +133,4 @@ def table(curves: Mapping[str, Sequence[Point]]) -> Table:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

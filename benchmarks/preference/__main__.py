@@ -10,160 +10,161 @@ best.
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.child import REPOSITORY
+from benchmarks.command import Quick, run_command
 from benchmarks.preference.outcome import Outcome, answers_of, outcome
+from benchmarks.shared_actors import sharing
 from rlsys.check.load import load
+from rlsys.check.recipe import load_stage
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.experiment import Experiment
 from rlsys.data.load import load_comparisons
-from rlsys.errors import ConfigError, RlsysError
+from rlsys.errors import ConfigError, did_you_mean
 from rlsys.files import to_json, write_whole
-from rlsys.methods.base import build_method
 from rlsys.models.load import load_tokenizer
 from rlsys.playground.letters import prompts, split
-from rlsys.roles import Roles, SpawnRequest
+from rlsys.roles import SpawnRequest
 from rlsys.run.folder import RunDir
 from rlsys.run.train import train
 
-STAGE = "method={{name: {name}, batch_size: {batch_size}, max_tokens: 32, {settings}}}"
 LOSSES = {
     "dpo": "beta: 0.5",
     "cdpo": "beta: 0.5, label_smoothing: 0.1",
-    "robust": "beta: 0.5, label_smoothing: 0.1",
-    "hinge": "beta: 1.0",
+    "robust_dpo": "beta: 0.5, label_smoothing: 0.1",
+    "slic": "beta: 1.0",
     "ipo": "beta: 0.2",
     "orpo": "beta: 4.0",
     "simpo": "beta: 2.0, gamma: 0.3, sft_weight: 0.5",
+    "kto": "beta: 0.5",
 }
-"""Of the method `dpo`, by kind. SimPO has nothing that holds it to the start, so it imitates the chosen answers,
-too."""
+"""Methods that learn from given answers, and their settings. SimPO has nothing that holds it to the start, so it
+imitates the chosen answers, too."""
 ONLINE = "online_dpo"
-PAIRS = {"train": 24, "test": 3}
-"""Steps of sampling, of 256 prompts each, by split."""
-SFT_STEPS, SAMPLES, BATCH = 150, 4, 128
+SAMPLES = 4
+"""Per held-out prompt, of each model."""
 CONFIGS, BY = REPOSITORY / "configs", "benchmarks.preference"
+RLHF = CONFIGS / "rlhf" / "demo.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of everything."""
+
+    sft_steps: int
+    prompts: int
+    """Of one step of sampling pairs."""
+    pair_steps: dict[str, int]
+    """Steps of sampling, by split."""
+    batch: int
+    """Pairs of one step of a loss; of KTO twice as many answers."""
+    steps: int
+    """Of each loss."""
+    held_out: int
+    """Most prompts that the models are asked to compare them."""
+
+
+FULL = Size(150, 256, {"train": 24, "test": 3}, 128, 50, 1000)
+QUICK = Size(2, 16, {"train": 1, "test": 1}, 8, 2, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """The experiments of one call, all in one folder."""
+
+    folder: Path
+    seed: int
+    steps: int
+    """Of each loss."""
+    size: Size
+
+    def given(self, name: str, steps: int) -> list[str]:
+        return [f"name={name}", f"output={self.folder}", f"seed={self.seed}", f"loop.steps={steps}"]
+
+    def sft(self) -> Experiment:
+        return load_stage(RLHF, "sft", self.given("sft", self.size.sft_steps), by=BY)
+
+    def sampling(self, model: Path, split: str) -> Experiment:
+        """Makes the pairs of a split."""
+        own = [f"model.path={model}", f"data.train.split={split}", f"method.prompts_per_step={self.size.prompts}"]
+        return load_stage(RLHF, "prefer", [*self.given(pairs_of(split), self.size.pair_steps[split]), *own], by=BY)
+
+    def online(self, model: Path) -> Experiment:
+        """It needs every role that any of the runs needs."""
+        own = [f"model.path={model}", "data.eval=null", f"method.prompts_per_step={self.size.batch}"]
+        return load(CONFIGS / "online_dpo" / "demo.yaml", [*self.given(ONLINE, self.steps), *own], by=BY)
+
+    def offline(self, model: Path, name: str) -> Experiment:
+        """One of `LOSSES`; the pairs must be there."""
+        train_on, eval_on = (RunDir(self.folder / pairs_of(split)).dataset for split in self.size.pair_steps)
+        batch = self.size.batch * (2 if name == "kto" else 1)
+        own = [
+            f"model.path={model}",
+            f"data.train.path={train_on}",
+            f"data.eval.path={eval_on}",
+            f"method={{name: {name}, batch_size: {batch}, max_tokens: 32, {LOSSES[name]}}}",
+        ]
+        return load(CONFIGS / "dpo" / "demo.yaml", [*self.given(name, self.steps), *own], by=BY)
 
 
 def main(
     seed: Annotated[int, typer.Option(help="Of the runs.")] = 0,
     only: Annotated[list[str] | None, typer.Option(help="Train by this loss; may be given several times.")] = None,
     output: Annotated[Path, typer.Option(help="Folder in which the demo's folder is made.")] = Path("runs"),
-    steps: Annotated[int, typer.Option(min=1, help="Of each loss.")] = 50,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of each loss.", show_default=str(FULL.steps))] = None,
+    quick: Quick = False,
 ) -> None:
     """Every preference loss on one task, in one table."""
-    try:
-        from actors.spawn import spawn
+    from actors.spawn import spawn
 
-        names = list(only or (*LOSSES, "kto", ONLINE))
-        if unknown := [name for name in names if name not in (*LOSSES, "kto", ONLINE)]:
-            raise ConfigError(f"--only {unknown[0]}: no such loss; there are {', '.join((*LOSSES, 'kto', ONLINE))}")
-        folder = RunDir.create(output.absolute(), f"demo-preference-{seed}").path
-        sft = load(CONFIGS / "demo_rlhf_sft.yaml", given(folder, "sft", seed, SFT_STEPS), by=BY)
-        model = Path(train(sft, spawn)["model"])
-        widest = online(folder, model, seed, steps)
-        pad_id = load_tokenizer(model).pad_token_id
-        assert isinstance(pad_id, int), "load_tokenizer sees to it that there is a pad token"
-        request = SpawnRequest(build_method(widest, 0).needs, model, steps, pad_id)
-        with spawn(widest, request) as roles:
-            shared = again(roles, folder / "start")
-            for name, own in PAIRS.items():
-                train(sampling(folder, model, seed, name, own), shared)
-            experiments = {**offline(folder, model, seed, steps), ONLINE: widest}
-            for name in names:
-                train(experiments[name], shared)
-        report(folder, model, names, seed, Console())
-    except RlsysError as error:
-        typer.echo(str(error), err=True)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
-
-
-def given(folder: Path, name: str, seed: int, steps: int) -> list[str]:
-    return [f"name={name}", f"output={folder}", f"seed={seed}", f"loop.steps={steps}"]
-
-
-def online(folder: Path, model: Path, seed: int, steps: int) -> Experiment:
-    """It needs every role that any of the runs needs."""
-    own = [*given(folder, ONLINE, seed, steps), f"model.path={model}", "data.eval=null"]
-    return load(CONFIGS / "demo_preference_online.yaml", own, by=BY)
-
-
-def sampling(folder: Path, model: Path, seed: int, split: str, steps: int) -> Experiment:
-    """Makes the pairs of a split."""
-    own = [*given(folder, pairs_of(split), seed, steps), f"model.path={model}", f"data.train.split={split}"]
-    return load(CONFIGS / "demo_rlhf_prefer.yaml", own, by=BY)
+    known = (*LOSSES, ONLINE)
+    names, size = list(only or known), QUICK if quick else FULL
+    if unknown := [name for name in names if name not in known]:
+        hint = did_you_mean(unknown[0], known)
+        raise ConfigError(f"--only {unknown[0]}: no such loss{hint} (there are {', '.join(known)})")
+    folder = RunDir.create(output.absolute(), f"demo-preference-{seed}").path
+    demo = Demo(folder, seed, steps or size.steps, size)
+    model = Path(train(demo.sft(), spawn)["model"])
+    widest = demo.online(model)
+    pad_id = load_tokenizer(model).pad_token_id
+    assert isinstance(pad_id, int), "load_tokenizer sees to it that there is a pad token"
+    with spawn(widest, SpawnRequest(widest.method.facts.needs, model, demo.steps, pad_id)) as roles:
+        shared = sharing(roles, folder / "start")
+        for split in size.pair_steps:
+            train(demo.sampling(model, split), shared)
+        for name in names:
+            train(widest if name == ONLINE else demo.offline(model, name), shared)
+    report(demo, model, names, Console())
 
 
 def pairs_of(split: str) -> str:
     return f"pairs-{split}"
 
 
-def offline(folder: Path, model: Path, seed: int, steps: int) -> dict[str, Experiment]:
-    """By name; the pairs must be there."""
-    stages = {
-        name: STAGE.format(name="preference", batch_size=BATCH, settings=f"kind: {name}, {own}")
-        for name, own in LOSSES.items()
-    }
-    stages["kto"] = STAGE.format(name="kto", batch_size=2 * BATCH, settings="beta: 0.5")
-    train_on, eval_on = (RunDir(folder / pairs_of(split)).dataset for split in PAIRS)
-    common = [f"model.path={model}", f"data.train.path={train_on}", f"data.eval.path={eval_on}"]
-    return {
-        name: load(CONFIGS / "demo_preference.yaml", [*given(folder, name, seed, steps), *common, stage], by=BY)
-        for name, stage in stages.items()
-    }
-
-
-def again(roles: Roles, start: Path) -> Any:
-    """A `Spawn` that starts nothing: it puts the policy back to where it was, the sampler too, and hands out the roles
-    that a run needs."""
-    assert roles.policy is not None
-    roles.policy.save_state(start)
-
-    @contextmanager
-    def spawn(experiment: Experiment, request: SpawnRequest) -> Iterator[Roles]:
-        assert roles.policy is not None
-        roles.policy.load_state(start)
-        if roles.weight_sync is not None and "rollout" in request.needs:
-            roles.weight_sync.sync(0)  # a run that trains nothing would not
-        unused = {role: None for role in ("policy", "reference", "rollout", "reward") if role not in request.needs}
-        yield replace(
-            roles, **unused, weight_sync=roles.weight_sync if request.needs >= {"policy", "rollout"} else None
-        )
-
-    return spawn
-
-
-def report(folder: Path, model: Path, names: list[str], seed: int, console: Console) -> None:
+def report(demo: Demo, model: Path, names: list[str], console: Console) -> None:
     """The table, and the same as JSON in the demo's folder."""
+    folder, seed = demo.folder, demo.seed
     pairs = DatasetConfig(path=str(RunDir(folder / pairs_of("test")).dataset), split="test")
     held_out = load_comparisons(pairs, load_tokenizer(model), 32, True, None).rows
-    letters = [one for one in prompts() if split(one) == "test"]
+    letters = [one for one in prompts() if split(one) == "test"][: demo.size.held_out]
     started = time.monotonic()
     start = answers_of(model, held_out, letters, SAMPLES, seed)
     found = {"start": outcome(start, start, held_out)}
     for name in names:
         found[name] = outcome(answers_of(folder / name / "final", held_out, letters, SAMPLES, seed), start, held_out)
-    console.print(
-        table(
-            found,
-            f"preference losses on {len(held_out)} held-out pairs and {len(letters)} held-out prompts, seed {seed}",
-        )
-    )
+    shown = f"preference losses on {len(held_out)} held-out pairs and {len(letters)} held-out prompts, seed {seed}"
+    console.print(table(found, shown))
     file = folder / "preference.json"
-    write_whole(
-        file, to_json({"seed": seed, "outcomes": {name: asdict(one) for name, one in found.items()}}, indent=1) + "\n"
-    )
+    outcomes = {name: asdict(one) for name, one in found.items()}
+    write_whole(file, to_json({"seed": seed, "outcomes": outcomes}, indent=1) + "\n")
     console.print(f"saved as {file}; measured in {time.monotonic() - started:.0f} s")
 
 
@@ -177,4 +178,4 @@ def table(found: dict[str, Outcome], title: str) -> Table:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

@@ -1,5 +1,4 @@
-"""The table of preference losses: what is computed of models. The runs themselves take minutes and are nobody's
-test."""
+"""The table of preference losses: what is computed of models. The command as a whole is in test_smoke.py."""
 
 from __future__ import annotations
 
@@ -10,11 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from benchmarks.preference.__main__ import ONLINE, PAIRS, offline, online, pairs_of, sampling
+from benchmarks.preference.__main__ import FULL, LOSSES, ONLINE, Demo, pairs_of
 from benchmarks.preference.outcome import Answers, answers_of, outcome
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.load import load_comparisons
-from rlsys.methods.base import build_method
 from rlsys.models.load import load_tokenizer
 from rlsys.objectives.preference_loss import PreferenceKind
 from rlsys.playground.models import build
@@ -29,26 +27,27 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_loss_is_run_once_from_the_same_model(tmp_path: Path, model: Path):
-    for split in PAIRS:
+    demo = Demo(tmp_path, seed=1, steps=7, size=FULL)
+    for split in FULL.pair_steps:
         RunDir.create(tmp_path, pairs_of(split)).dataset.write_text("")
-    own = online(tmp_path, model, seed=1, steps=7)
-    made = {**offline(tmp_path, model, seed=1, steps=7), ONLINE: own}
+    online = demo.online(model)
+    made = {**{name: demo.offline(model, name) for name in LOSSES}, ONLINE: online}
     assert set(made) == {*get_args(PreferenceKind), "kto", ONLINE}
     assert {experiment.model.path for experiment in made.values()} == {str(model)}
     assert {(experiment.seed, experiment.loop.steps, experiment.output) for experiment in made.values()} == {
         (1, 7, tmp_path)
     }
-    assert {
-        name: experiment.method.kind for name, experiment in made.items() if experiment.method and name != "kto"
-    } == {kind: kind for kind in get_args(PreferenceKind)}
-    samplers = [sampling(tmp_path, model, 1, split, steps) for split, steps in PAIRS.items()]
+    assert {name: experiment.method.name for name, experiment in made.items()} == {name: name for name in made}
+    samplers = [demo.sampling(model, split) for split in FULL.pair_steps]
     assert [experiment.data.train.split for experiment in samplers] == ["train", "test"]
-    roles = build_method(own, 0).needs
-    assert all(build_method(experiment, 0).needs <= roles for experiment in (*made.values(), *samplers))
+    roles = online.method.facts.needs
+    assert all(experiment.method.facts.needs <= roles for experiment in (*made.values(), *samplers))
     assert len({experiment.policy.model_dump_json() for experiment in made.values()}) == 1, (
         "they share actors, so also the settings"
     )
-    assert all((experiment.rewards, experiment.sampling) == (own.rewards, own.sampling) for experiment in samplers)
+    assert all(
+        (experiment.rewards, experiment.sampling) == (online.rewards, online.sampling) for experiment in samplers
+    )
 
 
 def test_log_probs_are_those_of_each_answer_alone(model: Path):
