@@ -5,7 +5,10 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import grimp
 import pytest
+from support import house
+from support.house import ROOT
 
 from rlsys import registry
 from rlsys.commands.explain import FOLDERS, entries
@@ -13,13 +16,17 @@ from rlsys.config import schema
 from rlsys.config.judge_eval import JudgeEval
 from rlsys.config.recipe import Recipe
 
-ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "rlsys").rglob("*.py"), *(ROOT / "actors").rglob("*.py")])
 
 
 def trees() -> Iterator[tuple[Path, ast.Module]]:
     for file in SOURCES:
         yield file, ast.parse(file.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return house.imports()
 
 
 def keys() -> set[str]:
@@ -60,6 +67,32 @@ def test_files_and_functions_stay_readable():
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and (node.end_lineno or 0) - node.lineno > 60
     ]
     assert (long_files, long_functions) == ([], [])
+
+
+def test_few_modules_stand_outside_a_package():
+    assert len(loose := house.loose_modules()) <= 8, loose
+
+
+def test_no_line_is_longer_than_a_screen():
+    assert house.long_lines() == []
+
+
+def test_nothing_imports_itself_by_way_of_others(graph: grimp.ImportGraph):
+    assert house.in_circles(graph) == []
+
+
+def test_a_circle_would_be_seen():
+    circle = grimp.ImportGraph()
+    for importer, imported in (("a", "b"), ("b", "c"), ("c", "b"), ("c", "d")):
+        circle.add_import(importer=importer, imported=imported)
+    assert house.in_circles(circle) == ["b", "c"]
+
+
+def test_how_much_there_is_to_read_of_a_method(graph: grimp.ImportGraph):
+    """Raise the number knowingly: it is what somebody opens to read GRPO whole."""
+    found = house.to_read(graph, *house.GRPO)
+    print(*found, sep="\n")  # noqa: T201
+    assert len(found) == 20
 
 
 def test_what_is_no_code_is_installed_too():

