@@ -73,9 +73,9 @@ class Workplace:
         return done.stdout
 
     def stage(self, recipe: str, name: str) -> Path:
-        """One stage of a shipped recipe as the config of an experiment, in this folder."""
+        """One stage of a shipped recipe as the config of an experiment, in this folder, from an untrained model."""
         file = self.folder / f"{name}.yaml"
-        save(load_stage(CONFIGS / recipe, name, this_machine=False), file)
+        save(load_stage(CONFIGS / recipe, name, ["model.path=playground:0.5m"], this_machine=False), file)
         return file
 
     def train(self, config: Path, name: str, settings: Sequence[str]) -> Run:
