@@ -44,10 +44,10 @@ def takes_one_away(kind: str, single: Single) -> str | None:
 def collected(
     rows: list[Prompt], *answers: str, judge: FakeJudge | None = None, step: Step = STEP, rounds: int = 2
 ) -> Experience:
-    stage = Method(Config(prompts_per_step=len(rows), rounds=rounds), SamplingConfig(max_tokens=16), 0)
+    method = Method(Config(prompts_per_step=len(rows), rounds=rounds), SamplingConfig(max_tokens=16), 0)
     judge = judge or FakeJudge(write=takes_one_away)
     roles = Roles(rollout=Scripted(*((answer,) for answer in answers)), reward=FunctionReward(faults), judge=judge)
-    return stage.collect(roles, Stream(rows, 0, shuffle=False), step)
+    return method.collect(roles, Stream(rows, 0, shuffle=False), step)
 
 
 def test_every_round_is_kept_with_its_principle(tmp_path: Path):

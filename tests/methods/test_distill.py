@@ -27,7 +27,7 @@ WANTED = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
 STEP = Step(1, 0, seed=0)
 
 
-def stage(**config: Any) -> Method:
+def distill(**config: Any) -> Method:
     return Method(Config.model_validate({"batch_size": 3, **config}), SamplingConfig(), pad_id=3)
 
 
@@ -36,11 +36,11 @@ def make_roles(top_k: int = 4, teacher: Tensor = WANTED, learning_rate: float = 
     return Roles(policy=policy, teacher=SoftmaxTeacher(teacher.log().float(), top_k)), policy
 
 
-def train(algorithm: Method, roles: Roles, steps: int) -> dict[str, float]:
+def train(method: Method, roles: Roles, steps: int) -> dict[str, float]:
     stream, stats = Stream(ROWS, 0, shuffle=True), {}
     for number in range(1, steps + 1):
         step = replace(STEP, number=number)
-        stats = values(algorithm.learn(roles, algorithm.collect(roles, stream, step), step).stats)
+        stats = values(method.learn(roles, method.collect(roles, stream, step), step).stats)
     return stats
 
 
@@ -49,7 +49,7 @@ def test_the_student_ends_as_its_teacher_whatever_the_rows_say(divergence: str):
     """The rows never hold token 0; the teacher's distribution is learned all the same, because it stands for every
     trained token."""
     roles, policy = make_roles(learning_rate=2.0)
-    stats = train(stage(divergence=divergence), roles, 150)
+    stats = train(distill(divergence=divergence), roles, 150)
     assert torch.softmax(policy.logits, 0).tolist() == pytest.approx(WANTED.tolist(), abs=1e-3)
     assert stats["forward_kl"] < 1e-5
 
@@ -58,7 +58,7 @@ def test_of_tokens_that_are_not_named_only_the_sum_is_learned():
     """Of two named tokens, 3 and 2, the student learns 0.4 and 0.3, and leaves 0.3 to the others, in the equal shares
     that it began with."""
     roles, policy = make_roles(top_k=2, learning_rate=2.0)
-    train(stage(), roles, 200)
+    train(distill(), roles, 200)
     assert torch.softmax(policy.logits, 0).tolist() == pytest.approx([0.15, 0.15, 0.3, 0.4], abs=1e-3)
 
 
@@ -66,7 +66,7 @@ def test_a_step_follows_the_gradient_of_the_kl():
     """Of softmax logits the gradient of KL(teacher || student) is student - teacher at each token, and so is its
     mean."""
     roles, policy = make_roles()
-    learned = train(stage(), roles, 1)
+    learned = train(distill(), roles, 1)
     assert policy.logits.tolist() == pytest.approx((WANTED - 0.25).tolist(), abs=1e-6)
     assert learned["forward_kl"] == pytest.approx(float((WANTED * (WANTED / 0.25).log()).sum()), abs=1e-6)
 
@@ -75,7 +75,7 @@ def test_cross_entropy_pulls_towards_the_rows():
     """Trained tokens are 2, 2, 1 and 3: counts (0, 1, 2, 1)/4. With weight 1 the optimum is half-way between those and
     the teacher."""
     roles, policy = make_roles(learning_rate=1.0)
-    train(stage(ce_weight=1.0), roles, 300)
+    train(distill(ce_weight=1.0), roles, 300)
     expected = (WANTED + torch.tensor([0.0, 0.25, 0.5, 0.25])) / 2
     assert torch.softmax(policy.logits, 0).tolist() == pytest.approx(expected.tolist(), abs=2e-3)
 
@@ -83,7 +83,7 @@ def test_cross_entropy_pulls_towards_the_rows():
 def test_temperature_softens_both_models():
     """The same logits up to a constant are learned at any temperature when everything is named."""
     roles, policy = make_roles(learning_rate=4.0)
-    train(stage(temperature=2.0), roles, 400)
+    train(distill(temperature=2.0), roles, 400)
     assert torch.softmax(policy.logits, 0).tolist() == pytest.approx(WANTED.tolist(), abs=1e-3)
 
 
@@ -92,7 +92,7 @@ def test_held_out_rows_are_measured_by_what_is_trained_and_change_nothing():
     count of tokens."""
     roles, policy = make_roles(teacher=torch.tensor([0.4, 0.3, 0.2, 0.1]))
     policy.logits = WANTED.log().requires_grad_()
-    measured = stage(batch_size=1, divergence="reverse_kl").measure(roles, ROWS)
+    measured = distill(batch_size=1, divergence="reverse_kl").measure(roles, ROWS)
     other = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
     forward, reverse = float((other * (other / WANTED).log()).sum()), float((WANTED * (WANTED / other).log()).sum())
     nll = -float(WANTED.log()[[2, 2, 1, 3]].mean())
@@ -100,7 +100,7 @@ def test_held_out_rows_are_measured_by_what_is_trained_and_change_nothing():
     assert measured.metrics == pytest.approx(expected, abs=1e-6)
     assert measured.score == -measured.metrics["loss"]
     assert (policy.logits.grad, policy.updates) == (None, 0)
-    assert isinstance(stage(), Measures)
+    assert isinstance(distill(), Measures)
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,10 @@ def group(name: str, *samples: tuple[int, float | None]) -> ScoredGroup:
     )
 
 
-def learned(algorithm: Method, *groups: ScoredGroup) -> torch.Tensor:
+def learned(method: Method, *groups: ScoredGroup) -> torch.Tensor:
     """The logits after one step on `groups`, from uniform."""
     policy = SoftmaxPolicy()
-    algorithm.learn(Roles(policy), Samples(version=0, groups=groups, kept=groups), STEP)
+    method.learn(Roles(policy), Samples(version=0, groups=groups, kept=groups), STEP)
     return policy.logits.detach()
 
 
@@ -83,10 +83,10 @@ def test_second_epoch_is_clipped_against_the_policy_before_the_step():
     torch.testing.assert_close(twice, once, rtol=0, atol=1e-12)
 
 
-def collect(algorithm: Method, roles: Roles, rows: int = 40) -> Samples:
+def collect(method: Method, roles: Roles, rows: int = 40) -> Samples:
     assert roles.weight_sync is not None
     roles.weight_sync.sync(0)
-    return algorithm.collect(
+    return method.collect(
         roles, Stream([prompt(f"p{i}", str(i % 4)) for i in range(rows)], seed=0, shuffle=False), STEP
     )
 
@@ -141,12 +141,12 @@ def test_metrics_count_abstentions_and_average_only_what_was_scored():
 
 def test_learns_to_answer():
     roles = make_roles(learning_rate=2.0)
-    algorithm = grpo(prompts_per_step=8, group_size=8)
+    method = grpo(prompts_per_step=8, group_size=8)
     stream = Stream([prompt(f"p{i}", "3") for i in range(8)], seed=0, shuffle=True)
     assert roles.weight_sync is not None
     for number in range(1, 31):
         roles.weight_sync.sync(number)
         step = Step(number, number, 0)
-        algorithm.learn(roles, algorithm.collect(roles, stream, step), step)
+        method.learn(roles, method.collect(roles, stream, step), step)
     assert isinstance(roles.policy, SoftmaxPolicy)
     assert torch.softmax(roles.policy.logits, 0)[3] > 0.9

@@ -36,7 +36,7 @@ ROWS = [
 ]
 
 
-def stage(**settings: Any) -> Method:
+def kto(**settings: Any) -> Method:
     return Method(Config(**{"batch_size": 5, "beta": 0.5, **settings}), SamplingConfig(), pad_id=0)
 
 
@@ -75,7 +75,7 @@ def test_measures_by_hand():
     assert z0 > 0
     signs = [1, -1, 1, -1, 1]
     h = [0.5 * sign * (ratio - z0) for sign, ratio in zip(signs, ratios, strict=True)]
-    measured = stage().measure(roles(SoftmaxPolicy()), ROWS)
+    measured = kto().measure(roles(SoftmaxPolicy()), ROWS)
     assert measured.metrics["loss"] == pytest.approx(sum(1 - sigmoid(value) for value in h) / 5, rel=1e-5)
     assert measured.metrics["accuracy"] == sum(value > 0 for value in h) / 5
     assert measured.metrics["pair_accuracy"] == ((R1 + R2 > R3) + (R1 > R2 + R3)) / 2
@@ -84,19 +84,19 @@ def test_measures_by_hand():
 
 
 def test_without_pairs_no_pair_accuracy_is_measured():
-    assert "pair_accuracy" not in stage().measure(roles(SoftmaxPolicy()), [ROWS[0], *ROWS[3:]]).metrics
+    assert "pair_accuracy" not in kto().measure(roles(SoftmaxPolicy()), [ROWS[0], *ROWS[3:]]).metrics
 
 
 def test_it_learns_the_labels():
-    algorithm, policy = stage(), SoftmaxPolicy(learning_rate=3.0)
-    assert isinstance(algorithm, Measures)
-    assert algorithm.needs == {"policy", "reference"}
+    method, policy = kto(), SoftmaxPolicy(learning_rate=3.0)
+    assert isinstance(method, Measures)
+    assert method.config.facts.needs == {"policy", "reference"}
     own, source = roles(policy), Stream(ROWS, seed=0, shuffle=True)
     before = method.measure(own, ROWS).metrics
     points = []
     for number in range(1, 61):
         step = Step(number, number - 1, 0)
-        points.append(values(algorithm.learn(own, algorithm.collect(own, source, step), step).stats)["reference_point"])
+        points.append(values(method.learn(own, method.collect(own, source, step), step).stats)["reference_point"])
     after = method.measure(own, ROWS).metrics
     assert after["loss"] < before["loss"]
     assert after["pair_accuracy"] == 1 > before["pair_accuracy"]
@@ -110,5 +110,5 @@ def test_what_is_measured_does_not_depend_on_where_a_chunk_ends(batch_size: int)
     """Three pairs in a row: chunks of two and four end in, or are, two answers to one prompt; the last of five is a
     single answer."""
     rows = [*ROWS, labelled("c", (0, 3), (2,), False)]
-    wanted = stage(batch_size=6).measure(roles(SoftmaxPolicy()), rows).metrics
-    assert stage(batch_size=batch_size).measure(roles(SoftmaxPolicy()), rows).metrics == pytest.approx(wanted)
+    wanted = kto(batch_size=6).measure(roles(SoftmaxPolicy()), rows).metrics
+    assert kto(batch_size=batch_size).measure(roles(SoftmaxPolicy()), rows).metrics == pytest.approx(wanted)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from support.fakes import FunctionReward
 from support.scripted_sampler import STEP, TOKENIZER, Scripted, asked, counts, length, prompts
 
@@ -13,7 +14,6 @@ from rlsys.config.dataset import DatasetConfig
 from rlsys.config.sampling import SamplingConfig
 from rlsys.data.load import load_comparisons
 from rlsys.data.stream import Stream
-from rlsys.errors import ConfigError
 from rlsys.methods.base import Experience, Step
 from rlsys.methods.label_by_reward import Config, Method
 from rlsys.roles import Roles
@@ -23,9 +23,9 @@ from rlsys.samples import Prompt
 
 def collected(rows: list[Prompt], *answers: tuple[str, ...], step: Step = STEP, **settings: object) -> Experience:
     config = Config.model_validate({"prompts_per_step": len(rows), "answers": len(answers[0]), **settings})
-    stage = Method(config, SamplingConfig(max_tokens=16), 0)
+    method = Method(config, SamplingConfig(max_tokens=16), 0)
     roles = Roles(rollout=Scripted(*answers), reward=FunctionReward(length))
-    return stage.collect(roles, Stream(rows, 0, shuffle=False), step)
+    return method.collect(roles, Stream(rows, 0, shuffle=False), step)
 
 
 def test_a_pair_says_which_answer_is_better_and_where_both_came_from(tmp_path: Path):
@@ -92,7 +92,7 @@ def test_label_noise_turns_a_share_of_the_pairs_round_and_nothing_else(tmp_path:
     turned = [(a, b) for a, b in zip(clean, noisy, strict=True) if a != b]
     assert len(turned) == pytest.approx(200, abs=4 * 13.4)  # sqrt(2000 x 0.1 x 0.9) = 13.4
     assert all((a["chosen_id"], a["rejected_id"]) == (b["rejected_id"], b["chosen_id"]) for a, b in turned)
-    with pytest.raises(ConfigError, match="turns pairs round"):
+    with pytest.raises(ValidationError, match="label_noise: turns pairs round"):
         collected(rows, ("abc", "ab", "a"), label_noise=0.1)
 
 
@@ -107,14 +107,17 @@ def test_labels_depend_on_seed_prompt_and_epoch_alone(tmp_path: Path):
     first = labels(rows, STEP)
     assert labels(rows[::-1], Step(number=7, version=0, seed=0)) == first
     assert labels(rows, Step(number=1, version=0, seed=1)) != first
-    stage = Method(Config(prompts_per_step=64, label_temperature=2.0), SamplingConfig(max_tokens=16), 0)
+    method = Method(Config(prompts_per_step=64, label_temperature=2.0), SamplingConfig(max_tokens=16), 0)
     roles, stream = Roles(rollout=Scripted(answers), reward=FunctionReward(length)), Stream(rows, 0, shuffle=False)
-    epochs = [{row["prompt_id"]: row["chosen"] for row in stage.collect(roles, stream, STEP).rows} for _ in range(2)]
+    epochs = [{row["prompt_id"]: row["chosen"] for row in method.collect(roles, stream, STEP).rows} for _ in range(2)]
     assert epochs[0] == first
     assert epochs[1] != first
 
 
-CHAT = '{"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}, {"role": "user", "content": "three"}]}'
+CHAT = (
+    '{"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}, '
+    '{"role": "user", "content": "three"}]}'
+)
 
 
 @pytest.mark.parametrize(

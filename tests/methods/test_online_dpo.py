@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from support.fakes import FrozenSoftmax, SoftmaxPolicy, make_roles, prompt, trajectory, unanswered
 
 from rlsys.config.sampling import SamplingConfig
 from rlsys.data.stream import Stream
-from rlsys.errors import ConfigError, RlsysError
+from rlsys.errors import RlsysError
 from rlsys.methods.base import Step
 from rlsys.methods.online_dpo import BestAndWorst, Config, Method, Pairs, collate_pairs, pair_of
 from rlsys.objectives.stats import values
@@ -79,9 +80,9 @@ def test_pairs_stay_together_in_mini_batches():
     """Five pairs in two mini-batches and two epochs: each optimizer step sees whole pairs (else the loss refuses), all
     of them once an epoch."""
     pairs = tuple(pair(f"p{n}", (1, 1 + n % 3), (2,)) for n in range(5))
-    policy, algorithm = SoftmaxPolicy(learning_rate=0.01), online(epochs=2, mini_batches=2)
-    stats = algorithm.learn(roles(policy), Pairs(0, pairs=pairs), STEP).stats
-    assert (policy.updates, algorithm.updates_per_step) == (4, 4)
+    policy, method = SoftmaxPolicy(learning_rate=0.01), online(epochs=2, mini_batches=2)
+    stats = method.learn(roles(policy), Pairs(0, pairs=pairs), STEP).stats
+    assert (policy.updates, method.config.facts.updates_per_step) == (4, 4)
     assert stats["accuracy"].count == 10  # type: ignore[union-attr]
     batch = collate_pairs(pairs, 0)
     assert batch.units() == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
@@ -119,21 +120,21 @@ def test_it_learns_the_answer():
     policy_roles = make_roles(learning_rate=0.5)
     own = Roles(**{**vars(policy_roles), "reference": FrozenSoftmax(torch.zeros(4))})
     assert own.weight_sync is not None
-    algorithm, source = (
+    method, source = (
         online(group_size=4, prompts_per_step=8),
         Stream([prompt(f"p{i}", "3") for i in range(8)], seed=0, shuffle=True),
     )
     for number in range(1, 31):
         own.weight_sync.sync(number - 1)
         step = Step(number, number - 1, 0)
-        algorithm.learn(own, algorithm.collect(own, source, step), step)
+        method.learn(own, method.collect(own, source, step), step)
     assert isinstance(own.policy, SoftmaxPolicy)
     assert float(own.policy.logits.detach().softmax(0)[3]) > 0.8
 
 
 def test_roles_follow_the_kind_and_temperature_the_sampling():
-    assert online().needs == {"policy", "rollout", "reward", "reference"}
-    assert online(kind="orpo").needs == {"policy", "rollout", "reward"}
+    assert Config().facts.needs == {"policy", "rollout", "reward", "reference"}
+    assert Config(kind="orpo").facts.needs == {"policy", "rollout", "reward"}
     assert Method(Config(), SamplingConfig(temperature=0.7), 0).loss.temperature == 0.7
-    with pytest.raises(ConfigError, match=r"^method.gamma: ipo asks for no margin"):
-        online(kind="ipo", gamma=1.0).needs  # noqa: B018
+    with pytest.raises(ValidationError, match=r"Value error, gamma: ipo asks for no margin"):
+        Config(kind="ipo", gamma=1.0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from support.fakes import FrozenSoftmax, SoftmaxPolicy
 
 from rlsys.config.dataset import DatasetConfig
@@ -17,9 +18,9 @@ from rlsys.data.load import Comparison, Loaded, load_comparisons
 from rlsys.data.mixture import build_source
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError, DataError
-from rlsys.methods.base import Step, build_method
+from rlsys.methods import dpo, simpo
+from rlsys.methods.base import Step
 from rlsys.methods.reference_log_probs import Config, Method
-from rlsys.methods.shared import preference_training
 from rlsys.models.version import OF_TOKENS, version_of
 from rlsys.playground.models import build, byte_tokenizer
 from rlsys.roles import Roles
@@ -39,15 +40,15 @@ def load(path: Path, rows: list[dict[str, Any]], strict: bool = True) -> Loaded[
 
 
 def written(path: Path, batch_size: int = 2) -> list[dict[str, Any]]:
-    """What the stage makes of the rows."""
-    algorithm = Method(Config(batch_size=batch_size), SamplingConfig(), pad_id=0)
+    """What the method makes of the rows."""
+    method = Method(Config(batch_size=batch_size), SamplingConfig(), pad_id=0)
     source, roles = Stream(load(path, ROWS).rows, seed=0, shuffle=True), Roles(reference=FrozenSoftmax(REFERENCE))
     memory, rows = {}, []
     for number in range(1, 10):
         step = Step(number, 0, 0, memory)
-        experience = algorithm.collect(roles, source, step)
+        experience = method.collect(roles, source, step)
         rows += experience.rows
-        learned = algorithm.learn(roles, experience, step)
+        learned = method.learn(roles, experience, step)
         memory = learned.memory
         if learned.done:
             assert number == math.ceil(len(ROWS) / batch_size)
@@ -63,7 +64,7 @@ def log_prob(text: str) -> float:
 @pytest.mark.parametrize("batch_size", [2, 10])
 def test_every_row_is_written_once_with_its_log_probs(tmp_path: Path, batch_size: int):
     """Three rows, in two steps or in one that has room for more."""
-    assert Method(Config(batch_size=batch_size), SamplingConfig(), 0).rows_per_step <= len(ROWS)
+    assert Config(batch_size=batch_size).facts.rows_per_step == 1  # a set of fewer rows than a step takes will do
     rows = sorted(written(tmp_path / "rows.jsonl", batch_size), key=lambda row: "qpr".index(row["prompt"]))
     assert [{name: row[name] for name in given} for row, given in zip(rows, ROWS, strict=True)] == ROWS
     assert [row["reference_tokens"] for row in rows] == [[5, 4], [2, 3, 2], [2, 3]]
@@ -77,12 +78,10 @@ def test_training_on_them_is_training_beside_the_reference(tmp_path: Path):
     loaded = load(tmp_path / "known.jsonl", written(tmp_path / "rows.jsonl")).rows
     settings = {"batch_size": 3, "beta": 0.5}
     alone, beside = (
-        preference_training.Method(
-            preference_training.Config.model_validate({**settings, "precomputed": known}), SamplingConfig(), 0
-        )
+        dpo.Method(dpo.Config.model_validate({**settings, "precomputed": known}), SamplingConfig(), 0)
         for known in (True, False)
     )
-    assert (alone.needs, beside.needs) == ({"policy"}, {"policy", "reference"})
+    assert (alone.config.facts.needs, beside.config.facts.needs) == ({"policy"}, {"policy", "reference"})
     policy = SoftmaxPolicy()
     policy.logits = torch.randn(300, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
     found = alone.measure(Roles(policy=policy), loaded).metrics
@@ -109,13 +108,11 @@ def reading(tmp_path: Path, start: Path, *rows: dict[str, Any], **more: Any) -> 
         "model": {"path": str(start)},
         "data": data,
         "loop": {"steps": 1},
+        "method": dpo.Config(precomputed=True, batch_size=1),
         "output": tmp_path,
         **more,
     }
-    experiment = Experiment.model_validate(own).model_copy(
-        update={"stage": preference_training.Config(precomputed=True, batch_size=1)}
-    )
-    return Inputs(experiment, build_method(experiment, 0), byte_tokenizer())
+    return Inputs(Experiment.model_validate(own), byte_tokenizer())
 
 
 def nameless() -> dict[str, Any]:
@@ -128,7 +125,7 @@ def known(model: Path) -> dict[str, Any]:
 
 def test_rows_without_them_are_refused_by_name(tmp_path: Path, models: tuple[Path, Path]):
     with pytest.raises(
-        DataError, match=r"row train:2 has no reference_log_probs.*make them by stage reference_log_probs"
+        DataError, match=r"row train:2 has no reference_log_probs.*make them by method reference_log_probs"
     ):
         reading(tmp_path, models[0], known(models[0]), ROWS[1]).training()
     with pytest.raises(DataError, match=r"row train:2 has no reference_model: of which model they are"):
@@ -169,11 +166,9 @@ def test_a_reference_goes_by_its_weights(tmp_path: Path, models: tuple[Path, Pat
     assert row.reference_model.startswith("copy@")
 
 
-def test_a_kind_without_a_reference_has_no_use_for_them():
-    with pytest.raises(ConfigError, match=r"^method.precomputed: simpo asks for no reference here"):
-        preference_training.Method(
-            preference_training.Config(kind="simpo", precomputed=True), SamplingConfig(), 0
-        ).needs  # noqa: B018
+def test_a_method_without_a_reference_has_no_use_for_them():
+    with pytest.raises(ValidationError, match=r"Value error, precomputed: simpo asks for no reference here"):
+        simpo.Config(precomputed=True)
 
 
 @pytest.mark.parametrize(
@@ -194,8 +189,8 @@ def test_a_kind_without_a_reference_has_no_use_for_them():
         ),
         (
             {"reference_log_probs": [-1.0, -2.0], "reference_tokens": [5, 3], "reference_model": "frozen@1"},
-            "the reference's log-probs are of 5 and 3 tokens, and the answers have 5 and 4 here: they were measured with another tokenizer or "
-            "template",
+            "the reference's log-probs are of 5 and 3 tokens, and the answers have 5 and 4 here: they were measured "
+            "with another tokenizer or template",
         ),
     ],
 )
@@ -210,7 +205,7 @@ def test_a_mixture_is_refused(tmp_path: Path):
     loaded = load(tmp_path / "rows.jsonl", ROWS)
     one = DatasetConfig(path="rows.jsonl")
     source = build_source([loaded, loaded], DataConfig(train=one, also=(one,)), 0)
-    with pytest.raises(ConfigError, match=r"^data.also: stage reference_log_probs takes one data set"):
+    with pytest.raises(ConfigError, match=r"^data.also: method reference_log_probs takes one data set"):
         Method(Config(batch_size=2), SamplingConfig(), 0).collect(
             Roles(reference=FrozenSoftmax(REFERENCE)), source, Step(1, 0, 0)
         )

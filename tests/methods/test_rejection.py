@@ -1,3 +1,5 @@
+"""What rft, rest_em and raft keep of their samples."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -6,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from support.fakes import FunctionReward
 from support.scripted_sampler import STEP, TOKENIZER, Scripted, asked, counts, length, prompts, sample
 
@@ -16,7 +19,8 @@ from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError, DataError
 from rlsys.methods.base import Experience, Step
 from rlsys.methods.shared.difficulty import PREFIX, difficulty_rows
-from rlsys.methods.shared.rejection import Config, Method
+from rlsys.methods.shared.rejection import Rejection
+from rlsys.registry import resolve
 from rlsys.roles import Roles
 from rlsys.run.history import RunHistory
 from rlsys.run.ledger import Ledger
@@ -24,8 +28,9 @@ from rlsys.run.made_dataset import MadeDataset
 from rlsys.samples import Abstention, Group, Prompt, RewardResult, Score, Trajectory
 
 
-def stage(**settings: Any) -> Method:
-    return Method(Config.model_validate(settings), SamplingConfig(max_tokens=16), 0)
+def named(name: str, **settings: Any) -> Rejection:
+    config = resolve("rlsys.methods", name, "Config").model_validate(settings)
+    return resolve("rlsys.methods", name, "Method")(config, SamplingConfig(max_tokens=16), 0)
 
 
 def verified(prompt: Prompt, trajectory: Trajectory) -> RewardResult:
@@ -39,9 +44,14 @@ def verified(prompt: Prompt, trajectory: Trajectory) -> RewardResult:
 
 
 def collected(
-    rows: list[Prompt], *answers: tuple[str, ...], reward: Any = verified, step: Step = STEP, **settings: Any
+    rows: list[Prompt],
+    *answers: tuple[str, ...],
+    method: str = "rft",
+    reward: Any = verified,
+    step: Step = STEP,
+    **settings: Any,
 ) -> Experience:
-    made = stage(prompts_per_step=len(rows), samples=len(answers[0]), **settings)
+    made = named(method, prompts_per_step=len(rows), samples=len(answers[0]), **settings)
     return made.collect(
         Roles(rollout=Scripted(*answers), reward=FunctionReward(reward)), Stream(rows, 0, shuffle=False), step
     )
@@ -109,7 +119,7 @@ def test_a_path_that_was_shown_is_a_duplicate(tmp_path: Path):
     experience = collected(rows, ("3+5=8", "5+3=8"), path="equations", demonstration="shown")
     assert (texts(experience), plain(experience)) == (["5+3=8"], {"accepted": 1, "duplicates": 1})
     assert experience.rows[0]["truth"] == "We add: 3+5=8"
-    with pytest.raises(DataError, match=r"prompt train:1: has no field 'shown', which stage\.demonstration names"):
+    with pytest.raises(DataError, match=r"prompt train:1: has no field 'shown', which method\.demonstration names"):
         collected(asked(tmp_path, 1), ("3+5=8",), demonstration="shown")
 
 
@@ -120,7 +130,7 @@ def test_answers_without_an_end_are_left_out(tmp_path: Path):
                 first, *rest = group.trajectories
                 yield Group(group.prompt, (replace(first, finish_reason="length"), *rest))
 
-    made = stage(prompts_per_step=1, samples=2)
+    made = named("rft", prompts_per_step=1, samples=2)
     roles = Roles(rollout=Cut(("3+5=8", "4+4=8")), reward=FunctionReward(verified))
     experience = made.collect(roles, Stream(asked(tmp_path, 1), 0, shuffle=False), STEP)
     assert (texts(experience), plain(experience)) == (["4+4=8"], {"accepted": 1, "truncated": 1})
@@ -128,7 +138,10 @@ def test_answers_without_an_end_are_left_out(tmp_path: Path):
 
 def test_best_of_n_takes_the_first_of_equals_whatever_its_reward(tmp_path: Path):
     experience = collected(
-        asked(tmp_path, 3), ("a", "bcd", "efg", "?"), ("?", "", "", "?"), ("", "h", "", ""), reward=length, keep="best"
+        asked(tmp_path, 3),
+        *(("a", "bcd", "efg", "?"), ("?", "", "", "?"), ("", "h", "", "")),
+        method="raft",
+        reward=length,
     )
     assert [(row["answer"], row["reward"]) for row in experience.rows] == [("bcd", 3.0), ("h", 1.0)]
     assert plain(experience) == {"accepted": 2, "rejected": 2, "unscored": 3, "empty": 5, "prompts_without_any": 1}
@@ -142,7 +155,7 @@ def test_best_of_n_is_the_best_also_where_a_step_takes_a_prompt_in_two_epochs(tm
             (prompt,) = super().take(1)
             return [prompt, replace(prompt, epoch=1)]
 
-    made = stage(prompts_per_step=2, samples=2, keep="best")
+    made = named("raft", prompts_per_step=2, samples=2)
     roles = Roles(rollout=Scripted(("a", "bc"), ("def", "g")), reward=FunctionReward(length))
     experience = made.collect(roles, Twice(asked(tmp_path, 1), 0, shuffle=False), STEP)
     assert (texts(experience), plain(experience)) == (["def"], {"accepted": 1, "rejected": 2, "over_cap": 1})
@@ -154,10 +167,12 @@ def test_a_named_reward_and_its_threshold_decide(tmp_path: Path):
 
     roles = Roles(rollout=Scripted(("a", "ab", "abc")), reward=FunctionReward(two))
     source = Stream(asked(tmp_path, 1), 0, shuffle=False)
-    experience = stage(prompts_per_step=1, samples=3, reward="length", threshold=2.0).collect(roles, source, STEP)
+    experience = named("rft", prompts_per_step=1, samples=3, reward="length", threshold=2.0).collect(
+        roles, source, STEP
+    )
     assert [(row["answer"], row["reward"]) for row in experience.rows] == [("ab", 2.0), ("abc", 3.0)]
     with pytest.raises(ConfigError, match=r"method.reward: 'size' is not among the rewards \(length, other\)"):
-        stage(prompts_per_step=1, samples=3, reward="size").collect(roles, source, STEP)
+        named("rft", prompts_per_step=1, samples=3, reward="size").collect(roles, source, STEP)
 
 
 class Luckier:
@@ -180,7 +195,7 @@ class Luckier:
 def test_hard_prompts_are_sampled_again_with_other_seeds(tmp_path: Path):
     def again(extra_rounds: int) -> tuple[Luckier, Experience]:
         rollout = Luckier()
-        made = stage(prompts_per_step=3, samples=2, extra_rounds=extra_rounds, enough=2)
+        made = named("rft", prompts_per_step=3, samples=2, extra_rounds=extra_rounds, enough=2)
         return rollout, made.collect(
             Roles(rollout=rollout, reward=FunctionReward(verified)), Stream(asked(tmp_path, 3), 0, False), STEP
         )
@@ -209,14 +224,16 @@ def test_over_epochs_a_prompt_is_one_prompt(tmp_path: Path):
     dataset = MadeDataset(tmp_path / "dataset.jsonl")
     rows = asked(tmp_path, 1)
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        past = RunHistory(ledger, dataset)
-        dataset.append(1, collected(rows, ("3+5=8", "4+4=8"), most_per_prompt=3, step=Step(1, 0, 0, history=past)).rows)
+        history = RunHistory(ledger, dataset)
+        dataset.append(
+            1, collected(rows, ("3+5=8", "4+4=8"), most_per_prompt=3, step=Step(1, 0, 0, history=history)).rows
+        )
         second = collected(
-            rows, ("4+4=8", "2+6=8", "1+7=8"), most_per_prompt=3, choose="first", step=Step(2, 0, 0, history=past)
+            rows, ("4+4=8", "2+6=8", "1+7=8"), most_per_prompt=3, choose="first", step=Step(2, 0, 0, history=history)
         )
         assert (texts(second), plain(second)) == (["2+6=8"], {"accepted": 1, "duplicates": 1, "over_cap": 1})
         dataset.append(2, second.rows)
-        third = collected(rows, ("0+8=8",), most_per_prompt=3, step=Step(3, 0, 0, history=past))
+        third = collected(rows, ("0+8=8",), most_per_prompt=3, step=Step(3, 0, 0, history=history))
         assert (texts(third), plain(third)) == ([], {"over_cap": 1})
 
 
@@ -226,7 +243,7 @@ def test_a_prompt_that_has_enough_rows_of_earlier_epochs_is_not_sampled_again(tm
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         for enough, calls in ((1, 1), (2, 2)):
             rollout = Luckier()
-            made = stage(prompts_per_step=1, samples=1, extra_rounds=1, enough=enough, threshold=2.0)
+            made = named("rft", prompts_per_step=1, samples=1, extra_rounds=1, enough=enough, threshold=2.0)
             step = Step(2, 0, 0, history=RunHistory(ledger, dataset))
             made.collect(Roles(rollout=rollout, reward=FunctionReward(verified)), Stream(rows, 0, shuffle=False), step)
             assert len(rollout.calls) == calls
@@ -260,23 +277,32 @@ def test_acceptance_by_difficulty(tmp_path: Path):
         ("prompts, easy", "1: 100.0% of 3 samples; 2.00 different paths and 2.00 rows each"),
         ("prompts, hard", "2: 12.5% of 8 samples; 0.50 different paths and 0.50 rows each"),
     ]
-    with pytest.raises(DataError, match=r"no field 'length', which stage\.difficulty names"):
+    with pytest.raises(DataError, match=r"no field 'length', which method\.difficulty names"):
         told(difficulty="length")
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"keep": "best", "threshold": 0.5}, "method.threshold: has no effect with method.keep=best"),
-        ({"keep": "best", "extra_rounds": 1}, "method.extra_rounds: has no effect with method.keep=best"),
-        ({"enough": 2}, "method.enough: has no effect without method.extra_rounds"),
+        ({"name": "raft", "threshold": 0.5}, r"(?m)^threshold$\n.*Extra inputs are not permitted"),
+        ({"name": "raft", "extra_rounds": 1}, r"(?m)^extra_rounds$\n.*Extra inputs are not permitted"),
+        ({"enough": 2}, "enough: has no effect without extra_rounds"),
         ({"enough": 5, "extra_rounds": 1}, "5 rows of a prompt are never reached with most_per_prompt=4"),
         ({"path": "equation"}, "'equation' is not known"),
     ],
 )
 def test_settings_that_do_nothing_are_refused(settings: dict[str, Any], message: str):
-    with pytest.raises(ConfigError, match=message):
-        stage(**settings)
+    with pytest.raises(ValidationError, match=message):
+        named(**{"name": "rft", **settings})
+
+
+def test_rest_em_keeps_the_first_ten_texts_that_differ(tmp_path: Path):
+    """Of twelve right answers, two of which are equal; rft keeps the four that differ most."""
+    answers = ("0+8=8", "0+8=8", *(f"{number} of 8, so 8=8" for number in range(10)))
+    kept = collected(asked(tmp_path, 1), answers, method="rest_em")
+    assert texts(kept) == list(answers[:1] + answers[2:11])
+    assert plain(kept) == {"accepted": 10, "duplicates": 1, "over_cap": 1}
+    assert plain(collected(asked(tmp_path, 1), answers)) == {"accepted": 4, "duplicates": 1, "over_cap": 7}
 
 
 def test_the_rows_read_back_as_the_very_tokens_that_were_sampled(tmp_path: Path):

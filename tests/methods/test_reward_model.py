@@ -13,7 +13,7 @@ from rlsys.config.sampling import SamplingConfig
 from rlsys.data.load import Comparison, Demonstration
 from rlsys.data.stream import Stream
 from rlsys.errors import RlsysError
-from rlsys.methods.base import MakesRewardModel, Measures, Step
+from rlsys.methods.base import Measures, Step
 from rlsys.methods.reward_model import Config, Method
 from rlsys.objectives.outputs import ValueOutputs
 from rlsys.objectives.stats import Mean, Stats, values
@@ -61,7 +61,7 @@ def comparison(name: str, *answers: tuple[int, int, float]) -> Comparison:
     return Comparison(name, tuple(rows), tuple(grade for *_, grade in answers))
 
 
-def stage(**settings: Any) -> Method:
+def reward_model(**settings: Any) -> Method:
     return Method(Config(**settings), SamplingConfig(), pad_id=PROMPT)
 
 
@@ -103,7 +103,7 @@ MEASURED = {
 @pytest.mark.parametrize("batch_size", [1, 2, 100])
 def test_held_out_measures_by_hand(batch_size: int):
     """Margin and centering are for training only."""
-    measured = stage(batch_size=batch_size, margin=True, centering=1.0).measure(roles(table(*SCORES)), HELD_OUT)
+    measured = reward_model(batch_size=batch_size, margin=True, centering=1.0).measure(roles(table(*SCORES)), HELD_OUT)
     assert measured.metrics == pytest.approx(MEASURED, rel=1e-5)
     assert measured.score == -measured.metrics["loss"]
 
@@ -113,16 +113,16 @@ def test_an_ensemble_is_judged_by_its_mean_and_has_a_spread():
     their standard deviation is 1 / sqrt(2) of that. No head is bootstrapped when measured."""
     shift = torch.tensor([0, 1, 0, 5, 1, 2, 1, 0]) / 2
     model = Table(torch.tensor(SCORES, dtype=torch.float64)[:, None] + torch.stack([shift, -shift], dim=1))
-    measured = stage(ensemble=2).measure(roles(model), HELD_OUT)
+    measured = reward_model(ensemble=2).measure(roles(model), HELD_OUT)
     assert measured.metrics == pytest.approx(MEASURED | {"spread": (1 + 4 + 1 + 2 + 1) / 5 / math.sqrt(2)}, rel=1e-5)
-    assert stage(ensemble=2).heads == 2
+    assert Config(ensemble=2).facts.heads == 2
 
 
 def test_soft_labels_are_measured_by_their_likelier_side():
     """The pairs of `HELD_OUT`, the first of them labelled with probability 3/4: only the loss knows, and it is the
     cross-entropy."""
     soft = (replace(HELD_OUT[0], preference=0.75), *HELD_OUT[1:])
-    measured = stage().measure(roles(table(*SCORES)), soft)
+    measured = reward_model().measure(roles(table(*SCORES)), soft)
     assert measured.metrics == pytest.approx(
         MEASURED | {"loss": MEASURED["loss"] + (0.25 * softplus(2) - 0.25 * softplus(-2)) / 3}, rel=1e-5
     )
@@ -131,7 +131,7 @@ def test_soft_labels_are_measured_by_their_likelier_side():
 def test_it_learns_how_sure_a_label_is():
     """Two tokens whose difference goes to log(0.75 / 0.25) = log 3, and then stays there."""
     rows = [replace(comparison("a", (1, 1, 1.0), (2, 1, 0.0)), preference=0.75)]
-    model, one, stream = table(0.0, 0.0, 0.0), stage(batch_size=1), Stream(rows, 0, False)
+    model, one, stream = table(0.0, 0.0, 0.0), reward_model(batch_size=1), Stream(rows, 0, False)
     for number in range(1, 101):
         step = Step(number, number - 1, 0)
         one.learn(roles(model), one.collect(roles(model), stream, step), step)
@@ -140,7 +140,7 @@ def test_it_learns_how_sure_a_label_is():
 
 def test_lengths_that_never_differ_correlate_with_nothing():
     rows = [comparison("a", (1, 2, 1.0), (2, 2, 0.0))]
-    metrics = stage().measure(roles(table(*SCORES)), rows).metrics
+    metrics = reward_model().measure(roles(table(*SCORES)), rows).metrics
     assert math.isnan(metrics["length_correlation"])
     assert math.isnan(metrics["label_length_correlation"])
 
@@ -151,7 +151,7 @@ def test_scores_that_are_not_finite_stop_the_measure(number: float):
         RlsysError,
         match=r"held-out comparisons: 1 of 2 answers got scores that are not finite; lower policy\.learning_rate",
     ):
-        stage().measure(roles(table(0.0, number, 1.0)), HELD_OUT[:1])
+        reward_model().measure(roles(table(0.0, number, 1.0)), HELD_OUT[:1])
 
 
 def test_learning_takes_the_loss_that_the_config_asks_for():
@@ -159,7 +159,7 @@ def test_learning_takes_the_loss_that_the_config_asks_for():
     rows = [comparison("a", (1, 1, 3.0), (2, 2, 1.0))]
 
     def learned(**settings: Any) -> dict[str, float]:
-        one = stage(batch_size=1, **settings)
+        one = reward_model(batch_size=1, **settings)
         return values(
             one.learn(roles(table(0.0, 0.5, 1.0)), one.collect(roles(model), Stream(rows, 0, False), STEP), STEP).stats
         )
@@ -174,9 +174,9 @@ def test_it_learns_what_is_better_from_whole_comparisons():
     comparisons."""
     rows = [comparison(f"{i}", (2, 1, 1.0), (3 if i % 2 else 1, 2, -1.0 if i % 2 else 2.0)) for i in range(6)]
     rows.append(comparison("6", (3, 1, 0.0), (1, 3, 2.0), (2, 1, 1.0)))
-    model, one, stream = table(0.0, 0.0, 0.0, 0.0), stage(batch_size=3), Stream(rows, 0, True)
+    model, one, stream = table(0.0, 0.0, 0.0, 0.0), reward_model(batch_size=3), Stream(rows, 0, True)
     assert isinstance(one, Measures)
-    assert isinstance(one, MakesRewardModel)
+    assert one.config.facts.makes == "reward model"
     before = one.measure(roles(model), rows)
     for number in range(1, 8):
         step = Step(number, number - 1, 0)

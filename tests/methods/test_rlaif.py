@@ -34,10 +34,10 @@ def likes_length(pair: Pair) -> RewardResult:
 def collected(
     rows: list[Prompt], *answers: tuple[str, str], judge: FakeJudge | None = None, step: Step = STEP, **settings: Any
 ) -> Experience:
-    stage = Method(Config(prompts_per_step=len(rows), **settings), SamplingConfig(max_tokens=16), 0)
-    reward = FunctionReward(length) if "reward" in stage.needs else None
+    method = Method(Config(prompts_per_step=len(rows), **settings), SamplingConfig(max_tokens=16), 0)
+    reward = FunctionReward(length) if "reward" in method.config.facts.needs else None
     roles = Roles(rollout=Scripted(*answers), reward=reward, judge=judge or FakeJudge(likes_length))
-    return stage.collect(roles, Stream(rows, 0, shuffle=False), step)
+    return method.collect(roles, Stream(rows, 0, shuffle=False), step)
 
 
 def test_the_judge_labels_a_pair_softly(tmp_path: Path):
@@ -112,12 +112,14 @@ def test_a_principle_is_drawn_for_each_comparison(tmp_path: Path):
     assert drawn(rows[::-1], step=Step(number=5, version=0, seed=0)) == first
     assert drawn(rows, step=Step(number=1, version=0, seed=1)) != first
     assert set(drawn(rows[:9], principles=False).values()) == {None}
-    stage, stream = (
+    method, stream = (
         Method(Config(prompts_per_step=900), SamplingConfig(max_tokens=16), 0),
         Stream(rows, 0, shuffle=False),
     )
     roles = Roles(rollout=Scripted(answers), judge=FakeJudge(likes_length))
-    epochs = [{row["prompt_id"]: row["principle"] for row in stage.collect(roles, stream, STEP).rows} for _ in range(2)]
+    epochs = [
+        {row["prompt_id"]: row["principle"] for row in method.collect(roles, stream, STEP).rows} for _ in range(2)
+    ]
     assert epochs[0] == first
     assert epochs[1] != first
 
@@ -139,7 +141,7 @@ def test_rules_are_measured_beside_and_change_no_label(tmp_path: Path):
         (Abstention("no idea"), Score(2.0)),
     ]
     assert [group.verdicts for group in measured.groups] == [group.verdicts for group in plain.groups]
-    needs = [Method(Config(measure=measure), SamplingConfig(), 0).needs for measure in (False, True)]
+    needs = [Config(measure=measure).facts.needs for measure in (False, True)]
     assert needs == [{"rollout", "judge"}, {"rollout", "judge", "reward"}]
 
 

@@ -1,4 +1,4 @@
-"""The stage with a sampler that says what it is told, in each of the three rounds."""
+"""Self-Instruct with a sampler that says what it is told, in each of the three rounds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rlsys.data.load import load_demonstrations
 from rlsys.data.stream import Stream
 from rlsys.data.tasks import TaskSet, load_tasks
 from rlsys.errors import DataError
-from rlsys.methods.base import Experience, Step
+from rlsys.methods.base import Experience, History, Step
 from rlsys.methods.self_instruct.filters import FilterConfig, instruction_problem
 from rlsys.methods.self_instruct.method import Config, Method, fitting
 from rlsys.methods.self_instruct.pool import Pool
@@ -61,14 +61,19 @@ def seeds(tmp_path: Path, most: int = 4000) -> TaskSet:
     return load_tasks(config, TOKENIZER, most, strict=True, quarantine=None).rows[0]
 
 
-def collected(pool: TaskSet, rollout: Told, step: int = 1, past: History | None = None, **settings: Any) -> Experience:
-    stage = Method(
+def collected(
+    pool: TaskSet, rollout: Told, step: int = 1, history: History | None = None, **settings: Any
+) -> Experience:
+    method = Method(
         Config.model_validate({"prompts_per_step": 1, **settings}), SamplingConfig(temperature=0.7, max_tokens=64), 0
     )
-    return stage.collect(Roles(rollout=rollout), Stream([pool], 0, shuffle=False), Step(step, 0, 0, history=past))
+    return method.collect(Roles(rollout=rollout), Stream([pool], 0, shuffle=False), Step(step, 0, 0, history=history))
 
 
-LISTED = " Name three birds of prey.\n5. Is this statement about birds true?\n6. Give the plural form of the noun.\n7. Draw a large red bird."
+LISTED = (
+    " Name three birds of prey.\n5. Is this statement about birds true?"
+    "\n6. Give the plural form of the noun.\n7. Draw a large red bird."
+)
 TOLD = {
     "instructions": [LISTED],
     "kinds": ["no", " Yes."],
@@ -136,7 +141,8 @@ def test_each_round_asks_by_examples(tmp_path: Path):
 def test_what_is_left_out_is_counted(tmp_path: Path):
     texts = [
         " Name three birds.\n5. Name three birds of prey.\n6. Name three large birds of prey.\n7. Say what is bes...",
-        " Sing a song about owls.\n5. Ask me a hard question.\n6. Tell one more old joke.\n7. Never asked for this one.",
+        " Sing a song about owls.\n5. Ask me a hard question.\n6. Tell one more old joke."
+        "\n7. Never asked for this one.",
     ]
     rollout = Told(
         instructions=texts,
@@ -204,7 +210,7 @@ def test_later_steps_stand_on_earlier_ones_also_after_a_resume(tmp_path: Path):
             kinds=["no"],
             instances=["(none)\nOutput 1: Mars"],
         )
-        # A new past on the same files is what a resumed run has.
+        # A new history on the same files is what a resumed run has.
         second = collected(
             pool,
             again,

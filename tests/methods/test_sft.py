@@ -17,7 +17,7 @@ ROWS = [
 ]
 
 
-def stage(batch_size: int, **config: str) -> Method:
+def sft(batch_size: int, **config: str) -> Method:
     return Method(Config.model_validate({"batch_size": batch_size, **config}), SamplingConfig(), pad_id=3)
 
 
@@ -30,10 +30,10 @@ def policy(*probabilities: float) -> SoftmaxPolicy:
 def test_a_step_follows_the_mean_over_the_trained_tokens_of_the_batch():
     """Of rows a and b these are 2, 2 and 1: the gradient at equal logits is 1/4 less how often each token was
     wanted."""
-    algorithm, roles = stage(2), Roles(policy=policy(0.25, 0.25, 0.25, 0.25))
+    method, roles = sft(2), Roles(policy=policy(0.25, 0.25, 0.25, 0.25))
     step = Step(1, 0, seed=0)
-    experience = algorithm.collect(roles, Stream(ROWS[:2], 0, shuffle=False), step)
-    learned = algorithm.learn(roles, experience, step)
+    experience = method.collect(roles, Stream(ROWS[:2], 0, shuffle=False), step)
+    learned = method.learn(roles, experience, step)
     assert values(learned.stats)["nll"] == pytest.approx(1.386294, abs=1e-6)  # ln 4
     assert isinstance(roles.policy, SoftmaxPolicy)
     moved = roles.policy.logits - roles.policy.logits[0]
@@ -43,7 +43,7 @@ def test_a_step_follows_the_mean_over_the_trained_tokens_of_the_batch():
 def test_held_out_rows_are_measured_by_the_mean_over_all_their_tokens():
     """Trained are 2 (a), 2 and 1 (b), 3 (c): (2 ln(1/0.3) + ln(1/0.2) + ln(1/0.4)) / 4 = (2.407946 + 1.609438 +
     0.916291) / 4. Batches of two hold 3 and 1 of them, so that the mean of their means would be another."""
-    measured = stage(2).measure(Roles(policy=policy(0.1, 0.2, 0.3, 0.4)), ROWS)
+    measured = sft(2).measure(Roles(policy=policy(0.1, 0.2, 0.3, 0.4)), ROWS)
     assert measured.metrics == {
         "nll": pytest.approx(1.233419, abs=1e-6),
         "perplexity": pytest.approx(3.432945, abs=1e-5),
@@ -54,11 +54,11 @@ def test_held_out_rows_are_measured_by_the_mean_over_all_their_tokens():
 def test_measuring_changes_nothing():
     model = policy(0.1, 0.2, 0.3, 0.4)
     before = model.logits.tolist()
-    stage(2).measure(Roles(policy=model), ROWS)
+    sft(2).measure(Roles(policy=model), ROWS)
     assert (model.logits.tolist(), model.logits.grad, model.updates) == (before, None, 0)
 
 
 def test_all_tokens_are_those_of_raw_text():
-    assert stage(2).rows == "demonstrations"
-    assert stage(2, tokens="all").rows == "texts"
-    assert isinstance(stage(2), Measures)
+    assert Config().facts.rows == "demonstrations"
+    assert Config(tokens="all").facts.rows == "texts"
+    assert isinstance(sft(2), Measures)

@@ -21,7 +21,7 @@ from rlsys.data.answered import Answered
 from rlsys.data.load import Demonstration
 from rlsys.data.stream import Stream
 from rlsys.errors import DataError
-from rlsys.methods.base import Measures, Step, TakesRows, TakesSamples
+from rlsys.methods.base import Measures, Step
 from rlsys.methods.spin import Config, Method
 from rlsys.roles import Roles
 from rlsys.run.evaluation import RowEvaluator
@@ -58,11 +58,11 @@ def unscored_roles(rate: float) -> tuple[Roles, SoftmaxPolicy]:
 
 @contextmanager
 def running(
-    run_dir: RunDir, algorithm: Method, rows: list[Answered], steps: int, rate: float = 1.0
+    run_dir: RunDir, method: Method, rows: list[Answered], steps: int, rate: float = 1.0
 ) -> Iterator[tuple[Loop, SoftmaxPolicy]]:
     roles, policy = unscored_roles(rate)
-    evaluator, every = RowEvaluator(tuple(rows), algorithm), {"eval_every": 1, "checkpoint_every": 1, "keep_last": 9}
-    with looping(run_dir, algorithm, roles, rows, evaluator, steps=steps, **every) as loop:
+    evaluator, every = RowEvaluator(tuple(rows), method), {"eval_every": 1, "checkpoint_every": 1, "keep_last": 9}
+    with looping(run_dir, method, roles, rows, evaluator, steps=steps, **every) as loop:
         yield loop, policy
 
 
@@ -89,8 +89,8 @@ def test_two_iterations_by_hand(tmp_path: Path):
     of `push`, whichever opponent a sample was drawn from: the step is that, times the iteration's learning rate. The
     second iteration has the first one's pairs too."""
     rows = answered_rows(drawn(40))
-    algorithm = spin(prompts_per_step=20, lambdas=[2.0, 0.5], learning_rates=[1.0, 3.0])
-    with running(RunDir.create(tmp_path, "a"), algorithm, rows, steps=3) as (loop, policy):
+    method = spin(prompts_per_step=20, lambdas=[2.0, 0.5], learning_rates=[1.0, 3.0])
+    with running(RunDir.create(tmp_path, "a"), method, rows, steps=3) as (loop, policy):
         expected, metrics = torch.zeros(4, dtype=torch.float64), {}
         for number, (strength, rate, steps) in enumerate(
             [(2.0, 1.0, [1]), (0.5, 3.0, [1, 2]), (0.5, 3.0, [2, 3])], start=1
@@ -121,7 +121,7 @@ def test_without_mixing_an_iteration_has_its_own_pairs_only(tmp_path: Path):
 
 
 def test_a_resumed_run_mixes_in_what_the_run_would_have(tmp_path: Path):
-    rows, algorithm = answered_rows(drawn(60)), spin(prompts_per_step=50, epochs=3, mini_batches=4, held_out_share=0.2)
+    rows, method = answered_rows(drawn(60)), spin(prompts_per_step=50, epochs=3, mini_batches=4, held_out_share=0.2)
     timeless = ("time/", "rollout/tokens_per_second")
 
     def told(run_dir: RunDir) -> list[dict[str, Any]]:
@@ -132,11 +132,11 @@ def test_a_resumed_run_mixes_in_what_the_run_would_have(tmp_path: Path):
         ]
 
     straight, broken = RunDir.create(tmp_path, "straight"), RunDir.create(tmp_path, "broken")
-    with running(straight, algorithm, rows, steps=4) as (loop, policy):
+    with running(straight, method, rows, steps=4) as (loop, policy):
         loop.run()
-    with running(broken, algorithm, rows, steps=2) as (loop, _):
+    with running(broken, method, rows, steps=2) as (loop, _):
         loop.run()
-    with running(broken, algorithm, rows, steps=4) as (loop, other):
+    with running(broken, method, rows, steps=4) as (loop, other):
         loop.restore(loop.checkpoints.latest())
         loop.run()
     assert other.weight_hash() == policy.weight_hash()
@@ -170,8 +170,8 @@ def test_held_out_rows_never_train(tmp_path: Path):
 def test_the_distance_to_the_data_falls_and_the_loss_tends_to_ln_2(tmp_path: Path):
     """lambda 2 from a uniform policy, by the closed form: KL(data || p) of 0.1064, then about a quarter each time."""
     rows = answered_rows(drawn(600))
-    algorithm = spin(prompts_per_step=600, lambdas=[2.0], epochs=40, mix_previous=False, held_out_share=0.25)
-    with running(RunDir.create(tmp_path, "a"), algorithm, rows, steps=3, rate=2.0) as (loop, _):
+    method = spin(prompts_per_step=600, lambdas=[2.0], epochs=40, mix_previous=False, held_out_share=0.25)
+    with running(RunDir.create(tmp_path, "a"), method, rows, steps=3, rate=2.0) as (loop, _):
         loop.run()
         lines = MetricsLog.read(loop.run_dir.metrics)
     frequencies = (
@@ -217,7 +217,7 @@ def test_a_stop_rule_without_a_held_out_row_is_refused_before_anything_is_sample
     roles.weight_sync.sync(0)
     source = Stream(answered_rows([1, 3, 2]), 0, False)
     with pytest.raises(
-        DataError, match=r"iteration 1: none of its 3 rows is held out, so algorithm\.stop_accuracy can't be measured"
+        DataError, match=r"iteration 1: none of its 3 rows is held out, so method\.stop_accuracy can't be measured"
     ):
         spin(prompts_per_step=3, held_out_share=1e-6, stop_accuracy=0.5).collect(
             replace(roles, rollout=None), source, STEP
@@ -240,14 +240,14 @@ def test_samples_that_are_the_data_are_counted_and_end_the_run(tmp_path: Path):
 
 def test_an_empty_sample_is_a_pair_and_is_counted():
     """The fake's text is its tokens; one that only ends has none."""
-    algorithm, (roles, _) = spin(prompts_per_step=3), unscored_roles(1.0)
+    method, (roles, _) = spin(prompts_per_step=3), unscored_roles(1.0)
 
     class Silent:
         def generate(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group]:
             for asked in prompts:
                 yield Group(asked, (replace(trajectory(asked.prompt_id, 0, [3], [-1.0]), text=""),))
 
-    found = algorithm.collect(replace(roles, rollout=Silent()), Stream(answered_rows([1, 3, 2]), 0, False), STEP)
+    found = method.collect(replace(roles, rollout=Silent()), Stream(answered_rows([1, 3, 2]), 0, False), STEP)
     counts = {name: count for name, count in found.metrics.items() if name.startswith("dataset/")}
     assert counts == {"dataset/pairs": 2, "dataset/held_out": 0, "dataset/equal": 1, "dataset/empty": 3}
 
@@ -267,11 +267,12 @@ def test_held_out_answers_are_measured_by_token_and_by_answer():
 
 
 def test_what_it_asks_for():
-    assert spin(prompts_per_step=7).rows_per_step == 7
-    assert spin(epochs=3, mini_batches=5).updates_per_step == 15
-    assert spin().needs == {"policy", "rollout"}
-    assert spin(scored=True).needs == {"policy", "rollout", "reward"}
-    assert all(isinstance(spin(), protocol) for protocol in (Measures, TakesRows, TakesSamples))
+    assert Config(prompts_per_step=7).facts.rows_per_step == 7
+    assert Config(epochs=3, mini_batches=5).facts.updates_per_step == 15
+    assert Config(scored=False).facts.needs == {"policy", "rollout"}
+    assert Config(scored=True).facts.needs == {"policy", "rollout", "reward"}
+    assert isinstance(spin(), Measures)
+    assert (Config().facts.measures, Config().facts.samples_per_prompt) == (True, 1)
     with pytest.raises(ValidationError, match="stop_margin is measured on held-out rows, and held_out_share is 0"):
         Config(held_out_share=0.0)
 

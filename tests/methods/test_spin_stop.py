@@ -32,7 +32,7 @@ ROWS = 20
 def test_held_out_samples_that_all_are_the_data_end_the_run(stops: dict[str, Any], done: str | None):
     """The opponent always says 2, which is the answer of every held-out row and of no other: there is no held-out pair
     to measure."""
-    algorithm = Method(
+    method = Method(
         Config.model_validate(
             {"prompts_per_step": ROWS, "epochs": 1, "mini_batches": 1, "held_out_share": 0.3, "scored": False, **stops}
         ),
@@ -40,7 +40,7 @@ def test_held_out_samples_that_all_are_the_data_end_the_run(stops: dict[str, Any
         pad_id=0,
     )
     trained = [Answered(prompt(f"p{number}"), Demonstration(f"p{number}", (0, 1), (0, 1))) for number in range(ROWS)]
-    held_out = {row.row_id for row in trained if algorithm.is_held_out(row, STEP)}
+    held_out = {row.row_id for row in trained if method.is_held_out(row, STEP)}
     assert 1 < len(held_out) < ROWS - 1
     rows = [
         replace(row, demonstration=replace(row.demonstration, token_ids=(0, 2))) if row.row_id in held_out else row
@@ -51,8 +51,8 @@ def test_held_out_samples_that_all_are_the_data_end_the_run(stops: dict[str, Any
     assert roles.weight_sync is not None
     roles.policy.logits = torch.tensor([-50.0, -50.0, 50.0, -50.0], dtype=torch.float64, requires_grad=True)
     roles.weight_sync.sync(2)
-    experience = algorithm.collect(roles, Stream(rows, 0, False), STEP)
-    learned = algorithm.learn(roles, experience, STEP)
+    experience = method.collect(roles, Stream(rows, 0, False), STEP)
+    learned = method.learn(roles, experience, STEP)
     counts = [experience.metrics[f"dataset/{name}"] for name in ("pairs", "held_out", "equal")]
     assert counts == [ROWS - len(held_out), 0, len(held_out)]
     assert learned.done == done

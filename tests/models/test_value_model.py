@@ -154,7 +154,7 @@ def test_a_critic_starts_as_the_mean_of_an_ensemble(tiny: Path, tmp_path: Path) 
 
 def test_models_that_do_not_fit_are_refused(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"this is no reward model: it has no scalar head .* train one by stage reward_model"
+        ConfigError, match=r"this is no reward model: it has no scalar head .* train one by method reward_model"
     ):
         load_value_model(tiny, torch.float32)
     folder = export(tiny, tmp_path / "exported", 2)
@@ -190,7 +190,7 @@ def test_models_that_do_not_fit_are_refused(tiny: Path, tmp_path: Path) -> None:
 def test_the_scale_of_scores_is_kept_and_must_make_sense(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"normalize needs .*reward_scale\.json, which stage reward_model writes when it has held-out data",
+        match=r"normalize needs .*reward_scale\.json, which method reward_model writes when it has held-out data",
     ):
         read_scale(tmp_path)
     write_scale(tmp_path, -3.25, 0.1)

@@ -67,7 +67,7 @@ BY_HAND = {
         (0.9 * softplus(-0.4) - 0.1 * softplus(0.4)) / 0.8,
     ),
     "slic": (PreferenceLoss("slic", 0.5), 0.6),
-    "hinge, met": (PreferenceLoss("slic", 2.0), 0.0),
+    "slic, met": (PreferenceLoss("slic", 2.0), 0.0),
     "ipo": (PreferenceLoss("ipo", 0.5), (0.8 - 1) ** 2),
     "ipo by length": (PreferenceLoss("ipo", 0.5, length_normalized=True), (0.35 - 1) ** 2),
     "ipo, smoothed": (PreferenceLoss("ipo", 0.5, label_smoothing=0.1), 0.9 * 0.2**2 + 0.1 * 1.8**2),
@@ -132,7 +132,7 @@ def test_only_trained_tokens_get_a_gradient(name: str):
     outputs = outputs_of()
     (gradient,) = torch.autograd.grad(loss(outputs, PAIR)[0], outputs.log_probs_BT)
     assert torch.count_nonzero(gradient[~PAIR.loss_mask_BT]) == 0
-    assert name == "hinge, met" or gradient[PAIR.loss_mask_BT].all()
+    assert name == "slic, met" or gradient[PAIR.loss_mask_BT].all()
 
 
 def test_the_gradient_of_dpo_by_hand():
@@ -222,7 +222,7 @@ def test_odds_of_a_certain_answer_are_finite():
         ({"beta": 0.0}, "beta must be above 0"),
         ({"kind": "ipo", "gamma": 0.5}, "ipo asks for no margin"),
         ({"gamma": -0.5}, "gamma must be at least 0"),
-        ({"kind": "robust_dpo"}, "robust needs it"),
+        ({"kind": "robust_dpo"}, "robust_dpo needs it"),
         ({"kind": "cdpo"}, "cdpo needs it"),
         ({"label_smoothing": 0.5}, "below 0.5"),
         ({"sft_weight": -1.0}, "sft_weight must be at least 0"),

@@ -9,7 +9,6 @@ import pytest
 from rlsys.config.experiment import Experiment
 from rlsys.data.load import Demonstration
 from rlsys.errors import DataError
-from rlsys.methods.base import build_method
 from rlsys.playground.models import byte_tokenizer
 from rlsys.registry import resolve
 from rlsys.run.inputs import Inputs
@@ -28,29 +27,26 @@ def pairs(tmp_path: Path) -> str:
     )
 
 
-def rows_of(data: dict[str, Any], kind: str = "stage", **chosen: Any) -> Inputs:
-    config = resolve("rlsys.methods" if kind == "stage" else "rlsys.methods", chosen["name"], "Config").model_validate(
-        chosen
-    )
+def rows_of(data: dict[str, Any], **chosen: Any) -> Inputs:
+    method = resolve("rlsys.methods", chosen["name"], "Config").model_validate(chosen)
     experiment = Experiment.model_validate(
-        {"name": "test", "model": {"path": "none"}, "data": data, "loop": {"steps": 1}}
+        {"name": "test", "model": {"path": "none"}, "data": data, "method": method, "loop": {"steps": 1}}
     )
-    experiment = experiment.model_copy(update={kind: config})
-    return Inputs(experiment, build_method(experiment, 0), byte_tokenizer())
+    return Inputs(experiment, byte_tokenizer())
 
 
 @pytest.mark.parametrize(
-    ("kind", "chosen"),
+    "chosen",
     [
-        ("stage", {"name": "sft", "batch_size": 6}),
-        ("stage", {"name": "label_by_reward", "prompts_per_step": 7}),
-        ("algorithm", {"name": "grpo", "prompts_per_step": 7}),
+        {"name": "sft", "batch_size": 6},
+        {"name": "label_by_reward", "prompts_per_step": 7},
+        {"name": "grpo", "prompts_per_step": 7},
     ],
 )
-def test_fewer_rows_than_a_step_takes_are_refused_at_once(pairs: str, kind: str, chosen: dict[str, Any]):
+def test_fewer_rows_than_a_step_takes_are_refused_at_once(pairs: str, chosen: dict[str, Any]):
     usable, wanted = (5, 6) if chosen["name"] == "sft" else (6, 7)  # a prompt needs no answer
     with pytest.raises(DataError) as error:
-        rows_of({"train": {"path": pairs}}, kind, **chosen).training()
+        rows_of({"train": {"path": pairs}}, **chosen).training()
     assert (
         str(error.value)
         == f"{pairs}: has {usable} usable rows, and a step takes {wanted}; take fewer a step or use more data"
@@ -88,7 +84,7 @@ def test_raw_text_is_cut_into_blocks_for_training_and_for_measuring(tmp_path: Pa
     ]
 
 
-def test_a_stage_that_measures_itself_holds_out_rows_of_its_own_kind(pairs: str):
+def test_a_method_that_measures_itself_holds_out_rows_of_its_own_kind(pairs: str):
     held_out = rows_of({"train": {"path": pairs}, "eval": {"path": pairs}}, name="sft").held_out()
     assert held_out is not None
     assert [isinstance(row, Demonstration) for row in held_out] == [True] * 5

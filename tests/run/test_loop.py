@@ -29,7 +29,10 @@ from rlsys.samples import ScoredGroup, Verdict
 def sampled_rewards(loop: Loop, step: int) -> dict[str, float]:
     """Mean reward of each prompt's sampled held-out answers, with plain SQL."""
     database = sqlite3.connect(loop.run_dir.ledger)
-    query = "SELECT prompt_id, avg(reward) FROM samples WHERE step = ? AND phase = 'eval' AND sample_id LIKE 'eval-sampled-%' GROUP BY prompt_id"
+    query = (
+        "SELECT prompt_id, avg(reward) FROM samples WHERE step = ? AND phase = 'eval' "
+        "AND sample_id LIKE 'eval-sampled-%' GROUP BY prompt_id"
+    )
     found = dict(database.execute(query, (step,)).fetchall())
     database.close()
     return found
@@ -62,8 +65,8 @@ def test_what_nothing_trains_is_measured_once_at_the_end(tmp_path: Path):
     assert roles.weight_sync is not None
     roles.weight_sync.sync(0)
     run_dir = RunDir.create(tmp_path, "a")
-    with running(run_dir, 1, Roles(rollout=roles.rollout, reward=roles.reward)) as loop:
-        loop.algorithm = evaluate.Method(evaluate.Config(), SAMPLING, 0)
+    measures = evaluate.Method(evaluate.Config(), SAMPLING, 0)
+    with running(run_dir, 1, Roles(rollout=roles.rollout, reward=roles.reward), method=measures) as loop:
         state = loop.run()
     (line,) = MetricsLog.read(run_dir.metrics)
     assert state.before == {}
@@ -172,17 +175,17 @@ class EndsAt(Method):
     last = 3
 
     def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned:
-        assert step.past is not None
-        before = step.past.samples(step.number - 1)
+        assert step.history is not None
+        before = step.history.samples(step.number - 1)
         assert len(before) == (16 if step.number > 1 else 0)
         assert {sample.step for sample in before} <= {step.number - 1}
         done = "learned enough" if step.number == self.last else None
         return replace(super().learn(roles, experience, step), done=done)
 
 
-def test_an_algorithm_ends_the_run_and_says_why(tmp_path: Path) -> None:
-    with running(run_dir := RunDir.create(tmp_path, "done"), steps=9) as loop:
-        loop.algorithm = EndsAt(GRPO, SAMPLING, 0)
+def test_a_method_ends_the_run_and_says_why(tmp_path: Path) -> None:
+    method = EndsAt(GRPO, SAMPLING, 0)
+    with running(run_dir := RunDir.create(tmp_path, "done"), steps=9, method=method) as loop:
         state = loop.run()
     assert (state.step, state.done) == (3, "learned enough")
     assert [line["step"] for line in MetricsLog.read(run_dir.metrics)] == [0, 1, 2, 3]

@@ -32,7 +32,7 @@ def written(progress: Progress) -> str:
     return progress.console.file.getvalue()
 
 
-def test_stages_add_up_within_a_step_and_begin_anew_after_it(clock: Clock) -> None:
+def test_parts_add_up_within_a_step_and_begin_anew_after_it(clock: Clock) -> None:
     progress = Progress(2, "off")
     for seconds in (2.0, 3.0):
         with progress.timed("collect"):
@@ -45,7 +45,7 @@ def test_stages_add_up_within_a_step_and_begin_anew_after_it(clock: Clock) -> No
     assert progress.timings() == {"step": 0.0}
 
 
-def test_a_stage_that_raises_is_timed_too(clock: Clock) -> None:
+def test_a_part_that_raises_is_timed_too(clock: Clock) -> None:
     progress = Progress(1, "off")
 
     def fail() -> None:
@@ -58,7 +58,7 @@ def test_a_stage_that_raises_is_timed_too(clock: Clock) -> None:
     assert progress.timings()["learn"] == 4.0
 
 
-def test_plain_lines_show_values_stages_and_time_left(clock: Clock) -> None:
+def test_plain_lines_show_values_parts_and_time_left(clock: Clock) -> None:
     with Progress(4, "auto", "quickstart", console()) as progress:
         with progress.timed("collect"):
             clock.now += 30.0
@@ -71,7 +71,8 @@ def test_plain_lines_show_values_stages_and_time_left(clock: Clock) -> None:
         }
         progress.update(1, values)
     assert written(progress) == (
-        "step 1/4  reward 0.512  held-out 0.5  KL 0.001  tokens/s 9,712  elapsed 0:30  ETA 1:30  [collect 30.0s  step 30.0s]\n"
+        "step 1/4  reward 0.512  held-out 0.5 (step 1)  KL 0.001  tokens/s 9,712  elapsed 0:30  ETA 1:30  "
+        "[collect 30.0s  step 30.0s]\n"
     )
 
 
@@ -83,7 +84,7 @@ def test_fast_steps_print_no_more_than_a_line_a_second_but_always_the_last(clock
     assert [line.split()[1] for line in written(progress).splitlines()] == ["1/10", "4/10", "7/10", "10/10"]
 
 
-def test_the_live_display_names_the_stage_that_runs_now_and_keeps_values_in_view(clock: Clock) -> None:
+def test_the_live_display_names_the_part_that_runs_now_and_keeps_values_in_view(clock: Clock) -> None:
     with Progress(3, "auto", "quickstart", console(terminal=True)) as progress:
         progress.update(1, {"eval/accuracy_sampled": 0.25})
         progress.update(2, {"reward/mean": 0.75})
@@ -93,7 +94,7 @@ def test_the_live_display_names_the_stage_that_runs_now_and_keeps_values_in_view
     assert "quickstart" in written(progress)
     assert "step 2/3" in written(progress)
     assert "now: learn 2.0s" in written(progress)
-    assert "reward 0.75  held-out 0.25" in written(progress)
+    assert "reward 0.75  held-out 0.25 (step 1)" in written(progress)
 
 
 @pytest.mark.parametrize("mode", ["off", "plain", "live"])

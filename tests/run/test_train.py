@@ -9,11 +9,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from rlsys.config.experiment import Experiment
-from rlsys.config.sampling import SamplingConfig
 from rlsys.errors import ConfigError, DataError
-from rlsys.methods import evaluate, grpo
+from rlsys.methods import evaluate, grpo, rft
 from rlsys.methods.base import build_method
-from rlsys.methods.shared import rejection
 from rlsys.models.load import load_tokenizer
 from rlsys.playground.models import build
 from rlsys.run.evaluation import AnswerEvaluator, Judgement
@@ -61,6 +59,7 @@ def experiment(model: Path, **sections: Any) -> Experiment:
         "name": "test",
         "model": {"path": str(model)},
         "data": {"train": {"path": "none"}},
+        "method": grpo.Config(),
         "loop": {"steps": 1},
     }
     return Experiment.model_validate(data | sections)
@@ -88,7 +87,7 @@ JUDGE = {"model": "x/y", "reward": {}}
 def test_held_out_answers_are_judged_by_what_counts_or_by_what_is_named(
     sections: dict[str, Any], expected: Judgement
 ) -> None:
-    config = experiment(Path("m"), **sections).model_copy(update={"algorithm": grpo.Config(name="grpo")})
+    config = experiment(Path("m"), **sections)
     evaluator = build_evaluator(config, build_method(config, 0), [], 0)
     assert isinstance(evaluator, AnswerEvaluator)
     assert evaluator.judgement == expected
@@ -115,8 +114,8 @@ def test_models_that_read_tokens_otherwise_are_refused(
     with pytest.raises(ConfigError) as error:
         check_tokenizers(experiment(model, **sections), load_tokenizer(model))
     assert str(error.value) == (
-        f"{key} other: its tokenizer is not the policy's (262 and 263 tokens, 0 of the first mean something else in the second), and samples are "
-        f"handed over as token ids; choose a model with the tokenizer of {model}"
+        f"{key} other: its tokenizer is not the policy's (262 and 263 tokens, 0 of the first mean something else in "
+        f"the second), and samples are handed over as token ids; choose a model with the tokenizer of {model}"
     )
 
 
@@ -135,7 +134,7 @@ def test_rows_longer_than_a_models_window_are_refused(model: Path) -> None:
         check_windows(experiment(model), 4097)
 
 
-def test_a_stage_that_makes_no_row_at_all_ends_with_an_error(tmp_path: Path) -> None:
+def test_a_method_that_makes_no_row_at_all_ends_with_an_error(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path)
     counts = {
         "dataset/accepted": 0.0,
@@ -143,12 +142,10 @@ def test_a_stage_that_makes_no_row_at_all_ends_with_an_error(tmp_path: Path) -> 
         "dataset/unscored": 1.0,
         "dataset/difficulty/none accepted/prompts": 500.0,
     }
-    stage = rejection.Method(rejection.Config(), SamplingConfig(), 0)
-    with pytest.raises(
-        DataError,
-        match=r"not one row was made of 4,000 samples \(3,999 rejected, 1 unscored\); see some with `rlsys trace --run ",
-    ):
-        check_made(stage, run_dir, State(samples=4000, counts=counts))
+    makes = experiment(Path("m"), method=rft.Config())
+    told = r"not one row was made of 4,000 samples \(3,999 rejected, 1 unscored\); see some with `rlsys trace --run "
+    with pytest.raises(DataError, match=told):
+        check_made(makes, run_dir, State(samples=4000, counts=counts))
     run_dir.dataset.write_text("{}\n")
-    check_made(stage, run_dir, State(samples=4000, counts=counts))
-    check_made(evaluate.Method(evaluate.Config(), SamplingConfig(), 0), RunDir(tmp_path / "other"), State())
+    check_made(makes, run_dir, State(samples=4000, counts=counts))
+    check_made(experiment(Path("m"), method=evaluate.Config()), RunDir(tmp_path / "other"), State())

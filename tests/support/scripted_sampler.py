@@ -1,4 +1,4 @@
-"""Prompts read from a file, and a sampler that says what it is told: for stages that make data sets."""
+"""Prompts read from a file, and a sampler that says what it is told: for methods that make data sets."""
 
 from __future__ import annotations
 

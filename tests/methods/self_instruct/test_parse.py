@@ -62,7 +62,10 @@ def test_only_a_plain_yes_or_no_counts(text: str, wanted: bool | None):
 
 
 def test_inputs_and_their_outputs():
-    text = " a wren\nOutput 1: It sings.\nLoudly.\nInput 2: (none)\nOutput 2: Hush\n\nTask: Something else\nInput 1: x\nOutput 1: y"
+    text = (
+        " a wren\nOutput 1: It sings.\nLoudly.\nInput 2: (none)\nOutput 2: Hush\n\n"
+        "Task: Something else\nInput 1: x\nOutput 1: y"
+    )
     wanted = (Instance("a wren", "It sings.\nLoudly."), Instance("", "Hush"))
     assert parse.instances(text, output_first=False) == parse.Instances(wanted, 0, to_the_end=False)
 

@@ -28,7 +28,7 @@ UNIFORM = math.log(0.25)
 PRESETS = list(presets())
 
 
-def algorithm(preset: str, **settings: object) -> PolicyGradient:
+def preset_method(preset: str, **settings: object) -> PolicyGradient:
     config = registry.resolve("rlsys.methods", preset, "Config").model_validate(settings)
     return PolicyGradient(config, SamplingConfig(max_tokens=4), 0)
 
@@ -55,7 +55,7 @@ def reference() -> FrozenSoftmax:
 def roles_for(method: PolicyGradient) -> Roles:
     """What it needs, and nothing else."""
     offered = {"reference": reference(), "critic": ConstantCritic(0.3)}
-    return roles_with(**{role: offered[role] for role in method.needs & offered.keys()})
+    return roles_with(**{role: offered[role] for role in method.config.facts.needs & offered.keys()})
 
 
 def test_a_ppo_step_by_hand():
@@ -64,8 +64,8 @@ def test_a_ppo_step_by_hand():
     # it, logit 2 down. The critic's loss is 0.5 mean (v - R)^2 with gradient -(1 + 0) / 2 at 0, and rate 1 takes it to
     # 0.5; its clip of 0.2 acts only afterwards.
     critic, policy = ConstantCritic(), SoftmaxPolicy()
-    method = algorithm("ppo", epochs=1, kl_coef=0.0)
-    assert method.needs == {"policy", "critic", "rollout", "reward"}
+    method = preset_method("ppo", epochs=1, kl_coef=0.0)
+    assert method.config.facts.needs == {"policy", "critic", "rollout", "reward"}
     learned = learn(method, Roles(policy=policy, critic=critic), kept=one_each(([1], 1.0), ([2], 0.0)))
     expected = torch.tensor([0.0, 0.35355339, -0.35355339, 0.0], dtype=torch.float64)
     torch.testing.assert_close(policy.logits.detach(), expected, atol=1e-6, rtol=0)
@@ -83,7 +83,7 @@ def test_the_kl_in_the_reward_keeps_the_policy_where_it_is():
     policy = SoftmaxPolicy()
     policy.logits = torch.tensor([0.0, math.log(3), 0.0, 0.0], dtype=torch.float64, requires_grad=True)
     before = policy.logits.detach().clone()
-    method = algorithm("reinforce_pp", mini_batches=1, kl_coef=0.1)
+    method = preset_method("reinforce_pp", mini_batches=1, kl_coef=0.1)
     learned = learn(method, roles_with(policy=policy, reference=reference()), kept=one_each(([1], 0.0), ([2], 0.0)))
     assert values(learned.stats)["non_score_reward"] == pytest.approx(-0.1 * (0.6931472 - 0.4054651) / 2)
     moved = policy.logits.detach() - before
@@ -91,7 +91,7 @@ def test_the_kl_in_the_reward_keeps_the_policy_where_it_is():
 
 
 def test_the_adaptive_coefficient_is_remembered_and_used():
-    method = algorithm("ppo", kl_coef=0.1, kl_target=1.0, kl_horizon=100, epochs=1)
+    method = preset_method("ppo", kl_coef=0.1, kl_target=1.0, kl_horizon=100, epochs=1)
     roles = roles_with(reference=FrozenSoftmax(torch.zeros(4)), critic=ConstantCritic())
     groups = one_each(([1], 1.0), ([2], 0.0))
     # Policy and reference are equal: KL 0, error -1, clipped to -0.2; two samples of a horizon of 100.
@@ -109,7 +109,7 @@ def test_the_greedy_answer_is_the_baseline_and_not_trained_on():
     assert roles.weight_sync is not None
     roles.policy.logits = torch.tensor([0.0, 0.0, 0.0, 1e-3], dtype=torch.float64, requires_grad=True)
     roles.weight_sync.sync(0)
-    method = algorithm("remax", prompts_per_step=4, kl_coef=0.0)
+    method = preset_method("remax", prompts_per_step=4, kl_coef=0.0)
     samples = method.collect(roles, Stream([prompt(f"p{i}", str(i)) for i in range(4)], seed=0, shuffle=False), STEP)
     assert samples.greedy == {("p0", 0): 0.0, ("p1", 0): 0.0, ("p2", 0): 0.0, ("p3", 0): 1.0}
     assert [group.trajectories[0].text for group in samples.beside] == ["3"] * 4
@@ -129,7 +129,7 @@ def test_the_greedy_score_is_shaped_as_the_samples_are():
     roles = make_roles(graded)
     assert roles.weight_sync is not None
     roles.weight_sync.sync(0)
-    method = algorithm("remax", prompts_per_step=2, kl_coef=0.0, reward_clip=2.0, missing_eos_penalty=0.5)
+    method = preset_method("remax", prompts_per_step=2, kl_coef=0.0, reward_clip=2.0, missing_eos_penalty=0.5)
     samples = method.collect(roles, Stream([prompt("a"), prompt("b")], seed=0, shuffle=False), STEP)
     cut = tuple(
         replace(group, trajectories=tuple(replace(t, finish_reason="length") for t in group.trajectories))
@@ -146,7 +146,7 @@ def test_a_prompt_whose_greedy_answer_has_no_score_is_left_out_and_counted():
     roles = make_roles(silent_on_p1)
     assert roles.weight_sync is not None
     roles.weight_sync.sync(0)
-    method = algorithm("remax", prompts_per_step=3, kl_coef=0.0)
+    method = preset_method("remax", prompts_per_step=3, kl_coef=0.0)
     samples = method.collect(roles, Stream([prompt(f"p{i}") for i in range(3)], seed=0, shuffle=False), STEP)
     assert [group.prompt.prompt_id for group in samples.kept] == ["p0", "p2"]
     assert samples.metrics["rollout/groups_left_out"] == 1
@@ -154,7 +154,7 @@ def test_a_prompt_whose_greedy_answer_has_no_score_is_left_out_and_counted():
 
 def test_only_the_critic_learns_during_its_warm_up():
     policy, critic = SoftmaxPolicy(), ConstantCritic()
-    method = algorithm("ppo", epochs=1, kl_coef=0.0, critic_warmup=1)
+    method = preset_method("ppo", epochs=1, kl_coef=0.0, critic_warmup=1)
     groups = one_each(([1], 1.0), ([2], 0.0))
     learn(method, Roles(policy=policy, critic=critic), kept=groups)
     assert (policy.updates, critic.value.item()) == (0, pytest.approx(0.5))
@@ -165,7 +165,7 @@ def test_only_the_critic_learns_during_its_warm_up():
 def test_pretraining_adds_its_gradient():
     # Advantages are 0 (equal rewards), so all that moves the logits is the cross-entropy of token 2, weighed by 0.5:
     # 0.5 (onehot - 1/4).
-    method = algorithm("reinforce_pp", prompts_per_step=2, mini_batches=1, kl_coef=0.0, ptx_coef=0.5, ptx_batch=3)
+    method = preset_method("reinforce_pp", prompts_per_step=2, mini_batches=1, kl_coef=0.0, ptx_coef=0.5, ptx_batch=3)
     roles = make_roles(lambda p, t: Score(1.0))
     assert roles.weight_sync is not None
     roles.weight_sync.sync(0)
@@ -189,7 +189,7 @@ def test_abstained_samples_change_nothing_for_the_rest(preset: str):
             results.insert(place, Abstention("down"))  # type: ignore[arg-type]
             samples.insert(place, trajectory("p", 9 + place, [3], [UNIFORM]))
         group = ScoredGroup(prompt("p"), tuple(samples), tuple(results))
-        method = algorithm(preset, prompts_per_step=4, mini_batches=1)
+        method = preset_method(preset, prompts_per_step=4, mini_batches=1)
         roles = roles_for(method)
         learn(method, roles, kept=(group,), greedy={("p", 0): 0.25} if preset == "remax" else None)
         assert isinstance(roles.policy, SoftmaxPolicy)
@@ -203,7 +203,7 @@ def test_abstained_samples_change_nothing_for_the_rest(preset: str):
 def test_every_preset_learns_to_answer(preset: str):
     config = registry.resolve("rlsys.methods", preset, "Config")()
     prompts = 64 // config.group_size
-    method = algorithm(preset, prompts_per_step=prompts, mini_batches=min(config.mini_batches, 4))
+    method = preset_method(preset, prompts_per_step=prompts, mini_batches=min(config.mini_batches, 4))
     roles = roles_for(method)
     stream = Stream([prompt(f"p{i}", "3") for i in range(prompts)], seed=0, shuffle=True)
     memory: dict[str, float] = {}
