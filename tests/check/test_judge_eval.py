@@ -20,7 +20,9 @@ def config(tmp_path: Path) -> Path:
     [
         (CONFIG, "judge-eval"),
         ("name: two\nstages: []\n", "recipe"),
+        (CONFIG + "method: {name: grpo}\n", "experiment"),
         (CONFIG + "algorithm: {name: grpo}\n", "experiment"),
+        (CONFIG + "stage: {name: rlaif}\n", "experiment"),
         (CONFIG + "loop: {steps: 1}\n", "experiment"),
         ("name: tiny\nloop: {steps: 1}\n", "experiment"),
     ],
