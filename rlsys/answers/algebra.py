@@ -1,0 +1,133 @@
+"""Whether two formulas are equal: both are computed to 50 digits, with numbers in the place of their variables.
+
+Runs in a process that can be killed (see `rlsys.rewards.math_worker`), as SymPy may take any time. Nothing is expanded or simplified: two formulas
+that agree at several random points are equal (Schwartz 1980, "Fast probabilistic algorithms for verification of polynomial identities").
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from fractions import Fraction
+
+import sympy
+from latex2sympy2_extended import latex2sympy
+
+from rlsys.answers.form import Answer
+from rlsys.answers.number import Closeness, Number, close
+
+DIGITS = 50
+EXACT = Fraction(1, 10**30)
+"""Relative difference up to which two numbers of 50 digits are one."""
+POINTS = 6
+"""Random values of the variables, positive and negative ones."""
+
+_FUNCTION = re.compile(r"(?<![\\A-Za-z])(arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|pi)(?![A-Za-z])")
+_IMAGINARY = sympy.Symbol("i")
+
+
+class NotComputed(ValueError):
+    """A formula that has no value."""
+
+
+def same_formula(truth: Answer, response: Answer, closeness: Closeness) -> bool:
+    """False where either has no value that can be computed."""
+    try:
+        if (truth.sides or truth.name) and (response.sides or response.name) and (truth.sides or response.sides):
+            return _same_equation(_sides(truth), _sides(response))
+        one, other = _expression(truth), _expression(response)
+        return _same_value(one, other, truth, response, closeness)
+    except NotComputed:
+        return False
+
+
+def _sides(answer: Answer) -> tuple[sympy.Expr, sympy.Expr]:
+    left, right = answer.sides or (answer.name, answer.written)
+    return _parsed(left), _parsed(right)
+
+
+def _expression(answer: Answer) -> sympy.Expr:
+    if answer.number is not None:
+        return sympy.Rational(answer.number.value.numerator, answer.number.value.denominator)
+    return _parsed(answer.sides[1] if answer.sides else answer.written)
+
+
+def _parsed(formula: str) -> sympy.Expr:
+    text = re.sub(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", formula)
+    text = _FUNCTION.sub(r"\\\1 ", text).replace("**", "^").replace("*", r"\cdot ")
+    text = re.sub(r"\^(-?\d+|\([^()]*\))", r"^{\1}", text).replace(r"^{\circ}", r"\cdot \frac{\pi}{180}")
+    try:
+        found = latex2sympy(text, normalization_config=None)
+    except Exception as error:  # noqa: BLE001 - the parser raises bare exceptions for what it can't read
+        raise NotComputed(str(error)) from error
+    if not isinstance(found, sympy.Expr) or found.atoms(sympy.Function("f").func) or found.has(sympy.Sum, sympy.Integral, sympy.Limit):
+        raise NotComputed(f"{formula} is no expression")
+    return found
+
+
+def _points(symbols: set[sympy.Symbol]) -> list[dict[sympy.Symbol, sympy.Expr]]:
+    drawn = random.Random(0)
+    fixed = {_IMAGINARY: sympy.I}
+    names = sorted(symbols - {_IMAGINARY}, key=str)
+    if not names:
+        return [fixed]
+    sizes = [[Fraction(drawn.randint(1000, 2999), 1009) for _ in names] for _ in range(POINTS)]
+    signs = [[1 if point < 2 else drawn.choice((1, -1)) for _ in names] for point in range(POINTS)]
+    return [
+        fixed | {name: sympy.Rational(sign * size.numerator, size.denominator) for name, sign, size in zip(names, *at, strict=True)}
+        for at in zip(signs, sizes, strict=True)
+    ]
+
+
+Complex = tuple[Fraction, Fraction]
+
+
+def _value(expression: sympy.Expr, point: dict[sympy.Symbol, sympy.Expr]) -> Complex | None:
+    """Real and imaginary part; None where the expression has no value there."""
+    try:
+        found = expression.evalf(DIGITS, subs=point)
+        parts = found.as_real_imag()
+        if not all(part.is_Float or part.is_Integer or part.is_Rational for part in parts) or not found.is_finite:
+            return None
+        return Fraction(str(parts[0])), Fraction(str(parts[1]))
+    except (ValueError, TypeError, AttributeError, ZeroDivisionError, OverflowError, NotImplementedError):
+        return None
+
+
+def _pairs(one: sympy.Expr, other: sympy.Expr) -> list[tuple[Complex, Complex]]:
+    """Values of both at the points where both have one, only the real ones where there are any."""
+    points = _points(one.free_symbols | other.free_symbols)
+    found = [(first, second) for point in points if (first := _value(one, point)) and (second := _value(other, point))]
+    if not found:
+        raise NotComputed("no value anywhere")
+    return [pair for pair in found if not pair[0][1] and not pair[1][1]] or found
+
+
+def _same_value(one: sympy.Expr, other: sympy.Expr, truth: Answer, response: Answer, closeness: Closeness) -> bool:
+    approximate = _decimals(truth), _decimals(response)
+    # Of a formula with a decimal in it, the decimals of its value are not known.
+    plain = Closeness(closeness.tolerance, closeness.rounded and all(a.number is not None for a, d in zip((truth, response), approximate, strict=True) if d is not None))
+    return all(_close(first, second, approximate, plain) for first, second in _pairs(one, other))
+
+
+def _decimals(answer: Answer) -> int | None:
+    if answer.number is not None:
+        return answer.number.decimals
+    return 0 if re.search(r"\d\.\d|\.\d", answer.written) else None
+
+
+def _close(truth: Complex, response: Complex, decimals: tuple[int | None, int | None], closeness: Closeness) -> bool:
+    return all(
+        abs(known - given) <= EXACT * max(map(abs, (*truth, *response))) or close(known, decimals[0], given, decimals[1], closeness)
+        for known, given in zip(truth, response, strict=True)
+    )
+
+
+def _same_equation(one: tuple[sympy.Expr, sympy.Expr], other: tuple[sympy.Expr, sympy.Expr]) -> bool:
+    """Whether left - right of one is a constant multiple of that of the other."""
+    pairs = _pairs(sympy.Add(one[0], sympy.Mul(-1, one[1], evaluate=False), evaluate=False), sympy.Add(other[0], sympy.Mul(-1, other[1], evaluate=False), evaluate=False))
+    real = [(first[0], second[0]) for first, second in pairs if not first[1] and not second[1] and second[0]]
+    if len(real) < 2 or not real[0][0]:
+        return False
+    ratio = real[0][0] / real[0][1]
+    return all(abs(first / second - ratio) <= EXACT * abs(ratio) for first, second in real)
