@@ -14,7 +14,7 @@ import sympy
 from latex2sympy2_extended import latex2sympy
 
 from rlsys.answers.form import Answer
-from rlsys.answers.number import Closeness, Number, close
+from rlsys.answers.number import MOST_BITS, Closeness, close
 
 DIGITS = 50
 EXACT = Fraction(1, 10**30)
@@ -33,8 +33,8 @@ class NotComputed(ValueError):
 def same_formula(truth: Answer, response: Answer, closeness: Closeness) -> bool:
     """False where either has no value that can be computed."""
     try:
-        if (truth.sides or truth.name) and (response.sides or response.name) and (truth.sides or response.sides):
-            return _same_equation(_sides(truth), _sides(response))
+        if truth.sides or (truth.name and response.sides):
+            return bool(response.sides or response.name) and _same_equation(_sides(truth), _sides(response))
         one, other = _expression(truth), _expression(response)
         return _same_value(one, other, truth, response, closeness)
     except NotComputed:
@@ -85,13 +85,23 @@ Complex = tuple[Fraction, Fraction]
 def _value(expression: sympy.Expr, point: dict[sympy.Symbol, sympy.Expr]) -> Complex | None:
     """Real and imaginary part; None where the expression has no value there."""
     try:
-        found = expression.evalf(DIGITS, subs=point)
+        found = expression if isinstance(expression, sympy.Rational) else expression.evalf(DIGITS, subs=point)
         parts = found.as_real_imag()
-        if not all(part.is_Float or part.is_Integer or part.is_Rational for part in parts) or not found.is_finite:
-            return None
-        return Fraction(str(parts[0])), Fraction(str(parts[1]))
+        return None if found.is_finite is False else (_fraction(parts[0]), _fraction(parts[1]))
     except (ValueError, TypeError, AttributeError, ZeroDivisionError, OverflowError, NotImplementedError):
         return None
+
+
+def _fraction(number: sympy.Expr) -> Fraction:
+    """Exactly what a number with 50 digits is. Raises ValueError for what is none, or is of a size that nobody answers."""
+    if isinstance(number, sympy.Rational) and number.p.bit_length() + number.q.bit_length() < 2 * MOST_BITS:
+        return Fraction(number.p, number.q)
+    if not isinstance(number, sympy.Float):
+        raise ValueError(f"{number} is no number")
+    sign, mantissa, exponent, _ = number._mpf_
+    if abs(exponent) > MOST_BITS or (not mantissa and exponent):  # the latter: infinite or not a number
+        raise ValueError("out of range")
+    return (-1) ** sign * int(mantissa) * Fraction(2) ** exponent
 
 
 def _pairs(one: sympy.Expr, other: sympy.Expr) -> list[tuple[Complex, Complex]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-LONGEST_FORMULA = 400
+LONGEST_FORMULA = 250
 """Characters."""
 MOST_EXPONENT = 10_000
 """Greatest number in an exponent."""
@@ -23,6 +23,9 @@ _ENDLESS = re.compile(r"\\(sum|prod|int|iint|oint|lim|bigcup|bigcap)(?![A-Za-z])
 _NESTED_NUMBER = re.compile(r"[\d)}!]\s*(?:\^|\*\*|!)|\\binom|!")
 _FACTORIAL = re.compile(r"(\d+)\s*!|([)}])\s*!|!\s*!")
 _BARE = re.compile(r"-?\d+(?:\s*(?:\^|\*\*|!)\s*\S*)?")
+_RAISES = re.compile(r"\^|\*\*|exp|sinh|cosh")
+_STEPWISE = re.compile(r"\\[lr](?:floor|ceil)|\\[bp]?mod|\\gcd|\\lcm")
+"""Functions that need all digits of what they are of."""
 _BINOMIAL = re.compile(r"\\binom\{([^{}]*)\}")
 
 
@@ -37,10 +40,11 @@ def costly(text: str) -> str | None:
         return f"a formula of {len(text)} characters (at most {LONGEST_FORMULA} are computed)"
     if endless := _ENDLESS.search(text):
         return f"\\{endless[1]}, which is not computed"
+    most = 100 if _STEPWISE.search(text) else MOST_EXPONENT
     for exponent in _exponents(text):
-        if any(int(digits[:9]) > MOST_EXPONENT for digits in re.findall(r"\d+", exponent)):
+        if any(int(digits[:9]) > most for digits in re.findall(r"\d+", exponent)):
             return "a power too large to compute"
-        if _NESTED_NUMBER.search(exponent) or exponent.count("^") > 1:
+        if _NESTED_NUMBER.search(exponent) or len(_RAISES.findall(exponent)) > 1:
             return "a power of powers, which is not computed"
     for number, group in ((found[1], found[2]) for found in _FACTORIAL.finditer(text)):
         if not number or int(number[:9]) > MOST_FACTORIAL:
@@ -51,8 +55,8 @@ def costly(text: str) -> str | None:
 
 
 def _exponents(text: str) -> list[str]:
-    """What follows each ^ or **: a group in braces or round brackets, or a number, with what is a power again."""
-    rests = [text[sign.end() :].lstrip() for sign in re.finditer(r"\^|\*\*", text)]
+    """What follows each ^, ** or exponential function: a group in braces or round brackets, or a number, with what is a power again."""
+    rests = [text[sign.end() :].lstrip() for sign in _RAISES.finditer(text)]
     return [_group(rest) if rest[:1] in ("{", "(") else found[0] for rest in rests if (found := _BARE.match(rest)) or rest[:1] in ("{", "(")]
 
 

@@ -49,8 +49,12 @@ def equal(truth: str, response: str, closeness: Closeness = CLOSENESS, algebra: 
     return _same(known, given, closeness, algebra or _none)
 
 
-def vote(text: str) -> str:
-    """What equal answers have in common, as far as it can be told without algebra; 1,200.0 and 1200 are one."""
+def vote(text: str, truth: str | None = None) -> str:
+    """What equal answers have in common, as far as it can be told without algebra; 1,200.0 and 1200 are one. Where the truth is a choice letter, it
+    is the letter."""
+    letter = leading_letter(text) if truth is not None and choice_letter(truth) else None
+    if letter is not None:
+        return letter
     try:
         return _vote(read(text))
     except Unreadable:

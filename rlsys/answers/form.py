@@ -17,7 +17,7 @@ DEEPEST = 4
 
 _LETTERS = r"\([A-Za-z](?:,\s*[A-Za-z])*\)"
 _NAME = re.compile(
-    rf"((?:\\?[A-Za-z]+|[A-Za-z][A-Za-z ]+)\d?'?(?:_\{{?\w+\}}?)?(?:{_LETTERS})?|{_LETTERS})\s*(?:=|\\in(?![A-Za-z])|:(?!\d))\s*(.+)", re.DOTALL
+    rf"((?:\\?[A-Za-z]+|[A-Za-z][A-Za-z ]+)\d?'?(?:_\{{\w+\}}|_\w+)?(?:{_LETTERS})?|{_LETTERS})\s*(?:=|\\in(?![A-Za-z])|:(?!\d))\s*(.+)", re.DOTALL
 )
 _SIDES = re.compile(r"(?<![<>!])=(?!=)")
 _LIST = re.compile(r",\s*(?:or|and)\s|\s(?:or|and)\s|[,;]", re.IGNORECASE)
@@ -129,7 +129,7 @@ def _matrix_of(rows: list[list[Answer]]) -> Answer:
 
 def _bracketed(text: str, depth: int) -> Answer | None:
     """A set, tuple or interval in its brackets."""
-    for opening, closing, kind in ((r"\{", r"\}", "set"), (r"\langle", r"\rangle", "()"), ("(", ")", "()"), ("[", "]", "[]")):
+    for opening, closing, kind in ((r"\{", r"\}", "set"), ("{", "}", "set"), (r"\langle", r"\rangle", "()"), ("(", ")", "()"), ("[", "]", "[]")):
         if text.startswith(opening) and text.endswith(closing):
             break
     else:
@@ -219,7 +219,7 @@ def _plain(text: str) -> Answer:
 def _collection(kind: str, parts: list[Answer], name: str = "") -> Answer:
     if len(parts) > MOST_PARTS:
         raise Unreadable(f"has more than {MOST_PARTS} parts")
-    if kind == "set" and len(parts) == 1:
+    if kind == "set" and len({part.number and part.number.value or part.written for part in parts}) == 1:
         return parts[0]
     return Answer(f"{kind}{';'.join(part.written for part in parts)}", kind, parts=tuple(parts), name=name)
 

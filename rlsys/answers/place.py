@@ -18,13 +18,13 @@ _BETWEEN = re.compile(r"(?:[\s$,;&]|\\[()\[\],;!: ]|\\q?quad(?![A-Za-z])|\\text\
 _ANNOUNCED = re.compile(r"\b(?:answers?|choice|option|solutions?)\b[*_\s]*(?:is|are|:|=)(?:[*_:\s]|\b(?:therefore|thus|simply|just)\b)*", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?:[*_]*)(?:\s|$)|\n")
 _LETTER_SAID = re.compile(r"(?:option|choice|answer)?\s*[*_$({\[]*(?:\\text(?:bf)?\s*\{)?[({\[]*([A-J])(?![\w'’])", re.IGNORECASE)
-_LETTER_SHOWN = re.compile(r"\(([A-J])\)|(?m:^)\s*[*_]*([A-J])(?:[*_]*[.):]|[*_]*\s*$)|\b([A-J])[.!*_\s]*\Z", re.MULTILINE)
+_LETTER_SHOWN = re.compile(r"\(([A-J])\)|^[ \t]*[*_]*([A-J])(?:[*_]*[.):]|[*_ \t]*$)|\b(?:[Oo]ption|[Cc]hoice)\s+([A-J])\b|\b([A-J])[.!*_\s]*\Z", re.MULTILINE)
 _DIGITS = r"(?:[1-9]\d{0,2}(?:(?:,|\{,\}|\\,|,?\\!)\d{3})+(?!\d)|\d+(?!\d))(?:\.\d+)?|\.\d+"
 _FRAC = r"\\[dtc]?frac\s*(?:\{\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]*\d\s*\}|\d\s*\d)"
 _POWER = r"(?:\^(?:\{-?\d+\}|-?\d+)|[eE][-+]?\d+(?!\w)|\s*(?:\\times|\\cdot|×|x)\s*10\s*\^\s*(?:\{\s*-?\d+\s*\}|-?\d+))"
 _NUMBER = re.compile(
     rf"(?<![A-Za-z0-9_^])(?<!\^\{{)(?<!\d[.,])(?:(?<![\w)}}\]])[-−]\s?)?(?:\\?\$\s?-?)?"
-    rf"(?:(?:{_DIGITS}){_POWER}?(?:(?:\s+|\s*(?=\\))(?:{_FRAC}|\d+/\d+(?!\d))|\s*/\s*\d+(?:\.\d+)?{_POWER}?(?!\s*/))?|{_FRAC})(?:\s?\\?%)?"
+    rf"(?:(?:{_DIGITS}){_POWER}?(?:(?:\s+(?:and\s+)?|\s*(?=\\))(?:{_FRAC}|\d+/\d+(?!\d))|\s*/\s*\d+(?:\.\d+)?{_POWER}?(?!\s*/))?|{_FRAC})(?:\s?\\?%|\s(?:thousand|million|billion|trillion)\b)?"
 )
 _SEVERAL = re.compile(r"\d")
 _NOT_LONE = re.compile(r"\b(?:not|no|plus|minus|times|more|less|fewer|over|under|than|least|most|half|twice|double)\b|[=<>+*^/]", re.IGNORECASE)
@@ -140,8 +140,8 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 
 def _letter(text: str) -> str | None:
-    """The last letter that follows "answer is", "option" or the like; else the last one in brackets, alone on a line or before a bracket there, or at
-    the very end."""
+    """The last letter that follows "answer is", "option" or the like; else the last one in brackets, after "option", alone on a line or before a
+    bracket there, or at the very end."""
     said = None
     for announced in _ANNOUNCED.finditer(text):
         said = _LETTER_SAID.match(text, announced.end()) or said
@@ -163,7 +163,17 @@ def _statement(text: str) -> str | None:
         rest = text[announced.end() :].lstrip()
         end = _SENTENCE_END.search(rest)
         return rest[: end.start()] if end else rest
-    formula = _last(re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL), text)
+    formula = _last_formula(text)
     if formula is not None:
-        return next(filter(None, formula.groups()))
+        return formula
     return text if len(text.strip().splitlines()) == 1 else None
+
+
+def _last_formula(text: str) -> str | None:
+    found: tuple[int, str] | None = None
+    for opening, closing in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
+        end = text.rfind(closing)
+        start = text.rfind(opening, 0, max(end, 0))
+        if start >= 0 and text[start + len(opening) : end].strip() and (found is None or end > found[0]):
+            found = end, text[start + len(opening) : end]
+    return found and found[1]

@@ -26,13 +26,13 @@ _UNICODE = str.maketrans(
         "½": r"\frac{1}{2}",
         "¼": r"\frac{1}{4}",
         "¾": r"\frac{3}{4}",
-        "²": "^{2}",
-        "³": "^{3}",
         "\u00a0": " ",
         "\u2009": r"\,",
         "\u202f": r"\,",
     }
 )
+_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺"
+_LOWERED = str.maketrans(_RAISED, "0123456789-+")
 _ROW = "\x00"
 """Stands for the double backslash that ends a row, while single ones are dealt with."""
 _STEPS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -41,7 +41,7 @@ _STEPS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\\\(?:\[[^\]]*\])?", _ROW),
         (r"\\[()\[\]]", " "),  # delimiters of formulas
         (r"\\(?:left|right|displaystyle|[bB]igg?[lr]?|limits)(?![A-Za-z])\.?", ""),
-        (r"(?<=\d)(?:\{,\}|,?\\[!,;: ]|~)(?=\d{3}(?!\d))", ""),  # thousands: 1{,}000, 1\,000, 1,\!000
+        (r"(?<=\d)(?:\{,\}|,\\! ?|\\[!,;: ]|~)(?=\d{3}(?!\d))", ""),  # thousands: 1{,}000, 1\,000, 1,\!000
         (r"\\!", ""),
         (r"\\[,;: ]|~|\\q?quad(?![A-Za-z])", " "),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
@@ -63,6 +63,7 @@ _STEPS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\frac\s*(\{[^{}]*\})\s*\{", r"\\frac\1{"),
         (r"\\sqrt\s*([A-Za-z0-9])", r"\\sqrt{\1}"),
         (r"\^\s*\{\s*(-?\s*\w+)\s*\}", r"^{\1}"),
+        (r"_\s*(\w)", r"_{\1}"),
     )
 )
 _WRAPPERS = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mathrm|mathbf|mathit|mbox|operatorname|boxed|fbox|bm)\s*\{([^{}]*)\}")
@@ -79,7 +80,8 @@ def tidy(text: str) -> str:
     text = _DOLLAR_SIGN.sub(" USD ", text)
     if _CURRENCY.fullmatch(text):
         text = text.replace("$", " USD ")
-    text = text.translate(_UNICODE)
+    text = re.sub(f"[{_RAISED}]+", lambda raised: f"^{{{raised.group().translate(_LOWERED)}}}", text.translate(_UNICODE))
+    text = re.sub(r"√\s*(\d+|\w)", r"\\sqrt{\1}", text).replace("√", "sqrt")
     for pattern, replacement in _STEPS:
         text = pattern.sub(replacement, text)
     text = text.replace("$", " ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rlsys.algorithm import ScoresTexts, TakesRows, TakesSamples, build_algorithm, by_answers
+from rlsys.config.answers import AnswerPlaces
 from rlsys.config.judge_checks import judge_problems
 from rlsys.config.messages import Problem
 from rlsys.config.models import Experiment
@@ -131,8 +132,9 @@ def _together(experiment: Experiment) -> Iterator[Problem]:
     """What is measured of several answers to one prompt."""
     evaluation = experiment.evaluation
     asked = [key for key, given in (("pass_at", evaluation.pass_at), ("majority", evaluation.majority)) if given]
-    if evaluation.answer_after is not None and not evaluation.majority:
-        yield Problem(("evaluation", "answer_after"), "has no effect without evaluation.majority; set that to true, or leave it out")
+    for key in AnswerPlaces.model_fields:
+        if vars(evaluation)[key] != AnswerPlaces.model_fields[key].default and not evaluation.majority:
+            yield Problem(("evaluation", key), "has no effect without evaluation.majority; set that to true, or leave it out")
     if evaluation.pass_at and max(evaluation.pass_at) > evaluation.samples:
         least = max(evaluation.pass_at)
         yield Problem(
