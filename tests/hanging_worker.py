@@ -1,4 +1,5 @@
-"""A worker for tests: it says twice a number, and a request without one is computed in C for longer than anyone waits."""
+"""A worker for tests: it says twice a number, and a request without one is computed in C for longer than anyone
+waits."""
 
 from rlsys.rewards.worker_pool import serve
 

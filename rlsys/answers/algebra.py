@@ -1,8 +1,8 @@
 """Whether two formulas are equal: both are computed to 50 digits, with numbers in the place of their variables.
 
-Runs in a process that can be killed (see `rlsys.rewards.math_worker`), as SymPy may take any time. Nothing is expanded or simplified: two formulas
-that agree at several random points are equal (Schwartz 1980, "Fast probabilistic algorithms for verification of polynomial identities").
-"""
+Runs in a process that can be killed (see `rlsys.rewards.math_worker`), as SymPy may take any time. Nothing is expanded
+or simplified: two formulas that agree at several random points are equal (Schwartz 1980, "Fast probabilistic algorithms
+for verification of polynomial identities")."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from fractions import Fraction
 
 import sympy
 from latex2sympy2_extended import latex2sympy
+from sympy.core.function import AppliedUndef
 
-from rlsys.answers.form import Answer
+from rlsys.answers.form import FUNCTIONS, Answer
 from rlsys.answers.number import MOST_BITS, Closeness, close
 
 DIGITS = 50
@@ -22,8 +23,12 @@ EXACT = Fraction(1, 10**30)
 POINTS = 6
 """Random values of the variables, positive and negative ones."""
 
-_FUNCTION = re.compile(r"(?<![\\A-Za-z])(arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|pi)(?![A-Za-z])")
+_FUNCTION = re.compile(rf"(?<![\\A-Za-z])({FUNCTIONS})(?![A-Za-z])")
 _IMAGINARY = sympy.Symbol("i")
+
+Point = dict[sympy.Basic, sympy.Basic | float]
+Complex = tuple[Fraction, Fraction]
+"""Real and imaginary part."""
 
 
 class NotComputed(ValueError):
@@ -58,32 +63,29 @@ def _parsed(formula: str) -> sympy.Expr:
     text = re.sub(r"\^(-?\d+|\([^()]*\))", r"^{\1}", text).replace(r"^{\circ}", r"\cdot \frac{\pi}{180}")
     try:
         found = latex2sympy(text, normalization_config=None)
-    except Exception as error:  # noqa: BLE001 - the parser raises bare exceptions for what it can't read
+    except Exception as error:  # the parser raises bare exceptions for what it can't read
         raise NotComputed(str(error)) from error
-    if not isinstance(found, sympy.Expr) or found.atoms(sympy.Function("f").func) or found.has(sympy.Sum, sympy.Integral, sympy.Limit):
+    if not isinstance(found, sympy.Expr) or found.has(AppliedUndef, sympy.Sum, sympy.Integral):
         raise NotComputed(f"{formula} is no expression")
     return found
 
 
-def _points(symbols: set[sympy.Symbol]) -> list[dict[sympy.Symbol, sympy.Expr]]:
+def _points(symbols: set[sympy.Basic]) -> list[Point]:
     drawn = random.Random(0)
-    fixed = {_IMAGINARY: sympy.I}
+    fixed: Point = {_IMAGINARY: sympy.I}
     names = sorted(symbols - {_IMAGINARY}, key=str)
     if not names:
         return [fixed]
-    sizes = [[Fraction(drawn.randint(1000, 2999), 1009) for _ in names] for _ in range(POINTS)]
-    signs = [[1 if point < 2 else drawn.choice((1, -1)) for _ in names] for point in range(POINTS)]
-    return [
-        fixed | {name: sympy.Rational(sign * size.numerator, size.denominator) for name, sign, size in zip(names, *at, strict=True)}
-        for at in zip(signs, sizes, strict=True)
-    ]
+    points = [fixed.copy() for _ in range(POINTS)]
+    for number, point in enumerate(points):
+        for name in names:
+            sign = 1 if number < 2 else drawn.choice((1, -1))
+            point[name] = sympy.Rational(sign * drawn.randint(1000, 2999), 1009)
+    return points
 
 
-Complex = tuple[Fraction, Fraction]
-
-
-def _value(expression: sympy.Expr, point: dict[sympy.Symbol, sympy.Expr]) -> Complex | None:
-    """Real and imaginary part; None where the expression has no value there."""
+def _value(expression: sympy.Expr, point: Point) -> Complex | None:
+    """None where the expression has no value there."""
     try:
         found = expression if isinstance(expression, sympy.Rational) else expression.evalf(DIGITS, subs=point)
         parts = found.as_real_imag()
@@ -93,7 +95,8 @@ def _value(expression: sympy.Expr, point: dict[sympy.Symbol, sympy.Expr]) -> Com
 
 
 def _fraction(number: sympy.Expr) -> Fraction:
-    """Exactly what a number with 50 digits is. Raises ValueError for what is none, or is of a size that nobody answers."""
+    """Exactly what a number with 50 digits is. Raises ValueError for what is none, or is of a size that nobody
+    answers."""
     if isinstance(number, sympy.Rational) and number.p.bit_length() + number.q.bit_length() < 2 * MOST_BITS:
         return Fraction(number.p, number.q)
     if not isinstance(number, sympy.Float):
@@ -114,10 +117,15 @@ def _pairs(one: sympy.Expr, other: sympy.Expr) -> list[tuple[Complex, Complex]]:
 
 
 def _same_value(one: sympy.Expr, other: sympy.Expr, truth: Answer, response: Answer, closeness: Closeness) -> bool:
-    approximate = _decimals(truth), _decimals(response)
-    # Of a formula with a decimal in it, the decimals of its value are not known.
-    plain = Closeness(closeness.tolerance, closeness.rounded and all(a.number is not None for a, d in zip((truth, response), approximate, strict=True) if d is not None))
-    return all(_close(first, second, approximate, plain) for first, second in _pairs(one, other))
+    decimals = _decimals(truth), _decimals(response)
+    if any(
+        answer.number is None and places is not None
+        for answer, places in ((truth, decimals[0]), (response, decimals[1]))
+    ):
+        closeness = Closeness(
+            closeness.tolerance, rounded=False
+        )  # how many decimals such a formula's value has is not known
+    return all(_close(first, second, decimals, closeness) for first, second in _pairs(one, other))
 
 
 def _decimals(answer: Answer) -> int | None:
@@ -128,14 +136,17 @@ def _decimals(answer: Answer) -> int | None:
 
 def _close(truth: Complex, response: Complex, decimals: tuple[int | None, int | None], closeness: Closeness) -> bool:
     return all(
-        abs(known - given) <= EXACT * max(map(abs, (*truth, *response))) or close(known, decimals[0], given, decimals[1], closeness)
+        abs(known - given) <= EXACT * max(map(abs, (*truth, *response)))
+        or close(known, decimals[0], given, decimals[1], closeness)
         for known, given in zip(truth, response, strict=True)
     )
 
 
 def _same_equation(one: tuple[sympy.Expr, sympy.Expr], other: tuple[sympy.Expr, sympy.Expr]) -> bool:
     """Whether left - right of one is a constant multiple of that of the other."""
-    pairs = _pairs(sympy.Add(one[0], sympy.Mul(-1, one[1], evaluate=False), evaluate=False), sympy.Add(other[0], sympy.Mul(-1, other[1], evaluate=False), evaluate=False))
+    pairs = _pairs(
+        *(sympy.Add(left, sympy.Mul(-1, right, evaluate=False), evaluate=False) for left, right in (one, other))
+    )
     real = [(first[0], second[0]) for first, second in pairs if not first[1] and not second[1] and second[0]]
     if len(real) < 2 or not real[0][0]:
         return False

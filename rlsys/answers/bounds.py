@@ -1,4 +1,5 @@
-"""Which formulas are worth computing: decided from their text, before anything is evaluated, so that no answer costs more than milliseconds."""
+"""Which formulas are worth computing: decided from their text, before anything is evaluated, so that no answer costs
+more than milliseconds."""
 
 from __future__ import annotations
 
@@ -12,26 +13,35 @@ MOST_FACTORIAL = 1000
 """Greatest number under a factorial or in a binomial coefficient."""
 
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
-_KNOWN = frozenset(
-    "frac sqrt binom cdot times div pm mp infty pi le ge ne cup cap in emptyset circ angle triangle overline bar vec hat mid log ln lg exp sin cos "
-    "tan cot sec csc arcsin arccos arctan sinh cosh tanh alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu "
-    "xi rho sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega lfloor rfloor lceil rceil lvert rvert vert "
-    "langle rangle mathbb mathcal setminus begin end cdots ldots dots to rightarrow equiv pmod bmod mod gcd lcm min max cong sim parallel perp "
-    "prime forall exists neg land lor subset subseteq notin".split()
-)
+_KNOWN = """
+frac sqrt binom cdot times div pm mp infty pi le ge ne cup cap in emptyset circ angle triangle overline bar vec
+hat mid log ln lg exp sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh alpha beta gamma delta epsilon
+varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau phi varphi chi psi omega Gamma Delta
+Theta Lambda Xi Pi Sigma Phi Psi Omega lfloor rfloor lceil rceil lvert rvert vert langle rangle mathbb mathcal
+setminus begin end cdots ldots dots to rightarrow equiv pmod bmod mod gcd lcm min max cong sim parallel perp
+prime forall exists neg land lor subset subseteq notin
+"""
 _ENDLESS = re.compile(r"\\(sum|prod|int|iint|oint|lim|bigcup|bigcap)(?![A-Za-z])")
 _NESTED_NUMBER = re.compile(r"[\d)}!]\s*(?:\^|\*\*|!)|\\binom|!")
-_FACTORIAL = re.compile(r"(\d+)\s*!|([)}])\s*!|!\s*!")
+_FACTORIAL = re.compile(r"(\d+)\s*!|[)}!]\s*!")
 _BARE = re.compile(r"-?\d+(?:\s*(?:\^|\*\*|!)\s*\S*)?")
 _RAISES = re.compile(r"\^|\*\*|exp|sinh|cosh")
 _STEPWISE = re.compile(r"\\[lr](?:floor|ceil)|\\[bp]?mod|\\gcd|\\lcm")
 """Functions that need all digits of what they are of."""
+_VARIABLE_FACTORIAL = re.compile(r"\([^()^!]*[A-Za-z][^()^!]*\)\s*!")
 _BINOMIAL = re.compile(r"\\binom\{([^{}]*)\}")
 
 
 def unknown_command(text: str) -> str | None:
     """The first LaTeX command that no answer needs."""
-    return next((f"\\{name}" for name in _COMMAND.findall(text) if name not in _KNOWN and not _ENDLESS.match(f"\\{name}")), None)
+    return next(
+        (
+            f"\\{name}"
+            for name in _COMMAND.findall(text)
+            if name not in _KNOWN.split() and not _ENDLESS.match(f"\\{name}")
+        ),
+        None,
+    )
 
 
 def costly(text: str) -> str | None:
@@ -46,18 +56,27 @@ def costly(text: str) -> str | None:
             return "a power too large to compute"
         if _NESTED_NUMBER.search(exponent) or len(_RAISES.findall(exponent)) > 1:
             return "a power of powers, which is not computed"
-    for number, group in ((found[1], found[2]) for found in _FACTORIAL.finditer(text)):
-        if not number or int(number[:9]) > MOST_FACTORIAL:
-            return "a factorial of a factorial or group, which is not computed" if not number or group else "a factorial too large to compute"
+    for factorial in _FACTORIAL.finditer(_VARIABLE_FACTORIAL.sub("", text)):
+        if factorial[1] is None:
+            return "a factorial of a factorial or group, which is not computed"
+        if int(factorial[1][:9]) > MOST_FACTORIAL:
+            return "a factorial too large to compute"
     if any(len(digits) > 3 for argument in _BINOMIAL.findall(text) for digits in re.findall(r"\d+", argument)):
         return "a binomial coefficient too large to compute"
     return None
 
 
 def _exponents(text: str) -> list[str]:
-    """What follows each ^, ** or exponential function: a group in braces or round brackets, or a number, with what is a power again."""
-    rests = [text[sign.end() :].lstrip() for sign in _RAISES.finditer(text)]
-    return [_group(rest) if rest[:1] in ("{", "(") else found[0] for rest in rests if (found := _BARE.match(rest)) or rest[:1] in ("{", "(")]
+    """What follows each ^, ** or exponential function: a group in braces or round brackets, or a number, with what is a
+    power again."""
+    found = []
+    for sign in _RAISES.finditer(text):
+        rest = text[sign.end() :].lstrip()
+        if rest[:1] in ("{", "("):
+            found.append(_group(rest))
+        elif bare := _BARE.match(rest):
+            found.append(bare.group())
+    return found
 
 
 def _group(text: str) -> str:

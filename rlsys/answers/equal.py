@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rlsys.answers.form import Answer, Unreadable, choice_letter, leading_letter, read
+from rlsys.answers.form import Answer, Unreadable, read
+from rlsys.answers.letters import choice_letter, leading_letter
 from rlsys.answers.number import Closeness, Number, same_number
 from rlsys.answers.place import known_answer, lone_number
 from rlsys.config.answers import AnswerPlaces
@@ -36,8 +37,8 @@ def truth_problem(text: str | None, rule: AnswerPlaces) -> str | None:
 
 
 def equal(truth: str, response: str, closeness: Closeness = CLOSENESS, algebra: Algebra | None = None) -> bool:
-    """Of two final answers. Raises Unreadable for a truth that is; a response that is unreadable differs. Raises NeedsAlgebra where `algebra` is
-    needed and not given."""
+    """Of two final answers. Raises Unreadable for a truth that is; a response that is unreadable differs. Raises
+    NeedsAlgebra where `algebra` is needed and not given."""
     letter = choice_letter(truth)
     if letter is not None:
         return leading_letter(response) == letter
@@ -50,8 +51,8 @@ def equal(truth: str, response: str, closeness: Closeness = CLOSENESS, algebra: 
 
 
 def vote(text: str, truth: str | None = None) -> str:
-    """What equal answers have in common, as far as it can be told without algebra; 1,200.0 and 1200 are one. Where the truth is a choice letter, it
-    is the letter."""
+    """What equal answers have in common, as far as it can be told without algebra; 1,200.0 and 1200 are one. Where the
+    truth is a choice letter, it is the letter."""
     letter = leading_letter(text) if truth is not None and choice_letter(truth) else None
     if letter is not None:
         return letter
@@ -64,7 +65,9 @@ def vote(text: str, truth: str | None = None) -> str:
 def _read_truth(text: str) -> Answer:
     known = read(text)
     if known.kind == "words" and (len(text) > LONGEST_WORDS or len(text.strip().splitlines()) > 1):
-        raise Unreadable(f"is a text of {len(text)} characters, not an answer; say where its answer is with answer_after")
+        raise Unreadable(
+            f"is a text of {len(text)} characters, not an answer; say where its answer is with answer_after"
+        )
     return known
 
 
@@ -110,7 +113,9 @@ def _lone(given: Answer) -> Number | None:
 def _same_parts(truth: Answer, given: Answer, closeness: Closeness, algebra: Algebra) -> bool:
     if truth.kind not in ("set", "union"):
         pairs = zip(truth.parts, given.parts, strict=False)
-        return len(truth.parts) == len(given.parts) and all(_same(one, other, closeness, algebra) for one, other in pairs)
+        return len(truth.parts) == len(given.parts) and all(
+            _same(one, other, closeness, algebra) for one, other in pairs
+        )
     return all(any(_same(one, other, closeness, algebra) for other in given.parts) for one in truth.parts) and all(
         any(_same(one, other, closeness, algebra) for one in truth.parts) for other in given.parts
     )

@@ -9,15 +9,27 @@ from functools import lru_cache
 from rlsys.answers.bounds import costly, unknown_command
 from rlsys.answers.number import Number, TooLarge, number_of
 from rlsys.answers.tidy import LONGEST, balanced, split, tidy
+from rlsys.answers.units import unit_of
 
+FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|pi"
+"""Names that are no words where they stand without a backslash."""
 MOST_PARTS = 64
 """Members of a collection."""
 DEEPEST = 4
 """Collections within collections."""
 
+_BRACKETS = (
+    (r"\{", r"\}", "set"),
+    ("{", "}", "set"),
+    (r"\langle", r"\rangle", "()"),
+    *((brackets[0], brackets[1], brackets) for brackets in ("()", "[]", "[)", "(]")),
+)
+"""How a collection opens and closes, and its kind."""
 _LETTERS = r"\([A-Za-z](?:,\s*[A-Za-z])*\)"
 _NAME = re.compile(
-    rf"((?:\\?[A-Za-z]+|[A-Za-z][A-Za-z ]+)\d?'?(?:_\{{\w+\}}|_\w+)?(?:{_LETTERS})?|{_LETTERS})\s*(?:=|\\in(?![A-Za-z])|:(?!\d))\s*(.+)", re.DOTALL
+    rf"((?:\\?[A-Za-z]+|[A-Za-z][A-Za-z ]+)\d?'?(?:_\{{\w+\}}|_\w+)?(?:{_LETTERS})?|{_LETTERS})"
+    r"\s*(?:=|\\in(?![A-Za-z])|:(?!\d))\s*(.+)",
+    re.DOTALL,
 )
 _SIDES = re.compile(r"(?<![<>!])=(?!=)")
 _LIST = re.compile(r",\s*(?:or|and)\s|\s(?:or|and)\s|[,;]", re.IGNORECASE)
@@ -27,11 +39,11 @@ _CUP = re.compile(r"\\cup(?![A-Za-z])")
 _COMPARE = re.compile(r"\\le(?![A-Za-z])|\\ge(?![A-Za-z])|<=|>=|<|>")
 _MATRIX = re.compile(r"\\begin\{([pbB]?matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _VARIABLE = re.compile(r"\\?[A-Za-z]+")
-_LETTER = re.compile(r"[({]?\s*([A-J])\s*[)}]?[.:]?")
-_LEADING_LETTER = re.compile(r"[({]?\s*([A-J])\s*(?:[)}.:]+(?=\s|$)|[)}]|$|:)")
-_FUNCTIONS = "sqrt|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln|exp|pi|sinh|cosh|tanh|min|max|mod|infty|circ|frac|cdot|times"
-_WORD = re.compile(rf"(?<![\\A-Za-z])(?!(?:{_FUNCTIONS})(?![A-Za-z]))[A-Za-z]{{3,}}")
+_WORD = re.compile(
+    rf"(?<![\\A-Za-z])(?!(?:{FUNCTIONS}|min|max|mod|sqrt|infty|circ|frac|cdot|times)(?![A-Za-z]))[A-Za-z]{{3,}}"
+)
 _MATHEMATICAL = re.compile(r"[\d\\^_+*/=<>|]")
+_UNIT_AT_END = re.compile(r"(.*\S)\s*\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}(\^\{?[23]\}?)?\$?\.?", re.DOTALL)
 _INFINITY = re.compile(r"\+?\s*(?:\\infty|\binfinity\b|\binf\b|\boo\b)", re.IGNORECASE)
 
 
@@ -59,7 +71,7 @@ def read(text: str) -> Answer:
     """Raises Unreadable."""
     if len(text) > LONGEST:
         raise Unreadable(f"has {len(text)} characters, and an answer has at most {LONGEST}")
-    tidied = tidy(text)
+    tidied = tidy(_without_unit(text.strip()))
     if not re.search(r"\w|\\[A-Za-z]", tidied):
         raise Unreadable("is empty" if not text.strip() else "holds neither letters nor digits")
     try:
@@ -68,16 +80,17 @@ def read(text: str) -> Answer:
         raise Unreadable(f"holds {error}") from error
 
 
-def choice_letter(text: str) -> str | None:
-    """The letter of a text that is one and no more, such as C, (C) or \\text{(C)}."""
-    found = _LETTER.fullmatch(tidy(text)) if len(text) < 40 else None
-    return found and found[1]
-
-
-def leading_letter(text: str) -> str | None:
-    """The letter of a choice, perhaps with the text of the choice, as in (C) 12."""
-    found = _LEADING_LETTER.match(tidy(text[:LONGEST]))
-    return found and found[1]
+def _without_unit(text: str) -> str:
+    """A formula without the unit in \\text{} that ends it; numbers keep theirs."""
+    found = _UNIT_AT_END.fullmatch(text)
+    if found is None:
+        return text
+    head, unit = found[1], unit_of(f" {found[2].strip()}{found[3] or ''}")
+    known = unit or (unit == "" and len(found[2].split()) == 1)
+    try:
+        return head if known and _MATHEMATICAL.search(head) and number_of(tidy(head)) is None else text
+    except TooLarge:
+        return text
 
 
 def _read(text: str, depth: int) -> Answer:
@@ -89,7 +102,9 @@ def _read(text: str, depth: int) -> Answer:
         return Answer(_no_spaces(text), "number", number)
     if depth == 0:
         raise Unreadable(f"nests collections more than {DEEPEST} deep")
-    return _matrix(text, depth) or _bracketed(text, depth) or _named(text, depth) or _listed(text, depth) or _plain(text)
+    return (
+        _matrix(text, depth) or _bracketed(text, depth) or _named(text, depth) or _listed(text, depth) or _plain(text)
+    )
 
 
 def _unwrapped(text: str) -> str:
@@ -109,7 +124,8 @@ def _closes_at_end(text: str) -> bool:
 
 
 def _members(text: str) -> list[str]:
-    """Of a list: a comma may stand between thousands only where the list has other separators or spaces after its commas."""
+    """Of a list: a comma may stand between thousands only where the list has other separators or spaces after its
+    commas."""
     return split(text, _LIST_OF_THOUSANDS if _SPACED.search(text) else _LIST)
 
 
@@ -129,13 +145,10 @@ def _matrix_of(rows: list[list[Answer]]) -> Answer:
 
 def _bracketed(text: str, depth: int) -> Answer | None:
     """A set, tuple or interval in its brackets."""
-    for opening, closing, kind in ((r"\{", r"\}", "set"), ("{", "}", "set"), (r"\langle", r"\rangle", "()"), ("(", ")", "()"), ("[", "]", "[]")):
-        if text.startswith(opening) and text.endswith(closing):
-            break
-    else:
-        kind, opening, closing = text[0] + text[-1], text[0], text[-1]
-        if kind not in ("[)", "(]"):
-            return None
+    found = [brackets for brackets in _BRACKETS if text.startswith(brackets[0]) and text.endswith(brackets[1])]
+    if not found:
+        return None
+    opening, closing, kind = found[0]
     inside = text[len(opening) : len(text) - len(closing)]
     pieces = _members(inside)
     if (len(pieces) == 1 and kind != "set") or not balanced(inside):
@@ -219,11 +232,15 @@ def _plain(text: str) -> Answer:
 def _collection(kind: str, parts: list[Answer], name: str = "") -> Answer:
     if len(parts) > MOST_PARTS:
         raise Unreadable(f"has more than {MOST_PARTS} parts")
-    if kind == "set" and len({part.number and part.number.value or part.written for part in parts}) == 1:
+    if kind == "set" and len({part.written if part.number is None else part.number.value for part in parts}) == 1:
         return parts[0]
     return Answer(f"{kind}{';'.join(part.written for part in parts)}", kind, parts=tuple(parts), name=name)
 
 
 def _no_spaces(text: str) -> str:
     """But one where a letter follows a command."""
-    return re.sub(r"(\\[A-Za-z]+)\0(?=[A-Za-z])", r"\1 ", re.sub(r"\s+", "", re.sub(r"(\\[A-Za-z]+)\s+(?=[A-Za-z])", "\\1\0", text)))
+    return re.sub(
+        r"(\\[A-Za-z]+)\0(?=[A-Za-z])",
+        r"\1 ",
+        re.sub(r"\s+", "", re.sub(r"(\\[A-Za-z]+)\s+(?=[A-Za-z])", "\\1\0", text)),
+    )

@@ -12,11 +12,16 @@ from rlsys.answers.units import unit_of
 MOST_BITS = 13_000
 """Size of a number that is still computed with, about 3,900 digits."""
 FLOAT_NOISE = Fraction(1, 10**12)
-"""Relative difference up to which a decimal is taken for the other number with noise of double precision, as in 2.9999999999999996."""
+"""Relative difference up to which a decimal is taken for the other number with noise of double precision, as in
+2.9999999999999996."""
 
 _CURRENCY = re.compile(r"(USD|EUR|GBP|INR|€|£|¥|₹|Rs\.?)\s*")
-_PLAIN = re.compile(r"(?P<whole>[1-9]\d{0,2}(?:,\d{3})+(?![\d,])|\d+(?!,\d{3}(?!\d))|(?=\.\d))(?:\.(?P<part>\d*)(?:\\overline\{(?P<again>\d+)\})?)?")
-_TEN = re.compile(r"(?:[eE](?P<e>[-+]?\d+)(?!\w)|\s*(?:\\times|\\cdot|\*|x|×)\s*10\s*\^\s*\{?\s*(?P<ten>[-+]?\s*\d+)\s*\}?)")
+_PLAIN = re.compile(
+    r"(?P<whole>[1-9]\d{0,2}(?:,\d{3})+(?![\d,])|\d+(?!,\d{3}(?!\d))|(?=\.\d))(?:\.(?P<part>\d*)(?:\\overline\{(?P<again>\d+)\})?)?"
+)
+_TEN = re.compile(
+    r"(?:[eE](?P<e>[-+]?\d+)(?!\w)|\s*(?:\\times|\\cdot|\*|x|×)\s*10\s*\^\s*\{?\s*(?P<ten>[-+]?\s*\d+)\s*\}?)"
+)
 _POWER = re.compile(r"\s*(?:\^|\*\*)\s*(?:\{\s*(?P<braces>-?\d+)\s*\}|\(\s*(?P<round>-?\d+)\s*\)|(?P<bare>-?\d+))")
 _FRACTION = re.compile(r"\\frac\{([^{}]*(?:\{[^{}]*\}[^{}]*)?)\}\{([^{}]*(?:\{[^{}]*\}[^{}]*)?)\}")
 _OVER = re.compile(r"\s*/\s*")
@@ -33,7 +38,8 @@ class TooLarge(ValueError):
 class Number:
     value: Fraction
     decimals: int | None = None
-    """Place of the last digit after the decimal point, of a number that is written with one (3.14 has 2, 1.5e3 has -2); None: it is exact."""
+    """Place of the last digit after the decimal point, of a number that is written with one (3.14 has 2, 1.5e3 has -2);
+    None: it is exact."""
     percent: bool = False
     unit: str = ""
     """Canonical; empty where there is none, or one that we do not know."""
@@ -169,12 +175,18 @@ def same_number(truth: Number, response: Number, closeness: Closeness) -> bool:
 
 def _readings(number: Number) -> list[tuple[Fraction, int | None]]:
     plain = [(number.value, number.decimals)]
-    return [*plain, (number.value / 100, None if number.decimals is None else number.decimals + 2)] if number.percent else plain
+    return (
+        [*plain, (number.value / 100, None if number.decimals is None else number.decimals + 2)]
+        if number.percent
+        else plain
+    )
 
 
-def close(truth: Fraction, truth_decimals: int | None, response: Fraction, response_decimals: int | None, closeness: Closeness) -> bool:
-    """Equal; or one is a decimal, the relative difference is at most `tolerance`, and (with `rounded`) the one with fewer decimals is the other one
-    rounded half up or cut off to these."""
+def close(
+    truth: Fraction, truth_decimals: int | None, response: Fraction, response_decimals: int | None, closeness: Closeness
+) -> bool:
+    """Equal; or one is a decimal, the relative difference is at most `tolerance`, and (with `rounded`) the one with
+    fewer decimals is the other one rounded half up or cut off to these."""
     if truth == response:
         return True
     decimals = _fewer(truth_decimals, response_decimals)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from rlsys.answers.form import Unreadable, choice_letter, read
+from rlsys.answers.form import Unreadable, read
+from rlsys.answers.letters import ANNOUNCED, choice_letter, last, last_letter
 from rlsys.answers.number import Number, TooLarge, number_of
 from rlsys.config.answers import AnswerPlaces, Place
 
@@ -13,26 +14,34 @@ _TAG = re.compile(r"<(\w+)>")
 _OPENS = ("$$", r"\[", r"\begin")
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _BARE_BOX = re.compile(r"[^\s${}\\]+")
-_BETWEEN = re.compile(r"(?:[\s$,;&]|\\[()\[\],;!: ]|\\q?quad(?![A-Za-z])|\\text\s*\{[\s,]*(?:or|and)?[\s,]*\}|or\b|and\b)*")
+_BETWEEN = re.compile(
+    r"(?:[\s$,;&]|\\[()\[\],;!: ]|\\q?quad(?![A-Za-z])|\\text\s*\{[\s,]*(?:or|and)?[\s,]*\}|or\b|and\b)*"
+)
 """What may stand between boxes that are one answer."""
-_ANNOUNCED = re.compile(r"\b(?:answers?|choice|option|solutions?)\b[*_\s]*(?:is|are|:|=)(?:[*_:\s]|\b(?:therefore|thus|simply|just)\b)*", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?:[*_]*)(?:\s|$)|\n")
-_LETTER_SAID = re.compile(r"(?:option|choice|answer)?\s*[*_$({\[]*(?:\\text(?:bf)?\s*\{)?[({\[]*([A-J])(?![\w'’])", re.IGNORECASE)
-_LETTER_SHOWN = re.compile(r"\(([A-J])\)|^[ \t]*[*_]*([A-J])(?:[*_]*[.):]|[*_ \t]*$)|\b(?:[Oo]ption|[Cc]hoice)\s+([A-J])\b|\b([A-J])[.!*_\s]*\Z", re.MULTILINE)
 _DIGITS = r"(?:[1-9]\d{0,2}(?:(?:,|\{,\}|\\,|,?\\!)\d{3})+(?!\d)|\d+(?!\d))(?:\.\d+)?|\.\d+"
 _FRAC = r"\\[dtc]?frac\s*(?:\{\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]*\d\s*\}|\d\s*\d)"
-_POWER = r"(?:\^(?:\{-?\d+\}|-?\d+)|[eE][-+]?\d+(?!\w)|\s*(?:\\times|\\cdot|×|x)\s*10\s*\^\s*(?:\{\s*-?\d+\s*\}|-?\d+))"
+_RAISED = r"[⁻⁺⁰¹²³⁴-⁹]+"
+_TO = rf"(?:{_RAISED}|\^\s*(?:\{{\s*-?\d+\s*\}}|-?\d+))"
+_POWER = rf"(?:{_TO}|[eE][-+]?\d+(?!\w)|\s*(?:\\times|\\cdot|×|x)\s*10\s*{_TO})"
+_OVER = rf"(?:\s+(?:and\s+)?|\s*(?=\\))(?:{_FRAC}|\d+/\d+(?!\d))|\s*/\s*\d+(?:\.\d+)?{_POWER}?(?!\s*/)"
 _NUMBER = re.compile(
-    rf"(?<![A-Za-z0-9_^])(?<!\^\{{)(?<!\d[.,])(?:(?<![\w)}}\]])[-−]\s?)?(?:\\?\$\s?-?)?"
-    rf"(?:(?:{_DIGITS}){_POWER}?(?:(?:\s+(?:and\s+)?|\s*(?=\\))(?:{_FRAC}|\d+/\d+(?!\d))|\s*/\s*\d+(?:\.\d+)?{_POWER}?(?!\s*/))?|{_FRAC})(?:\s?\\?%|\s(?:thousand|million|billion|trillion)\b)?"
+    r"(?<![A-Za-z0-9_^])(?<!\^\{)(?<!\d[.,])(?:(?<![\w)}\]])[-−]\s?)?(?:\\?\$\s?-?)?"
+    rf"(?:(?:{_DIGITS}){_POWER}?(?:{_OVER})?|{_FRAC})"
+    r"(?:\s?\\?%|\s(?:thousand|million|billion|trillion)\b)?"
 )
+"""A whole number, decimal, fraction, mixed number or power, with its sign, currency and percent sign."""
 _SEVERAL = re.compile(r"\d")
-_NOT_LONE = re.compile(r"\b(?:not|no|plus|minus|times|more|less|fewer|over|under|than|least|most|half|twice|double)\b|[=<>+*^/]", re.IGNORECASE)
+_NOT_LONE = re.compile(
+    r"\b(?:not|no|plus|minus|times|more|less|fewer|over|under|than|least|most|half|twice|double)\b|[=<>+*^/]",
+    re.IGNORECASE,
+)
 
 
 def final_answer(text: str, rule: AnswerPlaces, truth: str | None = None) -> str | None:
-    """Of a response, at the first place of `rule` that the text has; None where it has none of them, or nothing is there. Places that depend on what
-    the truth is are for letters, numbers or the rest; without a truth, for numbers. What stands before the last `</think>` is no part of it."""
+    """Of a response, at the first place of `rule` that the text has; None where it has none of them, or nothing is
+    there. Places that depend on what the truth is are for letters, numbers or the rest; without a truth, for numbers.
+    What stands before the last `</think>` is no part of it."""
     text = text.rpartition(_THOUGHT)[2]
     kind = "number" if truth is None else _kind(truth)
     for place in rule.answer_places:
@@ -43,8 +52,8 @@ def final_answer(text: str, rule: AnswerPlaces, truth: str | None = None) -> str
 
 
 def known_answer(truth: str, rule: AnswerPlaces) -> str:
-    """The final answer of a ground truth, whether that is a worked solution or the answer alone: all of it, where it has neither the marker nor a
-    \\boxed{}. Its last number would not do: "x^2 + 1" is not 1."""
+    """The final answer of a ground truth, whether that is a worked solution or the answer alone: all of it, where it
+    has neither the marker nor a \\boxed{}. Its last number would not do: "x^2 + 1" is not 1."""
     for place in rule.answer_places:
         found = _at(place, truth, rule.answer_after, "") if place in ("marker", "box") else None
         if found is not None:
@@ -82,11 +91,12 @@ def _at(place: Place, text: str, marker: str | None, kind: str) -> str | None:
         return _boxed(text)
     if place != kind:
         return None
-    return {"letter": _letter, "number": _last_number, "statement": _statement}[place](text)
+    return {"letter": last_letter, "number": _last_number, "statement": _statement}[place](text)
 
 
 def _after(text: str, marker: str) -> str | None:
-    """The line after the last marker; all of it where a formula or an environment opens there, and up to the closing tag after an opening one."""
+    """The line after the last marker; all of it where a formula or an environment opens there, and up to the closing
+    tag after an opening one."""
     _, found, rest = text.rpartition(marker)
     if not found:
         return None
@@ -97,8 +107,8 @@ def _after(text: str, marker: str) -> str | None:
 
 
 def _boxed(text: str) -> str | None:
-    """What the last \\boxed{} holds; of boxes with nothing but a comma, `or` or `and` between them, all of it. A box that does not close holds
-    nothing."""
+    """What the last \\boxed{} holds; of boxes with nothing but a comma, `or` or `and` between them, all of it. A box
+    that does not close holds nothing."""
     closing = _closing(text) if "boxed" in text or "fbox" in text else {}
     run: list[str] = []
     end, found = 0, False
@@ -132,33 +142,15 @@ def _closing(text: str) -> dict[int, int]:
     return found
 
 
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    last = None
-    for last in pattern.finditer(text):
-        pass
-    return last
-
-
-def _letter(text: str) -> str | None:
-    """The last letter that follows "answer is", "option" or the like; else the last one in brackets, after "option", alone on a line or before a
-    bracket there, or at the very end."""
-    said = None
-    for announced in _ANNOUNCED.finditer(text):
-        said = _LETTER_SAID.match(text, announced.end()) or said
-    if said is not None and said[1].isupper():
-        return said[1]
-    shown = _last(_LETTER_SHOWN, text)
-    return shown and next(filter(None, shown.groups()))
-
-
 def _last_number(text: str) -> str | None:
-    found = _last(_NUMBER, text)
+    found = last(_NUMBER, text)
     return found and found.group()
 
 
 def _statement(text: str) -> str | None:
-    """What follows the last "answer is" in its sentence; else the last formula between dollars or brackets; else the text, where it is one line."""
-    announced = _last(_ANNOUNCED, text)
+    """What follows the last "answer is" in its sentence; else the last formula between dollars or brackets; else the
+    text, where it is one line."""
+    announced = last(ANNOUNCED, text)
     if announced is not None:
         rest = text[announced.end() :].lstrip()
         end = _SENTENCE_END.search(rest)

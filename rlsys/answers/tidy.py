@@ -66,7 +66,9 @@ _STEPS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"_\s*(\w)", r"_{\1}"),
     )
 )
-_WRAPPERS = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mathrm|mathbf|mathit|mbox|operatorname|boxed|fbox|bm)\s*\{([^{}]*)\}")
+_WRAPPERS = re.compile(
+    r"\\(?:text(?:bf|it|rm|normal)?|mathrm|mathbf|mathit|mbox|operatorname|boxed|fbox|bm)\s*\{([^{}]*)\}"
+)
 _THOUSANDS_BY_SPACES = re.compile(r"(?<![\d.,/])[1-9]\d{0,2}(?: \d{3})+(?![\d/])")
 _DOLLAR_SIGN = re.compile(r"\\\$")
 _CURRENCY = re.compile(r"[-+(]?\s*\$\s*[-+]?\.?\d[^$]*")
@@ -75,12 +77,15 @@ _EXCLAIMED = re.compile(r"(?<=[A-Za-z]{2})[.!?]+$")
 
 
 def tidy(text: str) -> str:
-    """Without delimiters of formulas, `\\left`, `\\text{}`, spacing commands and separators of thousands; a dollar that is money reads `USD`."""
-    text = text.strip().strip("*_`\"“”").strip()
+    """Without delimiters of formulas, `\\left`, `\\text{}`, spacing commands and separators of thousands; a dollar that
+    is money reads `USD`."""
+    text = text.strip().strip('*_`"“”').strip()
     text = _DOLLAR_SIGN.sub(" USD ", text)
     if _CURRENCY.fullmatch(text):
         text = text.replace("$", " USD ")
-    text = re.sub(f"[{_RAISED}]+", lambda raised: f"^{{{raised.group().translate(_LOWERED)}}}", text.translate(_UNICODE))
+    text = re.sub(
+        f"[{_RAISED}]+", lambda raised: f"^{{{raised.group().translate(_LOWERED)}}}", text.translate(_UNICODE)
+    )
     text = re.sub(r"√\s*(\d+|\w)", r"\\sqrt{\1}", text).replace("√", "sqrt")
     for pattern, replacement in _STEPS:
         text = pattern.sub(replacement, text)
@@ -89,7 +94,9 @@ def tidy(text: str) -> str:
         text, found = _WRAPPERS.subn(r" \1 ", text)
         if not found:
             break
-    text = _THOUSANDS_BY_SPACES.sub(lambda match: match.group().replace(" ", ""), " ".join(text.replace(_ROW, r"\\").split()))
+    text = _THOUSANDS_BY_SPACES.sub(
+        lambda match: match.group().replace(" ", ""), " ".join(text.replace(_ROW, r"\\").split())
+    )
     return _EXCLAIMED.sub("", text.strip(" \n*_`").rstrip(".,;:")).strip()
 
 

@@ -1,4 +1,5 @@
-"""Units after a number: known ones in one way of writing, so that 5 m is not 5 km; of others only that they are units."""
+"""Units after a number: known ones in one way of writing, so that 5 m is not 5 km; of others only that they are
+units."""
 
 from __future__ import annotations
 
@@ -51,13 +52,16 @@ _EXPONENT = re.compile(r"\^\{?([1-9])\}?$")
 _SQUARE = re.compile(r"(square|sq\.?|cubic|cu\.?) (\S+)")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z.'’\"()-]*(?:\^\{?\d\}?)?(?:(?: ?/ ?| )[A-Za-z(][A-Za-z.'’()-]*(?:\^\{?\d\}?)?)*")
 _BASE = re.compile(r"_\{?(\d{1,2})\}?")
-_NO_UNIT = re.compile(r"\b(?:pi|sqrt|sin|cos|tan|log|ln|exp|or|and|plus|minus|times|more|less|fewer|over|than|not|mod)\b", re.IGNORECASE)
+_NO_UNIT = re.compile(
+    r"\b(?:pi|sqrt|sin|cos|tan|log|ln|exp|or|and|plus|minus|times|more|less|fewer|over|than|not|mod)\b", re.IGNORECASE
+)
 _LONG_WORD = re.compile(r"[A-Za-z]{3}")
 _VOWEL = re.compile(r"[aeiouy]", re.IGNORECASE)
 
 
 def unit_of(rest: str) -> str | None:
-    """Of what follows a number: the canonical unit, "" for none or words that may be any unit, None for what is no unit."""
+    """Of what follows a number: the canonical unit, "" for none or words that may be any unit, None for what is no
+    unit."""
     text = rest.strip().rstrip(".")
     if not text:
         return ""
@@ -67,7 +71,13 @@ def unit_of(rest: str) -> str | None:
     attached = rest[0] not in " \t"
     if all(pieces) and (not attached or _ATTACHED.match(text) or len(pieces) > 1):
         return "/".join(filter(None, pieces))
-    if attached or _NO_UNIT.search(text) or not _WORDS.fullmatch(text) or not _LONG_WORD.search(text) or not _VOWEL.search(text):
+    if (
+        attached
+        or _NO_UNIT.search(text)
+        or not _WORDS.fullmatch(text)
+        or not _LONG_WORD.search(text)
+        or not _VOWEL.search(text)
+    ):
         return None
     return ""
 
@@ -79,5 +89,7 @@ def _known(text: str) -> str | None:
         power, text = "^2" if square[1].startswith("sq") else "^3", square[2]
     elif (found := _EXPONENT.search(text)) and not text.endswith("circ}"):
         power, text = f"^{found[1]}", text[: found.start()].strip()
-    unit = _KNOWN.get(text) or _KNOWN.get(text.replace(" ", "-")) or (_KNOWN.get(text.lower()) if len(text) > 2 else None)
+    unit = (
+        _KNOWN.get(text) or _KNOWN.get(text.replace(" ", "-")) or (_KNOWN.get(text.lower()) if len(text) > 2 else None)
+    )
     return unit and unit + power

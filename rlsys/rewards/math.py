@@ -1,4 +1,7 @@
-"""1 if the response's final answer equals the ground truth mathematically, else 0. Formulas are computed in processes that can be killed."""
+"""1 if the response's final answer equals the ground truth mathematically, else 0.
+
+Formulas are computed in processes that can be killed.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ from rlsys.rewards.worker_pool import CallFailed, WorkerPool
 
 class Config(AnswerPlaces):
     tolerance: NonNegativeFloat = 1e-4
-    """Largest relative difference from the ground truth where one of the two is a decimal; whole numbers, fractions and roots are compared exactly."""
+    """Largest relative difference where one of the two is a decimal; whole numbers, fractions and roots are exact."""
     rounded: bool = True
-    """A decimal must also be the other number rounded or cut off to its decimals; false takes any number within the tolerance, as for measurements."""
+    """A decimal must also be the other number, rounded or cut off; false takes all within the tolerance:
+    measurements."""
     time_limit: PositiveFloat = 5.0
     """Seconds for computing one pair of formulas; then its process is killed and the sample has no score."""
     processes: PositiveInt = 2
@@ -24,8 +28,8 @@ class Config(AnswerPlaces):
 
 
 class Reward:
-    """A response without a final answer, or with one that can't be read, is wrong (0). A ground truth that is missing or can't be read, a crash and a
-    timeout are abstentions."""
+    """A response without a final answer, or with one that can't be read, is wrong (0). A ground truth that is missing
+    or can't be read, a crash and a timeout are abstentions."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -47,7 +51,12 @@ class Reward:
             return self._computed(truth, found)
 
     def _computed(self, truth: str, found: str) -> RewardResult:
-        request = {"truth": truth, "response": found, "tolerance": self.config.tolerance, "rounded": self.config.rounded}
+        request = {
+            "truth": truth,
+            "response": found,
+            "tolerance": self.config.tolerance,
+            "rounded": self.config.rounded,
+        }
         try:
             return Score(float(self._pool.call(request)["right"]))
         except CallFailed as error:

@@ -74,7 +74,10 @@ def test_the_own_solutions_of_gsm8k_are_right(split: str):
         ("5000!", "holds a factorial too large to compute"),
         ("9" * 5000, "has 5000 characters"),
         (r"\sum_{i=1}^{n} i", r"holds \sum, which is not computed"),
-        ("She sold 48/2 = 24 clips in May.\nThen she sold some more.\n#### 72", "say where its answer is with answer_after"),
+        (
+            "She sold 48/2 = 24 clips in May.\nThen she sold some more.\n#### 72",
+            "say where its answer is with answer_after",
+        ),
         (r"thus \boxed{}", "is empty"),
     ],
 )
@@ -84,7 +87,10 @@ def test_ground_truths_that_can_not_be_compared_with(text: str | None, problem: 
     assert problem in found
 
 
-@pytest.mark.parametrize("text", ["18", "1,000", "Monday", "C", r"\frac{1}{2}", "x^2+1", "New York", "1\\,000", "Thus 3.\n\\boxed{4}", "10:15 p.m."])
+@pytest.mark.parametrize(
+    "text",
+    ["18", "1,000", "Monday", "C", r"\frac{1}{2}", "x^2+1", "New York", "1\\,000", "Thus 3.\n\\boxed{4}", "10:15 p.m."],
+)
 def test_ground_truths_that_can(text: str):
     assert truth_problem(text, RULE) is None
 

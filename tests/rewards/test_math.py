@@ -23,7 +23,9 @@ def test_scores_agree_with_the_labels(reward, sample, name: str):
 
 def test_what_can_not_be_checked_has_no_score(reward, sample):
     assert reward.score(*sample("1", None)) == Abstention("the prompt has no ground truth")
-    assert reward.score(*sample("1", r"\frac{")) == Abstention(r"the ground truth '\\frac{' has a bracket that is not closed")
+    assert reward.score(*sample("1", r"\frac{")) == Abstention(
+        r"the ground truth '\\frac{' has a bracket that is not closed"
+    )
     assert truth_problem(r"\frac{", Config()) == "has a bracket that is not closed"
     assert truth_problem("1", Config()) is None
 
@@ -55,7 +57,9 @@ def test_a_large_answer_is_wrong_and_costs_next_to_nothing(reward, sample, respo
         assert time.perf_counter() - began < 0.5
 
 
-@pytest.mark.parametrize("response", [r"(10^{9999})^{9999}", r"e^{e^{e}}", r"((x+1)^{9999})^{9999}", r"\sin(10^{9999})"])
+@pytest.mark.parametrize(
+    "response", [r"(10^{9999})^{9999}", r"e^{e^{e}}", r"((x+1)^{9999})^{9999}", r"\sin(10^{9999})"]
+)
 def test_a_formula_with_large_numbers_is_computed_without_their_digits(reward, sample, response: str):
     assert reward.score(*sample(rf"\boxed{{{response}}}", "5")) == Score(0.0)
 

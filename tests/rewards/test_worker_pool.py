@@ -24,7 +24,9 @@ def test_a_call_that_hangs_is_killed_and_the_next_one_works(pool):
     with pytest.raises(CallFailed, match="timed out after 1 s"):
         pool.call({})
     assert pool.call({"number": 2}) == {"twice": 4}
-    assert len({child.pid for child in psutil.Process().children()} - before) == 1, "one new worker in place of the killed one"
+    assert len({child.pid for child in psutil.Process().children()} - before) == 1, (
+        "one new worker in place of the killed one"
+    )
 
 
 def test_a_call_that_fails_says_why(pool):
@@ -65,7 +67,9 @@ def test_no_worker_outlives_a_killed_parent():
         "print([worker._process.pid for worker in pool._workers], flush=True)\n"
         "__import__('os').kill(__import__('os').getpid(), 9)\n"
     )
-    out = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=60, check=False).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=60, check=False
+    ).stdout
     workers = [psutil.Process(pid) for pid in eval(out) if psutil.pid_exists(pid)]
     _, alive = psutil.wait_procs(workers, timeout=8)
     assert not alive

@@ -53,7 +53,9 @@ def test_the_most_frequent_answer_decides(answers: list[str | None], right: list
 def group(name: str, truth: str | None, *samples: tuple[str, float | None]) -> ScoredGroup:
     asked = prompt(name) if truth is None else prompt(name, truth)
     results: list[RewardResult] = [Abstention("down") if score is None else Score(score) for _, score in samples]
-    return ScoredGroup(asked, tuple(sample(asked, index, text, "t") for index, (text, _) in enumerate(samples)), tuple(results))
+    return ScoredGroup(
+        asked, tuple(sample(asked, index, text, "t") for index, (text, _) in enumerate(samples)), tuple(results)
+    )
 
 
 def right(score: Score) -> bool:
