@@ -66,6 +66,7 @@ EVALUATE = ("algorithm=null", "stage={name: evaluate}", HELD_OUT)
         ([HELD_OUT, "evaluation={samples: 4, pass_at: [1, 8]}"], "evaluation.pass_at: pass@8 needs as many samples of a prompt, and"),
         ([HELD_OUT, "evaluation={majority: true}"], "evaluation.majority: needs several samples of a prompt, and evaluation.samples=1"),
         ([HELD_OUT, "evaluation={answer_after: '='}"], "evaluation.answer_after: has no effect without evaluation.majority"),
+        ([HELD_OUT, "evaluation={answer_places: [box]}"], "evaluation.answer_places: has no effect without evaluation.majority"),
         (
             [HELD_OUT, "evaluation={samples: 4, pass_at: [1], pass_score: null}"],
             "evaluation.pass_at: needs to know which answers are right; name evaluation.reward, and give evaluation.pass_score",
