@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from rlsys.check import sizes, sources
 from rlsys.check.judge_in_run import judge_problems
 from rlsys.check.unused import unused
+from rlsys.config.answers import AnswerPlaces
 from rlsys.config.experiment import Experiment
 from rlsys.config.messages import Problem
 from rlsys.errors import ConfigError, did_you_mean
@@ -149,9 +150,11 @@ def _together(experiment: Experiment) -> Iterator[Problem]:
     """What is measured of several answers to one prompt."""
     evaluation = experiment.evaluation
     asked = [key for key, given in (("pass_at", evaluation.pass_at), ("majority", evaluation.majority)) if given]
-    if evaluation.answer_after is not None and not evaluation.majority:
+    for key, info in AnswerPlaces.model_fields.items():
+        if vars(evaluation)[key] == info.default or evaluation.majority:
+            continue
         yield Problem(
-            ("evaluation", "answer_after"),
+            ("evaluation", key),
             "has no effect without evaluation.majority; set that to true, or leave it out",
         )
     if evaluation.pass_at and max(evaluation.pass_at) > evaluation.samples:

@@ -20,6 +20,7 @@ from rlsys.config.actors import (
     SyncConfig,
     TeacherConfig,
 )
+from rlsys.config.answers import AnswerPlaces
 from rlsys.config.base import Model
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.judge import JudgeConfig
@@ -80,7 +81,7 @@ class LoopConfig(Model):
         return self
 
 
-class EvaluationConfig(Model):
+class EvaluationConfig(AnswerPlaces):
     prompts: PositiveInt = 256
     """Held-out prompts, the first so many."""
     samples: NonNegativeInt = 1
@@ -98,10 +99,8 @@ class EvaluationConfig(Model):
     """Also measure pass@k of the sampled answers, the chance that one of k is right, for each k given here; `samples`
     must be as many."""
     majority: bool = False
-    """Also measure whether the most frequent final answer of all `samples` of a prompt is right (maj@k)."""
-    answer_after: str | None = None
-    """A final answer, for `majority`, is what follows the last occurrence of this marker; none: the last \\boxed{},
-    else the last number."""
+    """Also measure whether the most frequent final answer of all `samples` of a prompt is right (maj@k);
+    `answer_places` says where that is."""
 
 
 class LoggingConfig(Model):

@@ -1,14 +1,17 @@
-"""1 if the response is the ground truth, letter by letter after normalisation; else 0."""
+"""1 if the response, or the final answer in it, is the ground truth, letter by letter after normalisation; else 0."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlsys.config.base import Model
+from rlsys.answers.place import final_answer, known_answer
+from rlsys.config.answers import AnswerPlaces, Place
 from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
 
 
-class Config(Model):
+class Config(AnswerPlaces):
+    answer_places: tuple[Place, ...] = ()
+    """Where in the response the answer is looked for, as in the reward `math`; none takes all of the response."""
     strip: bool = True
     """Ignore white space at both ends."""
     ignore_case: bool = False
@@ -24,7 +27,11 @@ class Reward:
     def score(self, prompt: Prompt, trajectory: Trajectory) -> RewardResult:
         if prompt.answer is None:
             return Abstention("the prompt has no ground truth")
-        return Score(float(self._normalised(trajectory.text) == self._normalised(prompt.answer)))
+        truth, given = prompt.answer, trajectory.text
+        if self.config.answer_places:
+            truth = known_answer(truth, self.config)
+            given = final_answer(given, self.config, truth)
+        return Score(float(given is not None and self._normalised(given) == self._normalised(truth)))
 
     def _normalised(self, text: str) -> str:
         if self.config.collapse_spaces:
@@ -32,3 +39,8 @@ class Reward:
         if self.config.strip:
             text = text.strip()
         return text.casefold() if self.config.ignore_case else text
+
+
+def truth_problem(answer: str | None, config: Config) -> str | None:
+    """Why a ground truth has no scores, in words that continue "the ground truth ..."; None where it has."""
+    return "is missing" if answer is None else None

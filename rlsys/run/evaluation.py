@@ -110,9 +110,7 @@ class AnswerEvaluator:
             metrics["accuracy"] = accuracy
         if sampled:
             config = self.config
-            metrics |= pass_at_k.measured(
-                groups, self.judgement.is_right, config.pass_at, config.majority, config.answer_after
-            )
+            metrics |= pass_at_k.measured(groups, self.judgement.is_right, config.pass_at, config.majority, config)
         metrics["abstained"] = float(
             sum(isinstance(result, Abstention) for group in groups for result in group.results)
         )

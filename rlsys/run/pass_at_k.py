@@ -6,18 +6,17 @@ Samples without a score leave n, as if they had never been drawn.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import comb
 from statistics import fmean
 
+from rlsys.answers.equal import NeedsAlgebra, equal, vote
+from rlsys.answers.form import Unreadable
+from rlsys.answers.place import final_answer, known_answer
+from rlsys.config.answers import AnswerPlaces
 from rlsys.samples import Score, ScoredGroup
-
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
-WHOLE_NUMBER = re.compile(r"([-+]?)([\d,]*)(?:\.(\d+))?")
-BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -39,37 +38,6 @@ def majority(answers: Sequence[str | None], right: Sequence[bool]) -> float:
     return fmean(float(answer in correct) for answer, count in votes.items() if count == most)
 
 
-def final_answer(text: str, after: str | None) -> str | None:
-    """What follows the last `after` in a text; without `after` what its last \\boxed{} holds, else its last number.
-    None if there is none.
-
-    Numbers are written in one way, so that 1,200.0 and 1200 are one answer.
-    """
-    if after is not None:
-        _, marker, found = text.rpartition(after)
-        return _plain(found) or None if marker else None
-    boxed, numbers = BOXED.findall(text), NUMBER.findall(text)
-    return _plain(boxed[-1] if boxed else numbers[-1]) if boxed or numbers else None
-
-
-def _plain(answer: str) -> str:
-    text = answer.strip().strip("$").rstrip(".").strip()
-    number = WHOLE_NUMBER.fullmatch(text)
-    if number is None or not any(map(str.isdigit, text)):
-        return " ".join(text.split())
-    sign, whole, part = number.groups(default="")
-    # By its digits: a model may write any number of them, so no arithmetic is asked to hold them.
-    digits = ".".join(filter(None, (whole.replace(",", "").lstrip("0") or "0", part.rstrip("0"))))
-    return f"-{digits}" if sign == "-" and digits != "0" else digits
-
-
-def known_answer(truth: str, after: str | None) -> str:
-    """The final answer of a prompt's ground truth, whether that is a worked solution or the answer alone: all of it,
-    where it has neither the marker nor a \\boxed{}. Its last number would not do: "x^2 + 1" is not 1."""
-    marked = after is not None or BOXED.search(truth) is not None
-    return (final_answer(truth, after) if marked else None) or _plain(truth)
-
-
 @dataclass(frozen=True, slots=True)
 class Vote:
     answer: str | None
@@ -80,14 +48,24 @@ class Vote:
     """Whether its answer is right, however it was found."""
 
 
-def votes(group: ScoredGroup, is_right: Callable[[Score], bool], after: str | None) -> Iterator[Vote]:
+def votes(group: ScoredGroup, is_right: Callable[[Score], bool], places: AnswerPlaces) -> Iterator[Vote]:
     """Of the scored samples of a prompt. An answer that equals the ground truth's is right even if what leads to it is
     not."""
-    truth = None if group.prompt.answer is None else known_answer(group.prompt.answer, after)
+    truth = None if group.prompt.answer is None else known_answer(group.prompt.answer, places)
     for trajectory, result in zip(group.trajectories, group.results, strict=True):
         if isinstance(result, Score):
-            answer, passed = final_answer(trajectory.text, after), is_right(result)
-            yield Vote(answer, passed, passed or (answer is not None and answer == truth))
+            answer, passed = final_answer(trajectory.text, places, truth), is_right(result)
+            yield Vote(None if answer is None else vote(answer, truth), passed, passed or _agrees(truth, answer))
+
+
+def _agrees(truth: str | None, answer: str | None) -> bool:
+    """As far as it can be told without algebra: where that is needed, the reward has said what is right."""
+    if truth is None or answer is None:
+        return False
+    try:
+        return equal(truth, answer)
+    except (NeedsAlgebra, Unreadable):
+        return False
 
 
 def measured(
@@ -95,16 +73,15 @@ def measured(
     is_right: Callable[[Score], bool],
     pass_at: Sequence[int],
     with_majority: bool,
-    after: str | None,
+    places: AnswerPlaces,
 ) -> dict[str, float]:
-    """`pass@K` for each of `pass_at`, and maj@N of all N samples of a prompt; means over prompts. `after`: see
-    `final_answer`.
+    """`pass@K` for each of `pass_at`, and maj@N of all N samples of a prompt; means over prompts. `places`: where
+    a sample's final answer is.
 
     A prompt with fewer than K scored samples is left out of pass@K, one with none of maj@N; `unscored@K` and
-    `unscored@maj` count them, where there are any. A measure that no prompt is left for is left out.
-    """
+    `unscored@maj` count them, where there are any. A measure that no prompt is left for is left out."""
     found: dict[str, float] = {}
-    scored = [list(votes(group, is_right, after)) for group in groups]
+    scored = [list(votes(group, is_right, places)) for group in groups]
 
     def put(name: str, unscored: str, values: list[float]) -> None:
         if values:

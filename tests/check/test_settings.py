@@ -79,6 +79,10 @@ EVALUATE = ("method={name: evaluate}", HELD_OUT)
             "evaluation.answer_after: has no effect without evaluation.majority",
         ),
         (
+            [HELD_OUT, "evaluation={answer_places: [box]}"],
+            "evaluation.answer_places: has no effect without evaluation.majority",
+        ),
+        (
             [HELD_OUT, "evaluation={samples: 4, pass_at: [1], pass_score: null}"],
             "evaluation.pass_at: needs to know which answers are right; name evaluation.reward, and give "
             "evaluation.pass_score",

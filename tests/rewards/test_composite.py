@@ -82,12 +82,12 @@ def test_a_sample_that_hangs_does_not_hold_up_the_others(sample):
 
 def test_math_is_one_of_them_and_closing_ends_its_processes(sample):
     rewards = weighted({"name": "math", "args": {"processes": 1}})
-    assert rewards.score([sample(r"\boxed{4}", "4"), sample("5", "4")]) == [
+    assert rewards.score([sample("$1+x$", "x+1"), sample("5", "4")]) == [
         Score(1.0, {"math": 1.0}),
         Score(0.0, {"math": 0.0}),
     ]
     rewards.close()
-    assert rewards.score([sample("4", "4")]) == [Abstention("math: the worker was gone")]
+    assert rewards.score([sample("$1+x$", "x+1")]) == [Abstention("math: the worker was gone")]
 
 
 @pytest.mark.parametrize(

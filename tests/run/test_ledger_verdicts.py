@@ -49,7 +49,8 @@ def test_they_are_found_by_step_phase_sample_and_kind(tmp_path: Path) -> None:
         ledger.record(2, [group(later, prefix="t")], {}, "beside")
 
         def ids(*where: object, **more: str) -> list[str]:
-            return [verdict.verdict_id for verdict in ledger.verdicts(*where, **more)]  # pyright: ignore[reportArgumentType]
+            # pyright: ignore[reportArgumentType]
+            return [verdict.verdict_id for verdict in ledger.verdicts(*where, **more)]
 
         assert ids(1) == ["q1/compare/0", "q2/score/0"]
         assert ids(2, "beside") == ["q3/compare/0"]

@@ -6,11 +6,15 @@ from itertools import combinations
 from statistics import fmean
 
 import pytest
-from support.fakes import prompt
-from support.scripted_sampler import sample
+from fakes import prompt
+from scripted import sample
 
-from rlsys.run.pass_at_k import final_answer, majority, measured, pass_at_k
+from rlsys.config.answers import AnswerPlaces
+from rlsys.run.pass_at_k import majority, measured, pass_at_k
 from rlsys.samples import Abstention, RewardResult, Score, ScoredGroup
+
+ANYWHERE = AnswerPlaces()
+AFTER_EQUALS = AnswerPlaces(answer_after="=")
 
 
 @pytest.mark.parametrize("n", range(1, 8))
@@ -46,31 +50,6 @@ def test_the_most_frequent_answer_decides(answers: list[str | None], right: list
     assert majority(answers, right) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("text", "after", "expected"),
-    [
-        ("3+8=11;11+5=16", "=", "16"),
-        ("no equation", "=", None),
-        ("ends with =", "=", None),
-        ("so\n#### 1,200.0", "####", "1200"),
-        ("so\n#### Monday.", "####", "Monday"),
-        ("first 3, then $1,200.50.", None, "1200.5"),
-        (r"from 3 \boxed{\frac{1}{2}} or 4", None, r"\frac{1}{2}"),
-        (r"\boxed{3} and \boxed{-0.0}", None, "0"),
-        (r"\boxed{+07.50}", None, "7.5"),
-        (r"\boxed{.5}", None, "0.5"),
-        (r"\boxed{-1,000}", None, "-1000"),
-        (r"\boxed{1e99999999}", None, "1e99999999"),  # a number that no computer holds is a text like any other
-        (r"\boxed{" + "9" * 40 + "}", None, "9" * 40),
-        (r"\boxed{, }", None, ","),
-        ("about -5", None, "-5"),
-        ("nothing", None, None),
-    ],
-)
-def test_final_answers(text: str, after: str | None, expected: str | None):
-    assert final_answer(text, after) == expected
-
-
 def group(name: str, truth: str | None, *samples: tuple[str, float | None]) -> ScoredGroup:
     asked = prompt(name) if truth is None else prompt(name, truth)
     results: list[RewardResult] = [Abstention("down") if score is None else Score(score) for _, score in samples]
@@ -90,7 +69,7 @@ def test_means_over_prompts_and_abstentions_leave_n():
         group("c", "9", ("=9", 1), ("=9", None), ("=9", None), ("=9", None)),  # one of one
         group("d", "9", ("=9", None), ("=9", None), ("=9", None), ("=9", None)),
     ]
-    assert measured(groups, right, (1, 2, 4), True, "=") == pytest.approx(
+    assert measured(groups, right, (1, 2, 4), True, AFTER_EQUALS) == pytest.approx(
         {
             "pass@1": (1 / 3 + 0 + 1) / 3,
             "unscored@1": 1,
@@ -105,18 +84,30 @@ def test_means_over_prompts_and_abstentions_leave_n():
 
 def test_an_answer_that_is_the_known_one_is_right_whatever_led_to_it():
     groups = [group("a", "2+3=5", ("1+3=5", 0), ("2+2=5", 0), ("2+3=6", 0))]
-    assert measured(groups, right, (1,), True, "=") == {"pass@1": 0, "maj@3": 1}
+    assert measured(groups, right, (1,), True, AFTER_EQUALS) == {"pass@1": 0, "maj@3": 1}
     # The ground truth may be cut already.
-    assert measured([group("a", "5", ("x=5", 0))], right, (), True, "=") == {"maj@1": 1}
-    assert measured([group("a", "1,200", ("so 1200.0", 0))], right, (), True, None) == {"maj@1": 1}
-    assert measured([group("a", r"thus \boxed{5} of 6", ("5", 0))], right, (), True, None) == {"maj@1": 1}
+    assert measured([group("a", "5", ("x=5", 0))], right, (), True, AFTER_EQUALS) == {"maj@1": 1}
+    assert measured([group("a", "1,200", ("so 1200.0", 0))], right, (), True, ANYWHERE) == {"maj@1": 1}
+    assert measured([group("a", r"thus \boxed{5} of 6", ("5", 0))], right, (), True, ANYWHERE) == {"maj@1": 1}
 
 
 @pytest.mark.parametrize("truth", ["x^2 + 1", r"\frac{2}{1}"])
 def test_the_last_number_of_a_known_formula_is_not_the_known_answer(truth: str):
-    assert measured([group("a", truth, (r"\boxed{1}", 0))], right, (), True, None) == {"maj@1": 0}
-    assert measured([group("a", truth, (rf"\boxed{{{truth}}}", 0))], right, (), True, None) == {"maj@1": 1}
+    assert measured([group("a", truth, (r"\boxed{1}", 0))], right, (), True, ANYWHERE) == {"maj@1": 0}
+    assert measured([group("a", truth, (rf"\boxed{{{truth}}}", 0))], right, (), True, ANYWHERE) == {"maj@1": 1}
+
+
+def test_equal_answers_vote_together_however_they_are_written():
+    numbers = group("a", "7", ("so 1,200.0", 0), (r"\boxed{1200}", 0), (r"\$1{,}200 a day", 0), ("7", 1), ("7", 1))
+    letters = group("b", "A", ("The answer is (B).", 0), (r"\boxed{B}", 0), ("B) 12", 0), ("A", 1), ("A", 1))
+    for one in (numbers, letters):
+        assert measured([one], right, (), True, ANYWHERE) == {"maj@5": 0}
+
+
+def test_a_vote_is_right_by_the_same_rule_that_rewards_compare_by():
+    groups = [group("a", r"\frac{1}{2}", (r"\boxed{0.5}", 0), (r"\boxed{\frac{2}{4}}", 0), (r"\boxed{2}", 0))]
+    assert measured(groups, right, (), True, ANYWHERE) == {"maj@3": 1}
 
 
 def test_without_a_majority_nothing_is_voted_on():
-    assert measured([group("a", "5", ("x=5", 0))], right, (), False, "=") == {}
+    assert measured([group("a", "5", ("x=5", 0))], right, (), False, AFTER_EQUALS) == {}

@@ -1,0 +1,171 @@
+"""Where the final answer of a text is: one rule, for rewards, evaluation, rejection sampling and maj@k."""
+
+from __future__ import annotations
+
+import re
+
+from rlsys.answers.form import Unreadable, read
+from rlsys.answers.letters import ANNOUNCED, choice_letter, last, last_letter
+from rlsys.answers.number import Number, TooLarge, number_of
+from rlsys.config.answers import AnswerPlaces, Place
+
+_THOUGHT = "</think>"
+_TAG = re.compile(r"<(\w+)>")
+_OPENS = ("$$", r"\[", r"\begin")
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
+_BARE_BOX = re.compile(r"[^\s${}\\]+")
+_BETWEEN = re.compile(
+    r"(?:[\s$,;&]|\\[()\[\],;!: ]|\\q?quad(?![A-Za-z])|\\text\s*\{[\s,]*(?:or|and)?[\s,]*\}|or\b|and\b)*"
+)
+"""What may stand between boxes that are one answer."""
+_SENTENCE_END = re.compile(r"[.!?](?:[*_]*)(?:\s|$)|\n")
+_DIGITS = r"(?:[1-9]\d{0,2}(?:(?:,|\{,\}|\\,|,?\\!)\d{3})+(?!\d)|\d+(?!\d))(?:\.\d+)?|\.\d+"
+_FRAC = r"\\[dtc]?frac\s*(?:\{\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]*\d\s*\}|\d\s*\d)"
+_RAISED = r"[⁻⁺⁰¹²³⁴-⁹]+"
+_TO = rf"(?:{_RAISED}|\^\s*(?:\{{\s*-?\d+\s*\}}|-?\d+))"
+_POWER = rf"(?:{_TO}|[eE][-+]?\d+(?!\w)|\s*(?:\\times|\\cdot|×|x)\s*10\s*{_TO})"
+_OVER = rf"(?:\s+(?:and\s+)?|\s*(?=\\))(?:{_FRAC}|\d+/\d+(?!\d))|\s*/\s*\d+(?:\.\d+)?{_POWER}?(?!\s*/)"
+_NUMBER = re.compile(
+    r"(?<![A-Za-z0-9_^])(?<!\^\{)(?<!\d[.,])(?:(?<![\w)}\]])[-−]\s?)?(?:\\?\$\s?-?)?"
+    rf"(?:(?:{_DIGITS}){_POWER}?(?:{_OVER})?|{_FRAC})"
+    r"(?:\s?\\?%|\s(?:thousand|million|billion|trillion)\b)?"
+)
+"""A whole number, decimal, fraction, mixed number or power, with its sign, currency and percent sign."""
+_SEVERAL = re.compile(r"\d")
+_NOT_LONE = re.compile(
+    r"\b(?:not|no|plus|minus|times|more|less|fewer|over|under|than|least|most|half|twice|double)\b|[=<>+*^/]",
+    re.IGNORECASE,
+)
+
+
+def final_answer(text: str, rule: AnswerPlaces, truth: str | None = None) -> str | None:
+    """Of a response, at the first place of `rule` that the text has; None where it has none of them, or nothing is
+    there. Places that depend on what the truth is are for letters, numbers or the rest; without a truth, for numbers.
+    What stands before the last `</think>` is no part of it."""
+    text = text.rpartition(_THOUGHT)[2]
+    kind = "number" if truth is None else _kind(truth)
+    for place in rule.answer_places:
+        found = _at(place, text, rule.answer_after, kind)
+        if found is not None:
+            return found.strip() or None
+    return None
+
+
+def known_answer(truth: str, rule: AnswerPlaces) -> str:
+    """The final answer of a ground truth, whether that is a worked solution or the answer alone: all of it, where it
+    has neither the marker nor a \\boxed{}. Its last number would not do: "x^2 + 1" is not 1."""
+    for place in rule.answer_places:
+        found = _at(place, truth, rule.answer_after, "") if place in ("marker", "box") else None
+        if found is not None:
+            return found.strip()
+    return truth.strip()
+
+
+def lone_number(text: str) -> Number | None:
+    """The number of a sentence that holds one and says nothing else about it, as in "$18 every day"."""
+    found = _NUMBER.findall(text)
+    rest = _NUMBER.sub(" ", text)
+    if len(found) != 1 or _SEVERAL.search(rest) or _NOT_LONE.search(rest):
+        return None
+    try:
+        return number_of(found[0].replace("$", "").strip())
+    except TooLarge:
+        return None
+
+
+def _kind(truth: str) -> Place:
+    """The place that is for such a truth."""
+    if choice_letter(truth) is not None:
+        return "letter"
+    try:
+        return "number" if read(truth).number is not None else "statement"
+    except Unreadable:
+        return "statement"
+
+
+def _at(place: Place, text: str, marker: str | None, kind: str) -> str | None:
+    """What the text has at the place, perhaps nothing (""); None where it has no such place."""
+    if place == "marker":
+        return None if marker is None else _after(text, marker)
+    if place == "box":
+        return _boxed(text)
+    if place != kind:
+        return None
+    return {"letter": last_letter, "number": _last_number, "statement": _statement}[place](text)
+
+
+def _after(text: str, marker: str) -> str | None:
+    """The line after the last marker; all of it where a formula or an environment opens there, and up to the closing
+    tag after an opening one."""
+    _, found, rest = text.rpartition(marker)
+    if not found:
+        return None
+    if tag := _TAG.fullmatch(marker.strip()):
+        return rest.partition(f"</{tag[1]}>")[0]
+    rest = rest.strip()
+    return rest if rest.startswith(_OPENS) else rest.partition("\n")[0]
+
+
+def _boxed(text: str) -> str | None:
+    """What the last \\boxed{} holds; of boxes with nothing but a comma, `or` or `and` between them, all of it. A box
+    that does not close holds nothing."""
+    closing = _closing(text) if "boxed" in text or "fbox" in text else {}
+    run: list[str] = []
+    end, found = 0, False
+    for box in _BOX.finditer(text):
+        if box.start() < end:  # within the box before
+            continue
+        if not found or not _BETWEEN.fullmatch(text, end, box.start()):
+            run = []
+        found = True
+        if text[box.end() : box.end() + 1] == "{":
+            end = closing.get(box.end(), -1) + 1
+            content = text[box.end() + 1 : end - 1] if end else ""
+            end = end or box.end()
+        else:
+            bare = _BARE_BOX.match(text, box.end())
+            content, end = (bare.group(), bare.end()) if bare else ("", box.end())
+        run.append(content.strip())
+    if not found:
+        return None
+    return ", ".join(dict.fromkeys(run)) if all(run) else ""
+
+
+def _closing(text: str) -> dict[int, int]:
+    """Where each opening brace closes, by its place."""
+    found, open_ = {}, []
+    for token in re.finditer(r"\\.|[{}]", text, re.DOTALL):
+        if token.group() == "{":
+            open_.append(token.start())
+        elif token.group() == "}" and open_:
+            found[open_.pop()] = token.start()
+    return found
+
+
+def _last_number(text: str) -> str | None:
+    found = last(_NUMBER, text)
+    return found and found.group()
+
+
+def _statement(text: str) -> str | None:
+    """What follows the last "answer is" in its sentence; else the last formula between dollars or brackets; else the
+    text, where it is one line."""
+    announced = last(ANNOUNCED, text)
+    if announced is not None:
+        rest = text[announced.end() :].lstrip()
+        end = _SENTENCE_END.search(rest)
+        return rest[: end.start()] if end else rest
+    formula = _last_formula(text)
+    if formula is not None:
+        return formula
+    return text if len(text.strip().splitlines()) == 1 else None
+
+
+def _last_formula(text: str) -> str | None:
+    found: tuple[int, str] | None = None
+    for opening, closing in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
+        end = text.rfind(closing)
+        start = text.rfind(opening, 0, max(end, 0))
+        if start >= 0 and text[start + len(opening) : end].strip() and (found is None or end > found[0]):
+            found = end, text[start + len(opening) : end]
+    return found and found[1]

@@ -1,0 +1,12 @@
+"""A worker for tests: it says twice a number, and a request without one is computed in C for longer than anyone
+waits."""
+
+from rlsys.rewards.worker_pool import serve
+
+
+def handle(request: dict) -> dict:
+    return {"twice": 2 * request["number"] if "number" in request else 9**9**9**9}
+
+
+if __name__ == "__main__":
+    serve(handle)
