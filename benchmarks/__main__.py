@@ -63,7 +63,8 @@ def main(
     finally:
         if not failures:
             shutil.rmtree(folder, ignore_errors=True)
-    console.print(table(done))
+    if done:
+        console.print(table(done))
     for failed, reason in failures.items():
         console.print(f"{failed}: failed: {reason}", soft_wrap=True, markup=False, highlight=False)
     seconds = time.monotonic() - started

@@ -27,7 +27,8 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
     params, plain = sampling_params(Sampling(**message["sampling"]), seed=0), SamplingParams()
     sampling = {name: getattr(params, name) for name in SAMPLING if getattr(params, name) != getattr(plain, name)}
     return {
-        "engine": {"model": spec.model} | {name: plain(engine[name]) for name in engine if name not in OURS_ALONE},
+        "engine": {"model": spec.model}
+        | {name: as_dictionary(engine[name]) for name in engine if name not in OURS_ALONE},
         "sampling": sampling,
     }
 
@@ -38,7 +39,7 @@ def changed(chosen: Any, default: Any) -> dict[str, Any]:
     return {name: getattr(chosen, name) for name in names if getattr(chosen, name) != getattr(default, name)}
 
 
-def plain(value: Any) -> Any:
+def as_dictionary(value: Any) -> Any:
     """Of a config that is an object of vLLM's own: what differs from its defaults, as a dictionary, which `LLM` takes
     in its place."""
     return changed(value, type(value)()) if is_dataclass(value) else value

@@ -22,10 +22,10 @@ def run(settings: Settings, spawn: Spawn) -> Iterator[Result]:
     config = experiment(settings)
     questions, how = prompts(settings), sampling(settings)
     arguments = engine_arguments(settings, how)
-    log = settings.log("bare_vllm")
+    variables = environment(config.rollout, ON_GPU)
     with (
         started(settings, spawn) as roles,
-        child("benchmarks.bare_vllm", environment(config.rollout, ON_GPU), log) as bare,
+        child("benchmarks.bare_vllm", variables, settings.log("bare_vllm")) as bare,
     ):
         rollout = roles.rollout
         assert rollout is not None

@@ -12,7 +12,7 @@ from benchmarks.child import child
 from benchmarks.result import Aim, Result, interleave
 from benchmarks.workload import Settings, experiment, started, training_batch
 from rlsys.errors import RlsysError
-from rlsys.models.micro_batches import plan
+from rlsys.models.micro_batches import micro_batches
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.objectives.stats import values
 from rlsys.roles import Spawn
@@ -27,7 +27,7 @@ work."""
 def run(settings: Settings, spawn: Spawn) -> Iterator[Result]:
     batch = training_batch(settings)
     policy = experiment(settings).policy
-    (micro_batches,) = plan(batch.lengths_B.tolist(), 1, policy.tokens_per_micro_batch, packed=False)
+    (planned,) = micro_batches(batch.lengths_B.tolist(), 1, policy.tokens_per_micro_batch, packed=False)
     file = settings.folder / f"batch-{settings.size}.pt"
     torch.save({"token_ids": batch.token_ids_BT, "loss_mask": batch.loss_mask_BT, "lengths": batch.lengths_B}, file)
     tokens = int(batch.lengths_B.sum())
@@ -38,7 +38,7 @@ def run(settings: Settings, spawn: Spawn) -> Iterator[Result]:
         started(settings, spawn) as roles,
         child("benchmarks.bare_trainer", environment, settings.log("bare_trainer")) as bare,
     ):
-        bare.ask(model=str(settings.model), batch=str(file), micro_batches=micro_batches, policy=policy.model_dump())
+        bare.ask(model=str(settings.model), batch=str(file), micro_batches=planned, policy=policy.model_dump())
 
         def ours() -> float:
             assert roles.policy is not None
@@ -59,7 +59,7 @@ def run(settings: Settings, spawn: Spawn) -> Iterator[Result]:
     gap = max(abs(one - other) for one, other in losses)
     if gap > LOSS_TOLERANCE:
         raise RlsysError(f"both trainers should do the same work, but their losses differ by {gap:.2g}: {losses}")
-    details = {"tokens per step": tokens, "micro-batches": len(micro_batches), "largest difference of the losses": gap}
+    details = {"tokens per step": tokens, "micro-batches": len(planned), "largest difference of the losses": gap}
     yield Result(
         "trainer", settings.size, "tokens/s: policy rank / bare PyTorch loop", "tokens/s", *measured, AIM, details
     )

@@ -38,8 +38,9 @@ STAGES = Path(__file__).parent / "recipe.yaml"
 SAMPLES, PPO = "best_of_n", "ppo_"
 """The recipe's sampling stage, and how its PPO stages' names begin."""
 PPO_QUICK = ("method.prompts_per_step=16", "loop.steps=2", "loop.eval_every=1", "evaluation.prompts=16")
+IMITATION_QUICK = ("loop.steps=2", "policy.ranks=1")
 QUICK = (
-    *(f"{stage}.loop.steps=2" for stage in ("base", "sft", "reward_model")),
+    *(f"{stage}.{setting}" for stage in ("base", "sft", "reward_model") for setting in IMITATION_QUICK),
     "reward_model.loop.eval_every=0",
     "best_of_n.method.answers=8",
     "best_of_n.loop.steps=1",
@@ -84,7 +85,7 @@ def settings(seed: int, output: Path, quick: bool) -> list[str]:
 def report(folder: Path, figure: bool, console: Console) -> None:
     """Everything that is made of a finished run: JSON and, if wanted, the figure in its folder, and the table."""
     recipe = load_as(Recipe, folder / RECIPE)
-    experiments = {stage.name: load(folder / stage.config, this_machine=False) for stage in recipe.steps}
+    experiments = {stage.name: load(folder / f"{stage.name}.yaml", this_machine=False) for stage in recipe.steps}
     scale, curves = all_curves(folder, experiments)
     file = folder / "over_optimization.json"
     write_whole(
@@ -105,7 +106,9 @@ def report(folder: Path, figure: bool, console: Console) -> None:
 
 def all_curves(folder: Path, experiments: Mapping[str, Experiment]) -> tuple[Scale, dict[str, list[Point]]]:
     """Best-of-n, then PPO in the order of the recipe, by what people call them."""
-    prompts = read_samples(RunDir(folder / SAMPLES), experiments[SAMPLES].loop.steps)
+    steps = experiments[SAMPLES].loop.steps
+    assert steps is not None, "the recipe says how many"
+    prompts = read_samples(RunDir(folder / SAMPLES), steps)
     scale = Scale.of(
         [raw for prompt in prompts for raw in prompt.proxy], [gold for prompt in prompts for gold in prompt.gold]
     )

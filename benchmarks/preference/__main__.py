@@ -73,7 +73,7 @@ class Size:
 
 
 FULL = Size(150, 256, {"train": 24, "test": 3}, 128, 50, 1000)
-QUICK = Size(2, 16, {"train": 1, "test": 1}, 8, 2, 8)
+QUICK = Size(2, 64, {"train": 1, "test": 1}, 8, 2, 8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,5 +168,5 @@ def saved_method(config: Mapping[str, Any], path: Path) -> str:
     """Name of the method in a resolved config, read from `path`. Raises RunError if there is none."""
     method = config.get("method")
     if not isinstance(method, dict) or "name" not in method:
-        raise RunError(f"{path}: names no method: an older rlsys wrote it, and reads it")
+        raise RunError(f"{path}: names no method: an older rlsys made this run; read it with that version")
     return str(method["name"])

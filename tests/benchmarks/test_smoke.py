@@ -41,7 +41,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def shared(ray_session: None, settings: Settings) -> Iterator[Spawn]:
-    """Starts nothing: the benchmarks share one set of actors."""
+    """Starts nothing: the benchmarks share one set of actors. `overhead`, which trains, comes last."""
     from actors.spawn import spawn
 
     config = experiment(settings)
@@ -123,6 +123,7 @@ def test_preference(ray_session: None, tmp_path: Path):
     assert (outcomes["start"]["preferred"], outcomes["start"]["win_rate"]) == (0.5, 0.5)
 
 
+@pytest.mark.timeout(600)
 def test_over_optimization(ray_session: None, tmp_path: Path):
     printed = called(over_optimization.main, "--quick", "--no-figure", "--output", tmp_path)
     assert "at the same KL" in printed

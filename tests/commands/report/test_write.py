@@ -164,6 +164,14 @@ def test_the_folder_of_a_judges_evaluation(tmp_path: Path):
         report(tmp_path)
 
 
+def test_a_run_of_an_older_version_is_one_line(tmp_path: Path):
+    config = tmp_path / "config.yaml"
+    config.write_text("name: old\nalgorithm: {name: grpo}\nloop: {steps: 9}\n")
+    with pytest.raises(RunError) as error:
+        report(tmp_path)
+    assert str(error.value) == (f"{config}: names no method: an older rlsys made this run; read it with that version")
+
+
 def test_what_is_no_run_is_one_line(tmp_path: Path):
     with pytest.raises(RunError, match="not a run's folder"):
         report(tmp_path)
