@@ -6,8 +6,8 @@ from itertools import combinations
 from statistics import fmean
 
 import pytest
-from fakes import prompt
-from scripted import sample
+from support.fakes import prompt
+from support.scripted_sampler import sample
 
 from rlsys.config.answers import AnswerPlaces
 from rlsys.run.pass_at_k import majority, measured, pass_at_k
