@@ -59,7 +59,7 @@ def experiment(model: Path, **sections: Any) -> Experiment:
         "name": "test",
         "model": {"path": str(model)},
         "data": {"train": {"path": "none"}},
-        "method": grpo.Config(),
+        "method": grpo.Config(name="grpo"),
         "loop": {"steps": 1},
     }
     return Experiment.model_validate(data | sections)

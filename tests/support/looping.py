@@ -27,7 +27,7 @@ from rlsys.run.progress import Progress
 from support.fakes import SoftmaxPolicy, make_roles, prompt
 
 SAMPLING = SamplingConfig(max_tokens=4)
-GRPO = grpo.Config(prompts_per_step=4, group_size=4)
+GRPO = grpo.Config(name="grpo", prompts_per_step=4, group_size=4)
 
 
 @contextmanager
