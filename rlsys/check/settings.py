@@ -20,6 +20,7 @@ def combinations(experiment: Experiment) -> Iterator[Problem]:
     for check in (
         unused,
         _method,
+        _training_rows,
         _judge,
         _rewards,
         _evaluation,
@@ -50,6 +51,14 @@ def _method(experiment: Experiment) -> Iterator[Problem]:
         )
     if "teacher" in facts.needs and experiment.teacher is None:
         yield Problem(("teacher",), f"{_name(experiment)} needs one, as in teacher: {{path: MODEL}}")
+
+
+def _training_rows(experiment: Experiment) -> Iterator[Problem]:
+    data = experiment.data
+    if data.train is None and experiment.method.facts.makes != "measurements":
+        yield Problem(("data", "train"), f"required key is missing: {_name(experiment)} needs rows, as in train: {{path: FILE}}")
+    elif data.train is None and data.also:
+        yield Problem(("data", "also"), "is for further training sets beside data.train, and there is none; leave it out")
 
 
 def _judge(experiment: Experiment) -> Iterator[Problem]:
@@ -91,7 +100,8 @@ def _rewards(experiment: Experiment) -> Iterator[Problem]:
             f"{own['reward']!r} is not among rewards ({', '.join(names)}){did_you_mean(own['reward'], names)}",
         )
     for key in ("demonstration", "difficulty"):
-        if own.get(key) is not None and own[key] not in experiment.data.train.fields:
+        train = experiment.data.train
+        if own.get(key) is not None and train is not None and own[key] not in train.fields:
             yield Problem(
                 ("method", key),
                 f"data.train.fields has no {own[key]!r}; map it there, as in fields: {{{own[key]}: COLUMN}}",

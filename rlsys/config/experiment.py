@@ -28,8 +28,8 @@ from rlsys.config.sampling import SamplingConfig
 
 
 class DataConfig(Model):
-    train: DatasetConfig
-    """Where prompts (and, for supervised stages, answers) come from."""
+    train: DatasetConfig | None = None
+    """Where prompts (and, for supervised stages, answers) come from; a method that only measures needs none."""
     also: tuple[DatasetConfig, ...] = ()
     """Further training sets: each row is drawn from one of them all, at random, with a probability that depends on
     their sizes."""
@@ -82,8 +82,8 @@ class LoopConfig(Model):
 
 
 class EvaluationConfig(AnswerPlaces):
-    prompts: PositiveInt = 256
-    """Held-out prompts, the first so many."""
+    prompts: PositiveInt | None = 256
+    """Held-out prompts, the first so many; null takes all."""
     samples: NonNegativeInt = 1
     """Samples per prompt at the training temperature; 0 leaves sampled accuracy out."""
     greedy: bool = True
