@@ -56,9 +56,10 @@ def _method(experiment: Experiment) -> Iterator[Problem]:
 def _training_rows(experiment: Experiment) -> Iterator[Problem]:
     data = experiment.data
     if data.train is None and experiment.method.facts.makes != "measurements":
-        yield Problem(("data", "train"), f"required key is missing: {_name(experiment)} needs rows, as in train: {{path: FILE}}")
+        missing = f"required key is missing: {_name(experiment)} needs rows, as in train: {{path: FILE}}"
+        yield Problem(("data", "train"), missing)
     elif data.train is None and data.also:
-        yield Problem(("data", "also"), "is for further training sets beside data.train, and there is none; leave it out")
+        yield Problem(("data", "also"), "is for training sets beside data.train, and there is none; leave it out")
 
 
 def _judge(experiment: Experiment) -> Iterator[Problem]:

@@ -25,6 +25,7 @@ def build_source(loaded: Sequence[Loaded[RowT]], data: DataConfig, seed: int) ->
     In a mixture every row's id begins with the number of its set (`1/train:7` is of the first of `also`), so that no
     two rows share one.
     """
+    assert data.train is not None
     configs = (data.train, *data.also)
     assert len(configs) == len(loaded), f"{len(configs)} data sets, {len(loaded)} loaded"
     if not data.also:

@@ -50,8 +50,10 @@ class Inputs:
 
     def training(self) -> Source[Any]:
         """The stream of the training set, or of the mixture of them; with pre-training rows where the config names
-        some."""
+        some. Empty where a method that only measures has no training set."""
         data, seed = self.experiment.data, self.experiment.seed
+        if data.train is None:
+            return Stream[Any]([], seed, data.shuffle)
         loaded = [self.load(config, self.facts.rows) for config in (data.train, *data.also)]
         self.check_training(loaded)
         self.training_rows = sum(len(one.rows) for one in loaded)
@@ -92,12 +94,13 @@ class Inputs:
         """All rows of the training sets, in the order of the config: enough for a step, and of labels both kinds.
         Raises DataError."""
         data, rows = self.experiment.data, [row for one in loaded for row in one.rows]
+        path = data.train.path if data.train else "data.train"
         if self.facts.rows == "labelled":
-            check_labels(data.train.path, rows)
+            check_labels(path, rows)
         # In a mixture a small set comes round several times a step, as asked for; alone it would only repeat itself.
         if not data.also and (wanted := self.facts.rows_per_step) is not None and len(rows) < wanted:
             raise DataError(
-                f"{data.train.path}: has {len(rows)} usable rows, and a step takes {wanted}; take fewer a step or use "
+                f"{path}: has {len(rows)} usable rows, and a step takes {wanted}; take fewer a step or use "
                 "more data"
             )
 
