@@ -102,7 +102,7 @@ class PreferenceTraining:
 
 
 def with_known(batch: ComparisonBatch, rows: Sequence[Comparison]) -> PreferenceBatch:
-    """What the rows say of the reference: `Rows.check_reference` has seen that they do."""
+    """What the rows say of the reference: `Inputs.check_reference` has seen that they do."""
     known: list[float] = []
     for row in rows:
         assert row.reference_log_probs is not None
