@@ -30,6 +30,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, as in policy.ranks=2.", show_default=False),
 ]
+RunFolder = Annotated[
+    Path, typer.Argument(help="Folder of a run or recipe, as in runs/quickstart.", show_default=False)
+]
 
 
 def main() -> None:
@@ -86,11 +89,7 @@ def train(config: Config, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def resume(
-    run_folder: Annotated[
-        Path, typer.Argument(help="Folder of a run or recipe, as in runs/quickstart.", show_default=False)
-    ],
-) -> None:
+def resume(run_folder: RunFolder) -> None:
     """Go on with a run that was interrupted, from its newest checkpoint."""
     from rlsys.run.folder import RunDir
     from rlsys.run.recipe import RECIPE, resume_recipe
@@ -223,11 +222,29 @@ def trace(
 
 
 @app.command()
-def report(
-    run_folder: Annotated[
-        Path, typer.Argument(help="Folder of a run or recipe, as in runs/quickstart.", show_default=False)
-    ],
+def samples(
+    run_folder: RunFolder,
+    worst: Annotated[int | None, typer.Option(min=1, help="The so many of least reward.", show_default=False)] = None,
+    best: Annotated[int | None, typer.Option(min=1, help="The so many of most reward.", show_default=False)] = None,
+    step: Annotated[int | None, typer.Option(min=0, help="Those of a step.", show_default=False)] = None,
+    phase: Annotated[
+        str | None, typer.Option(help="Those of a phase, as in train or eval.", show_default=False)
+    ] = None,
+    search: Annotated[
+        str | None, typer.Option(help="Those with this text in prompt or response.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show so many at most, without --worst and --best.")] = 20,
 ) -> None:
+    """Show samples of a run or recipe: prompt, response, reward, and the id that `rlsys trace` takes."""
+    from rlsys.commands.samples import Choice
+    from rlsys.commands.samples import samples as found
+
+    for line in found(run_folder, Choice(worst, best, step, phase, search, limit)):
+        typer.echo(line)
+
+
+@app.command()
+def report(run_folder: RunFolder) -> None:
     """Write report.md into the folder of a run or recipe, finished or not, and print it: what it measured, and the
     audit of its AI feedback."""
     from rlsys.commands.report.write import report as write

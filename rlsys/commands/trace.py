@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from rlsys.commands.sample_text import how_sampled, reward_line, text_lines
 from rlsys.config import yaml_file
 from rlsys.config.document import load_as
 from rlsys.config.recipe import Recipe
@@ -89,30 +90,18 @@ def _story(run: RunDir, sample_id: str, chats: bool) -> Iterator[str]:
         sample = ledger.sample(sample_id)
         assert sample is not None
         yield f"sample {sample_id} of {run.path}: step {sample.step}, {sample.phase}"
-        yield from _text(f"prompt {sample.prompt_id}, epoch {sample.epoch}", sample.prompt)
+        yield from text_lines(f"prompt {sample.prompt_id}, epoch {sample.epoch}", sample.prompt)
         if sample.answer is not None:
-            yield from _text("its known answer", sample.answer)
+            yield from text_lines("its known answer", sample.answer)
         yield from _origin(ledger, sample, chats)
-        yield from _text(f"response ({_sampled(sample)})", sample.response)
+        yield from text_lines(f"response ({how_sampled(sample)})", sample.response)
         verdicts = list(ledger.verdicts(sample_id=sample_id))
         yield f"verdicts: {len(verdicts) or 'none'}"
         for verdict in verdicts:
             yield from _verdict(verdict, sample_id, chats)
-    yield _reward(sample)
+    yield reward_line(sample)
     yield _used(run, sample)
     yield from _rows(run, sample_id)
-
-
-def _sampled(sample: Sample) -> str:
-    versions = sorted(
-        {version for version, trained in zip(sample.policy_versions, sample.loss_mask, strict=True) if trained}
-    )
-    if not versions:
-        return "no policy sampled it"
-    return (
-        f"{sum(sample.loss_mask)} tokens, ended by {sample.finish_reason}, policy version "
-        f"{', '.join(map(str, versions))}"
-    )
 
 
 def _origin(ledger: Ledger, sample: Sample, chats: bool) -> Iterator[str]:
@@ -144,16 +133,9 @@ def _verdict(verdict: Verdict, sample_id: str | None, chats: bool) -> Iterator[s
         yield f"    abstained: {verdict.abstention}"
     if chats:
         for message in json.loads(verdict.prompt):
-            yield from _text(f"    {message['role']}", message["content"], "      ")
+            yield from text_lines(f"    {message['role']}", message["content"], "      ")
     if verdict.reply:
-        yield from _text("    reply", verdict.reply, "      ")
-
-
-def _reward(sample: Sample) -> str:
-    if sample.abstention is not None:
-        return f"reward: none, abstained: {sample.abstention}"
-    parts = ", ".join(f"{name} {value:.6g}" for name, value in sample.reward_parts.items())
-    return f"reward: {sample.reward:.6g}{f' ({parts})' if parts else ''}"
+        yield from text_lines("    reply", verdict.reply, "      ")
 
 
 def _used(run: RunDir, sample: Sample) -> str:
@@ -221,11 +203,3 @@ def _texts(value: Any, key: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], 
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _texts(item, (*key, str(index)))
-
-
-def _text(title: str, text: str, indent: str = "  ") -> Iterator[str]:
-    """Control characters are spelled out: what a model wrote must not steer a terminal."""
-    yield f"{title}:"
-    for line in text.split("\n"):
-        plain = "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in line)
-        yield f"{indent}| {plain}"

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -49,6 +49,10 @@ CREATE TABLE IF NOT EXISTS samples (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS samples_by_step ON samples (step, phase);
 """
+
+
+Order = Literal["rowid", "reward", "reward DESC"]
+"""As recorded, the worst first, the best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,22 @@ class Ledger:
             f"SELECT {', '.join(COLUMNS)} FROM samples WHERE sample_id = ?", (sample_id,)
         ).fetchone()
         return None if row is None else _sample(row)
+
+    def find(
+        self, order: Order, most: int, step: int | None = None, phase: str | None = None, containing: str | None = None
+    ) -> tuple[list[Sample], int]:
+        """At most so many samples, of a step, of a phase, with a text in prompt or response (upper and lower case are
+        one); and how many there are. By reward, those without one are left out; equal ones, and all others, come in the
+        order they were first recorded."""
+        self._database.create_function("casefold", 1, str.casefold, deterministic=True)
+        chosen = (
+            "FROM samples WHERE step = coalesce(:step, step) AND phase = coalesce(:phase, phase)"
+            " AND (:text IS NULL OR instr(casefold(prompt), :text) OR instr(casefold(response), :text))"
+        ) + ("" if order == "rowid" else " AND reward IS NOT NULL")
+        values = {"step": step, "phase": phase, "text": containing and containing.casefold(), "most": most}
+        query = f"SELECT {', '.join(COLUMNS)} {chosen} ORDER BY {order}, rowid LIMIT :most"
+        found = [_sample(row) for row in self._database.execute(query, values)]
+        return found, self._database.execute(f"SELECT count(*) {chosen}", values).fetchone()[0]
 
     def outcomes(self) -> Iterator[Outcome]:
         """Of all samples, in the order they were first recorded: little enough for those of a whole run."""
