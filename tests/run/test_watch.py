@@ -20,7 +20,7 @@ from rlsys.run.watch import Watch, untaught
 from rlsys.samples import Score
 
 TAUGHT = {"rollout/samples": 8.0, "reward/abstained": 0.0, "reward/std": 0.5, "train/grad_norm": 0.1}
-GRPO, PPO, SFT = grpo.Config().facts, ppo.Config().facts, sft.Config().facts
+GRPO, PPO, SFT = grpo.Config(name="grpo").facts, ppo.Config(name="ppo").facts, sft.Config().facts
 
 
 @pytest.mark.parametrize(
