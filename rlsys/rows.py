@@ -49,7 +49,7 @@ class Rows:
     def training(self) -> Source[Any]:
         """The stream of the training set, or of the mixture of them; with pre-training rows where the config names some."""
         data, seed = self.experiment.data, self.experiment.seed
-        loaded = [self.load(config, self.algorithm.rows) for config in (data.train, *data.also)]
+        loaded = [self.load(config, self.algorithm.rows) for config in data.training()]
         self.check_training(loaded)
         main = build_source(loaded, data, seed)
         if data.pretrain is None:
@@ -60,7 +60,7 @@ class Rows:
 
     def held_out(self) -> list[Any] | None:
         """Rows of the kind that the algorithm measures itself on; prompts where it is measured by answers."""
-        config = self.experiment.data.eval
+        config = self.experiment.data.held_out()
         if config is None:
             return None
         return self.load(config, row_kind(self.algorithm, "eval")).rows

@@ -11,7 +11,7 @@ from rlsys.config.models import Experiment
 from rlsys.config.paths import datasets, model_paths
 from rlsys.config.schema import Key
 from rlsys.config.unused import unused
-from rlsys.data.columns import format_columns
+from rlsys.data.prompt_format import format_columns
 from rlsys.data.sources import PLAYGROUND, looks_local
 from rlsys.errors import ConfigError
 from rlsys.playground.shapes import SIZES
@@ -215,9 +215,8 @@ def _datasets(experiment: Experiment) -> Iterator[Problem]:
         yield Problem(("data", "also"), "seed tasks are one set, of which every step sees the whole; put them into one file")
     if not data.also and data.mix_temperature != 1:
         yield Problem(("data", "mix_temperature"), "has no effect on a single training set; leave it out, or give data.also")
-    mixed = (data.train, *data.also) if data.also else ()
     for key, dataset in datasets(experiment).items():
-        if dataset.weight != 1 and not any(dataset is one for one in mixed):
+        if dataset.weight != 1 and not (data.also and key[:2] in (("data", "train"), ("data", "also"))):
             yield Problem((*key, "weight"), "has no effect outside a mixture of training sets (data.also); leave it out")
         try:
             format_columns(dataset)
@@ -231,8 +230,8 @@ def _datasets(experiment: Experiment) -> Iterator[Problem]:
                 yield Problem((*key, "wrong_fraction"), "is for playground:TASK only; leave it out")
         elif task not in TASKS:
             yield Problem((*key, "path"), f"{dataset.path!r}: no such task (known: {', '.join(TASKS)}){did_you_mean(task, TASKS)}")
-        elif dataset.split not in SPLITS:
-            yield Problem((*key, "split"), f"{dataset.path} has no split {dataset.split!r} (known: {', '.join(SPLITS)})")
+        elif (split := dataset.split.partition("[")[0]) not in SPLITS:
+            yield Problem((*key, "split"), f"{dataset.path} has no split {split!r} (known: {', '.join(SPLITS)})")
         elif dataset.wrong_fraction and TASKS[task].spoilt is None:
             yield Problem((*key, "wrong_fraction"), f"has no meaning for {dataset.path}: no answer is right or wrong; leave it out")
     for key, path in named_models(experiment):

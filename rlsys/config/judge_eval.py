@@ -15,7 +15,7 @@ from rlsys.config.judge_alone import judge_alone, key_problems
 from rlsys.config.load import load_as
 from rlsys.config.messages import Problem
 from rlsys.config.models import ClusterConfig
-from rlsys.data.columns import format_columns
+from rlsys.data.prompt_format import format_columns
 from rlsys.data.sources import looks_local
 from rlsys.errors import ConfigError
 from rlsys.running_cluster import address_to_join

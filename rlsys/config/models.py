@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from rlsys.config.actors import (
     CriticConfig,
@@ -20,7 +20,7 @@ from rlsys.config.actors import (
     TeacherConfig,
 )
 from rlsys.config.base import Model
-from rlsys.config.dataset import DatasetConfig
+from rlsys.config.dataset import DatasetConfig, HeldOutConfig
 from rlsys.config.judge import JudgeConfig
 from rlsys.roles import Sampling
 
@@ -32,8 +32,8 @@ class DataConfig(Model):
     """Further training sets: each row is drawn from one of them all, at random, with a probability that depends on their sizes."""
     mix_temperature: PositiveFloat = 1.0
     """A set of n rows is drawn from with probability proportional to (weight * n) ** (1 / mix_temperature): a high one makes sets equal."""
-    eval: DatasetConfig | None = None
-    """Held-out rows for evaluation."""
+    eval: HeldOutConfig | None = None
+    """Held-out rows for evaluation: a data set of its own, or `{share: 0.1}` of `data.train`."""
     pretrain: DatasetConfig | None = None
     """Raw text (column `text`) that an algorithm with `ptx_coef` goes on to imitate."""
     max_prompt_tokens: PositiveInt = 1024
@@ -42,6 +42,21 @@ class DataConfig(Model):
     """Draw a new order each epoch from the run's seed."""
     strict: bool = False
     """Stop at the first unreadable row instead of putting it aside (in the run's `quarantine.jsonl`) and counting it."""
+
+    @model_validator(mode="after")
+    def _parts_once(self) -> DataConfig:
+        if self.eval is not None and self.eval.share is not None and any(one.part is not None for one in (self.train, *self.also)):
+            raise ValueError("eval.share parts the training sets, and one of them has a part of its own; leave one out")
+        return self
+
+    def training(self) -> tuple[DatasetConfig, ...]:
+        """`train` and `also`, without what is held out of them."""
+        sets = (self.train, *self.also)
+        return sets if self.eval is None else tuple(map(self.eval.without, sets))
+
+    def held_out(self) -> DatasetConfig | None:
+        """What `eval` means, as a data set."""
+        return None if self.eval is None else self.eval.of(self.train)
 
 
 class SamplingConfig(Model):

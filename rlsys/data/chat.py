@@ -9,7 +9,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rlsys.config.dataset import DatasetConfig
-from rlsys.data.sources import BadRow
+from rlsys.data.lengths import check_length
+from rlsys.data.raw import BadRow
 from rlsys.errors import ConfigError
 
 if TYPE_CHECKING:  # importing transformers takes seconds, and a configuration check needs none of it
@@ -27,9 +28,11 @@ class Renderer:
     templated: bool
     system_prompt: str | None
     eos_id: int
+    most_tokens: int | None = None
+    """Of what is certainly longer, TooLong is raised before it is tokenised."""
 
     @classmethod
-    def create(cls, config: DatasetConfig, tokenizer: PreTrainedTokenizerBase) -> Renderer:
+    def create(cls, config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, most_tokens: int | None = None) -> Renderer:
         """Raises ConfigError when the data set's settings don't fit the tokenizer."""
         has_template = bool(tokenizer.chat_template)
         if config.chat_template == "always" and not has_template:
@@ -40,7 +43,7 @@ class Renderer:
         eos_id = tokenizer.eos_token_id
         if not isinstance(eos_id, int):
             raise ConfigError(f"the tokenizer {tokenizer.name_or_path!r} has no EOS token: no response could ever end")
-        return cls(tokenizer, templated, config.system_prompt, eos_id)
+        return cls(tokenizer, templated, config.system_prompt, eos_id, most_tokens)
 
     def prompt(self, turns: str | Sequence[Message]) -> tuple[str, list[int]]:
         """Exactly what is sent to the sampler, as text and as tokens: everything before the response."""
@@ -81,16 +84,19 @@ class Renderer:
 
     def _plain_prompt(self, text: str) -> list[int]:
         """With the tokenizer's own BOS, without the EOS that some tokenizers add: a prompt goes on."""
+        check_length(self.tokenizer, text, self.most_tokens)
         ids = list(self.tokenizer(text)["input_ids"])  # type: ignore[arg-type]
         return ids[:-1] if ids and ids[-1] == self.eos_id else ids
 
     def _tokens(self, text: str) -> list[int]:
+        check_length(self.tokenizer, text, self.most_tokens)
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]
 
     def _render(self, messages: list[Message], add_generation_prompt: bool = False) -> str:
         return self._apply(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
 
     def _marked(self, messages: list[Message]) -> tuple[list[int], list[int]]:
+        check_length(self.tokenizer, self._render(messages), self.most_tokens)
         out = self._apply(messages, return_assistant_tokens_mask=True, return_dict=True)
         return list(out["input_ids"]), list(out["assistant_masks"])
 
@@ -105,6 +111,7 @@ class Renderer:
     def _by_difference(self, messages: list[Message]) -> tuple[list[int], list[int]]:
         """Raises ConfigError when a turn is not simply added to the text before it: then nobody knows which tokens are the assistant's."""
         whole = self._render(messages)
+        check_length(self.tokenizer, whole, self.most_tokens)
         spans = []
         for index, message in enumerate(messages):
             if message["role"] == "assistant":

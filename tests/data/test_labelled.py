@@ -71,7 +71,7 @@ def test_pairs_give_two_answers_each(tmp_path: Path):
 BAD = [
     ({"prompt": "q", "completion": " ", "label": True}, "the completion is empty"),
     ({"prompt": "q", "completion": None, "label": True}, "the completion is null, not text"),
-    ({"prompt": "q", "completion": "a", "label": 1}, "the label is a number, not true or false"),
+    ({"prompt": "q", "completion": "a", "label": 2}, "the label is 2, not true or false"),
     ({"prompt": "q", "completion": "a", "label": None}, "the label is null, not true or false"),
     ({"prompt": "q", "completion": "a"}, "no column 'label' (there are: 'prompt', 'completion'); data.*.fields says which column is what"),
     (
@@ -93,6 +93,8 @@ def test_bad_rows_are_put_aside_with_their_reason(tmp_path: Path):
     assert loaded.report.counts() | {"source": ""} == {
         "source": "",
         "split": "train",
+        "format": "labelled",
+        "unanswered": 0,
         "read": len(BAD) + 2,
         "kept": 1,
         "too_long": 1,

@@ -22,13 +22,13 @@ def test_pairs_dialogues_and_rankings(tmp_path: Path):
         {"prompt": "Hi?", "answers": ["a", "b", "c"], "grades": [1, 3, 2]},
         {"prompt": "Hi?", "chosen": "No.", "rejected": "Hello!", "preference": 0.25},
     ]
-    found, report = load_labelled(dataset(tmp_path, *rows, split="test"))
+    found, report = load_labelled(dataset(tmp_path, *rows))
     turns = ({"role": "user", "content": "Hi?"},)
     assert found == [
-        Labelled("test:1", "Hi?", "Hello!", "No."),
-        Labelled("test:2", turns, "Hello!", "No."),
-        Labelled("test:3", "Hi?", "b", "a"),
-        Labelled("test:4", "Hi?", "Hello!", "No."),
+        Labelled("train:1", "Hi?", "Hello!", "No."),
+        Labelled("train:2", turns, "Hello!", "No."),
+        Labelled("train:3", "Hi?", "b", "a"),
+        Labelled("train:4", "Hi?", "Hello!", "No."),
     ]
     assert (report.read, report.kept, report.quarantined) == (4, 4, 0)
 

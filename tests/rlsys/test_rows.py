@@ -52,7 +52,7 @@ def test_as_many_as_a_step_takes_are_enough(pairs: str):
     rows = rows_of({"train": {"path": pairs}}, name="sft", batch_size=5)
     assert len({row.row_id for row in rows.training().take(5)}) == 5
     assert [report.counts() for report in rows.reports] == [
-        {"source": pairs, "split": "train", "read": 6, "kept": 5, "too_long": 0, "quarantined": 1}
+        {"source": pairs, "split": "train", "format": "prompt_answer", "read": 6, "kept": 5, "too_long": 0, "quarantined": 1, "unanswered": 0}
     ]
 
 
@@ -67,7 +67,7 @@ def test_raw_text_is_cut_into_blocks_for_training_and_for_measuring(tmp_path: Pa
     """BOS and three tokens a block: `abcde` and EOS are two blocks, `xy` and EOS one."""
     data = {
         "train": {"path": jsonl(tmp_path / "t.jsonl", {"text": "abcde"}), "split": "train"},
-        "eval": {"path": jsonl(tmp_path / "e.jsonl", {"text": "xy"}), "split": "test"},
+        "eval": {"path": jsonl(tmp_path / "test.jsonl", {"text": "xy"}), "split": "test"},
     }
     rows = rows_of(data, name="sft", tokens="all", batch_size=2, max_tokens=4)
     found, held_out = rows.training().take(2), rows.held_out()

@@ -1,0 +1,36 @@
+"""Long documents are tokenised in pieces: a tokenizer takes 200 times the size of a text in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # importing transformers takes seconds, and a configuration check needs none of it
+    from transformers import PreTrainedTokenizerBase
+
+PIECE = 1_000_000
+"""Characters of a long document that are tokenised at a time."""
+AROUND = 100
+"""Characters on either side of a cut that must be the same tokens with it as without."""
+
+
+def pieces(text: str, tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
+    """The text in pieces of about `PIECE` characters, whose tokens are those of the whole: each is cut before a line where that changes no token."""
+    start = 0
+    while len(text) - start > 2 * PIECE:
+        cut = text.find("\n", start + PIECE)
+        while 0 <= cut < len(text) - 1 and not _parts(text, cut + 1, tokenizer):
+            cut = text.find("\n", cut + 1)
+        if cut < 0:
+            break
+        yield text[start : cut + 1]
+        start = cut + 1
+    yield text[start:]
+
+
+def _parts(text: str, cut: int, tokenizer: PreTrainedTokenizerBase) -> bool:
+    def tokens(start: int, end: int) -> list[int]:
+        return list(tokenizer(text[start:end], add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]
+
+    low, high = max(0, cut - AROUND), cut + AROUND
+    return tokens(low, high) == tokens(low, cut) + tokens(cut, high)
