@@ -19,6 +19,8 @@ from rlsys.data.stream import Source, Stream
 from rlsys.data.tasks import load_tasks
 from rlsys.errors import DataError
 
+LONGEST_TOKEN = 256
+"""Bytes; twice the longest run of spaces that is one token in a tokenizer in use."""
 LOADERS: dict[RowKind, Callable[..., Loaded[Any]]] = {
     "prompts": load_prompts,
     "demonstrations": load_demonstrations,
@@ -40,7 +42,7 @@ class Rows:
     quarantine: Path | None = None
     """The file that bad rows go to; None: they are only counted."""
     any_length: bool = False
-    """Judge no length: `tokenizer` stands in for the model's own."""
+    """Judge no length, but what is too long for any tokenizer: `tokenizer` stands in for the model's own."""
 
     def __post_init__(self) -> None:
         self.reports: list[Report] = []
@@ -78,7 +80,8 @@ class Rows:
         longest = data.max_prompt_tokens if kind in ("prompts", "tasks", "answered") else self.longest
         limits = {"max_answer_tokens": self.experiment.sampling.max_tokens} if kind == "answered" else {}
         if self.any_length:
-            longest, limits = sys.maxsize, dict.fromkeys(limits, sys.maxsize)
+            longest = sys.maxsize if kind == "texts" else LONGEST_TOKEN * longest
+            limits = {name: LONGEST_TOKEN * limit for name, limit in limits.items()}
         loaded = LOADERS[kind](config, self.tokenizer, longest, data.strict, self.quarantine, **limits)
         if kind == "comparisons" and self.algorithm.needs & {"policy", "reward_model"} and not self.any_length:
             self.check_units(config, loaded.rows)

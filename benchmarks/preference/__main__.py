@@ -112,7 +112,7 @@ def offline(folder: Path, model: Path, seed: int, steps: int) -> dict[str, Exper
     stages = {name: STAGE.format(name="preference", batch_size=BATCH, settings=f"kind: {name}, {own}") for name, own in LOSSES.items()}
     stages["kto"] = STAGE.format(name="kto", batch_size=2 * BATCH, settings="beta: 0.5")
     train_on, eval_on = (RunDir(folder / pairs_of(split)).dataset for split in PAIRS)
-    common = [f"model.path={model}", f"data.train.path={train_on}", f"data.eval.path={eval_on}"]
+    common = [f"model.path={model}", f"data.train.path={train_on}", f"data.eval={{path: {eval_on}}}"]
     return {
         name: load(CONFIGS / "demo_preference.yaml", [*given(folder, name, seed, steps), *common, stage], by=BY)
         for name, stage in stages.items()
@@ -138,7 +138,7 @@ def again(roles: Roles, start: Path) -> Any:
 
 def report(folder: Path, model: Path, names: list[str], seed: int, console: Console) -> None:
     """The table, and the same as JSON in the demo's folder."""
-    pairs = DatasetConfig(path=str(RunDir(folder / pairs_of("test")).dataset), split="test")
+    pairs = DatasetConfig(path=str(RunDir(folder / pairs_of("test")).dataset))
     held_out = load_comparisons(pairs, load_tokenizer(model), 32, True, None).rows
     letters = [one for one in prompts() if split(one) == "test"]
     started = time.monotonic()
