@@ -154,8 +154,11 @@ def _are_dialogues(chosen: Any, rejected: Any, prompt: str | list[Message]) -> b
     """Rather than answers to the prompt: texts that begin with a turn of the human, or messages that are neither an answer nor the prompt and one."""
     if isinstance(chosen, str) or isinstance(rejected, str):
         return all(isinstance(turns, str) and dialogue.TURN.match(turns) for turns in (chosen, rejected))
-    found = [reply(turns, prompt, name) for turns, name in ((chosen, "chosen"), (rejected, "rejected"))]
-    return all(not isinstance(turns, str) and as_answer(turns) is None and turns[0]["role"] != "assistant" for turns in found if turns)
+    named = (("chosen", chosen), ("rejected", rejected))
+    replies = [reply(turns, prompt, name) for name, turns in named]
+    if all(not isinstance(one, str) and as_answer(one) is not None for one in replies):
+        return False
+    return all(_turns(turns, name)[0]["role"] != "assistant" for name, turns in named)
 
 
 def _begins(prompt: str | list[Message], before: list[Message]) -> bool:
@@ -173,16 +176,20 @@ def _begins(prompt: str | list[Message], before: list[Message]) -> bool:
 
 def _split(turns: Any, name: str) -> tuple[list[Message], str | Message]:
     """A whole dialogue's prompt and its last assistant turn."""
-    try:
-        messages = turns_of(turns)
-    except BadRow as error:
-        raise BadRow(f"{name}: {error}") from error
+    messages = _turns(turns, name)
     answer = as_answer(messages[-1:])
     if answer is None:
         raise BadRow(f"{name} does not end in an assistant turn")
     if len(messages) == 1:
         raise BadRow(f"{name} has no prompt before the answer")
     return messages[:-1], answer
+
+
+def _turns(turns: Any, name: str) -> list[Message]:
+    try:
+        return turns_of(turns)
+    except BadRow as error:
+        raise BadRow(f"{name}: {error}") from error
 
 
 def answer_to(prompt: str | list[Message], turns: Any, name: str) -> str | Message:
