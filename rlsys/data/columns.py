@@ -217,8 +217,10 @@ def _answered(
         return turns, answer
     if not learn:
         return turns, None
-    if messages[-1]["role"] != "assistant":
+    if not messages or messages[-1]["role"] != "assistant":
         raise BadRow(f"the {own} does not end in a turn of the assistant")
+    if messages[0]["role"] not in ("assistant", "tool"):
+        raise BadRow(f"the {own} begins with a turn of the {messages[0]['role']}, and not with the prompt")
     before = [{"role": "user", "content": turns}] if isinstance(turns, str) else turns
     return [*({**turn, "weight": 0} if turn["role"] == "assistant" else turn for turn in before), *messages], None
 

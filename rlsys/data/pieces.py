@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # importing transformers takes seconds, and a configuration check needs none of it
     from transformers import PreTrainedTokenizerBase
 
+LINE = re.compile(r"\n(?=\S)")
+"""Before the beginning of a line with text."""
 PIECE = 1_000_000
 """Characters of a long document that are tokenised at a time."""
 AROUND = 100
@@ -15,16 +18,15 @@ AROUND = 100
 
 
 def pieces(text: str, tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
-    """The text in pieces of about `PIECE` characters, whose tokens are those of the whole: each is cut before a line where that changes no token."""
+    """The text in pieces of about `PIECE` characters, whose tokens are those of the whole: each is cut where a line begins, and only where that changes
+    no token."""
     start = 0
     while len(text) - start > 2 * PIECE:
-        cut = text.find("\n", start + PIECE)
-        while 0 <= cut < len(text) - 1 and not _parts(text, cut + 1, tokenizer):
-            cut = text.find("\n", cut + 1)
-        if cut < 0:
+        cut = next((line.end() for line in LINE.finditer(text, start + PIECE) if _parts(text, line.end(), tokenizer)), None)
+        if cut is None:
             break
-        yield text[start : cut + 1]
-        start = cut + 1
+        yield text[start:cut]
+        start = cut
     yield text[start:]
 
 

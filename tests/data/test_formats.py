@@ -131,6 +131,8 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("demonstrations", {"prompt": "q"}, "no answer to learn from"),
     ("demonstrations", {"prompt": [Q, A]}, "no answer to learn from; a dialogue is named by data.*.fields: {messages: COLUMN}"),
     ("demonstrations", {"prompt": [Q, A], "answer": "c"}, "the prompt ends in a turn of the assistant: the answer would be a second one"),
+    ("demonstrations", {"prompt": "q", "completion": [Q2, A]}, "the completion begins with a turn of the user, and not with the prompt"),
+    ("demonstrations", {"prompt": [Q], "completion": [Q]}, "the completion does not end in a turn of the assistant"),
     ("demonstrations", {"prompt": [Q], "completion": [A, Q2]}, "the completion does not end in a turn of the assistant"),
     ("demonstrations", {"instruction": "q", "output": "a", "history": [["x", "y"]]}, "the column 'history' has earlier turns"),
     ("demonstrations", {"conversations": shared(("human", "q"), ("alien", "a"))}, "turn 2 of the messages has no role among"),
