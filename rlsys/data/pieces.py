@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # importing transformers takes seconds, and a configuration c
     from transformers import PreTrainedTokenizerBase
 
 LINE = re.compile(r"\n(?=\S)")
-"""Before the beginning of a line with text."""
+"""The end of the line before one with text."""
 PIECE = 1_000_000
 """Characters of a long document that are tokenised at a time."""
 AROUND = 100
@@ -18,11 +18,12 @@ AROUND = 100
 
 
 def pieces(text: str, tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
-    """The text in pieces of about `PIECE` characters, whose tokens are those of the whole: each is cut where a line begins, and only where that changes
-    no token."""
+    """The text in pieces of about `PIECE` characters, whose tokens are those of the whole: each is cut after or before the end of a line, where that
+    changes no token."""
     start = 0
     while len(text) - start > 2 * PIECE:
-        cut = next((line.end() for line in LINE.finditer(text, start + PIECE) if _parts(text, line.end(), tokenizer)), None)
+        places = (place for line in LINE.finditer(text, start + PIECE) for place in (line.end(), line.start()))
+        cut = next((place for place in places if _parts(text, place, tokenizer)), None)
         if cut is None:
             break
         yield text[start:cut]
