@@ -96,7 +96,7 @@ def merging() -> PreTrainedTokenizerFast:
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("ab\n" * 1000, 2), (("ab" * 50 + "\n\n\n\n") * 40, 3), ("\n" * 3000, 1), ("ab" * 1500, 1), ("ab\n" * 600, 1)],
+    [("ab\n" * 1000, 2), (("ab" * 50 + "\n\n\n\n") * 40, 4), ("\n" * 3000, 1), ("ab" * 1500, 1), ("ab\n" * 600, 1)],
     ids=["lines", "paragraphs", "no text", "no lines", "short"],
 )
 def test_a_long_document_has_the_tokens_of_the_whole(monkeypatch: pytest.MonkeyPatch, text: str, count: int):
