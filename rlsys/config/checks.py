@@ -225,7 +225,9 @@ def _datasets(experiment: Experiment) -> Iterator[Problem]:
         if wrong := misspelt(dataset.path):
             yield Problem((*key, "path"), wrong)
         if dataset.path.startswith(STAGE) and dataset.split.partition("[")[0] != "train":
-            yield Problem((*key, "split"), f"what a stage made is one split, train, and not {dataset.split!r}; set it to train or a slice of it")
+            yield Problem(
+                (*key, "split"), f"what a stage made is one split, train, and not {dataset.split!r}; set it to train or a slice of it"
+            )
         task = dataset.path.removeprefix(PLAYGROUND)
         if task == dataset.path:
             if dataset.wrong_fraction:

@@ -27,7 +27,8 @@ class Part(Model):
 
 class DatasetConfig(Model):
     path: str
-    """Hub id, local file (.jsonl, .ndjson, .json, .csv, .tsv or .txt, each also as .gz or .zst; .parquet, .arrow), local folder, or `playground:TASK`."""
+    """Hub id, local file (.jsonl, .ndjson, .json, .csv, .tsv or .txt, each also as .gz or .zst; .parquet, .arrow), local folder, or
+    `playground:TASK`."""
     split: str = "train"
     """Split of the data set, or a slice of one (`train[:10%]`, `train[100:200]`); a single file is one split, train. Playground tasks have two, train
     and test."""
@@ -44,8 +45,8 @@ class DatasetConfig(Model):
     fields: dict[str, str] = {}
     """Which column is what: keys `prompt`, `answer`, `completion`, `messages`, `system`, `tools`; for comparisons `chosen`, `rejected`, `margin`,
     `preference`, `answers`, `grades`, `reference_log_probs`, `reference_tokens`, `reference_model`; for labelled answers `completion`, `label`; for
-    seed tasks `instruction`, `instances`, `is_classification`, `id`; for raw text `text`. Any further key is passed on to rewards. Unmapped names stand
-    for themselves; a column within a column has a dot (`reward_model.ground_truth`)."""
+    seed tasks `instruction`, `instances`, `is_classification`, `id`; for raw text `text`. Any further key is passed on to rewards. Unmapped names
+    stand for themselves; a column within a column has a dot (`reward_model.ground_truth`)."""
     prompt_format: str | None = None
     """Makes the prompt from columns, as in "{instruction}\\n\\n{input}"; none takes the column `prompt` or `messages`."""
     answer_after: str | None = None

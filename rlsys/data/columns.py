@@ -76,8 +76,8 @@ class Row:
 
 
 def parse(raw: RawRow, config: DatasetConfig, learn: bool = False) -> Row:
-    """`config.fields` maps our names to the data set's. `learn`: the row is for its answer, so a `completion` is one, and messages count for more than
-    a prompt without an answer. Raises BadRow, and ConfigError for settings that can't be meant."""
+    """`config.fields` maps our names to the data set's. `learn`: the row is for its answer, so a `completion` is one, and messages count for more
+    than a prompt without an answer. Raises BadRow, and ConfigError for settings that can't be meant."""
     if "prompt" in config.fields and "messages" in config.fields:
         raise ConfigError("fields maps both prompt and messages: a row is one or the other; leave one out")
     value = checked(raw, config)
@@ -119,7 +119,8 @@ def get(value: dict[str, Any], config: DatasetConfig, own: str) -> Any:
 
 
 def detect(value: dict[str, Any], config: DatasetConfig, learn: bool) -> RowFormat:
-    """Which of `FORMATS` the row is, by its columns; or the one that the config names. Raises BadRow for none, ConfigError for one of another kind."""
+    """Which of `FORMATS` the row is, by its columns; or the one that the config names. Raises BadRow for none, ConfigError for one of another
+    kind."""
     listed_in = _list_column(value, config)
     turned: RowFormat = "sharegpt" if listed_in is not None and is_sharegpt(value[listed_in]) else "messages"
     if config.format != "auto":
@@ -129,7 +130,9 @@ def detect(value: dict[str, Any], config: DatasetConfig, learn: bool) -> RowForm
         return config.format
     if "messages" in config.fields:
         return turned
-    answered = next((own for own in ("answer", "completion")[: 1 + learn] if own in config.fields or get(value, config, own) is not None), None)
+    answered = next(
+        (own for own in ("answer", "completion")[: 1 + learn] if own in config.fields or get(value, config, own) is not None), None
+    )
     asked = config.prompt_format is not None or "prompt" in config.fields
     if asked or (get(value, config, "prompt") is not None and not (learn and answered is None and listed_in)):
         return {"answer": "prompt_answer", "completion": "prompt_completion"}.get(answered or "", "prompt")  # type: ignore[return-value]

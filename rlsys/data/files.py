@@ -1,4 +1,4 @@
-"""Rows of one file: JSON lines, JSON, CSV, TSV, text, Parquet and Arrow; those of text also compressed, in UTF-8 or, with a byte order mark, UTF-16."""
+"""Rows of one file: JSON lines, JSON, CSV, TSV, text, Parquet and Arrow. Those of text may be compressed, and in UTF-16 with a byte order mark."""
 
 from __future__ import annotations
 

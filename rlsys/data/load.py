@@ -115,8 +115,8 @@ def load_prompts(
 ) -> Loaded[Prompt]:
     """Prompts of at most `max_prompt_tokens` tokens; of rows with messages, all but the assistant's turns at the end.
 
-    `answer` is the ground truth: the answer column, cut by `answer_after`; the report counts the prompts that have none. Prompt ids are `<split>:<number>`, the number counting lines or
-    rows from 1. Bad rows go to the file `quarantine` (or, if that is None, are only counted).
+    `answer` is the ground truth: the answer column, cut by `answer_after`; the report counts the prompts that have none. Prompt ids are
+    `<split>:<number>`, the number counting lines or rows from 1. Bad rows go to the file `quarantine` (or, if that is None, are only counted).
 
     Raises DataError when the data set can't be read or has no usable row, and for the first bad row if `strict`; ConfigError for settings that
     don't fit the data set or the tokenizer.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rlsys.config.dataset import DatasetConfig
-from rlsys.data.files import FILES, PACKED, TEXTS, read_file, read_text, suffix_of
+from rlsys.data.files import FILES, PACKED, read_file, read_text, suffix_of
 from rlsys.data.raw import RawRow
 from rlsys.data.splits import Split, side
 from rlsys.errors import ConfigError, DataError
@@ -75,7 +74,9 @@ def _read_folder(folder: Path, config: DatasetConfig) -> Iterable[RawRow]:
         return _numbered(_load_dataset(str(folder), config.subset, config.split))
     split = Split.parse(config.split)
     if len(own) > 1:
-        raise DataError(f"{folder}: split {bare} is in {' and in '.join(path.name for path in own)}; give the path of the file that is meant")
+        raise DataError(
+            f"{folder}: split {bare} is in {' and in '.join(path.name for path in own)}; give the path of the file that is meant"
+        )
     if own:
         return split.of(read_file(own[0]))
     if saved and not documents:

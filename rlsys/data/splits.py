@@ -68,8 +68,6 @@ def _place(raw: RawRow, part: Part, ignored: Iterable[str]) -> float:
     """From 0 to 1."""
     value = raw.value
     if isinstance(value, dict) and raw.problem is None:
-        if part.by is not None:
-            value = find(value, part.by)
-        else:
-            value = {column: value[column] for column in value if column not in ignored}
+        own = {column: value[column] for column in value if column not in ignored}
+        value = own if part.by is None else find(value, part.by)
     return stable_seed("held out", json.dumps(value, sort_keys=True, default=str)) / 2**63

@@ -223,7 +223,9 @@ def test_the_longest_answer_counts(tmp_path: Path):
 
 
 def test_a_column_that_comparisons_do_not_have(tmp_path: Path):
-    with pytest.raises(ConfigError, match="fields maps 'chosn', which comparisons don't have \\(there are: prompt, messages, system, tools, chosen"):
+    with pytest.raises(
+        ConfigError, match="fields maps 'chosn', which comparisons don't have \\(there are: prompt, messages, system, tools, chosen"
+    ):
         load(tmp_path, PAIR, fields={"chosn": "chosen"})
 
 

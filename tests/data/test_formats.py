@@ -62,7 +62,11 @@ DEMONSTRATIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": [Q, A, Q2, A2, Q]}, "messages", "^|u q|a [a$]|u r|a [c$]"),
     ({"conversations": shared(("human", "q"), ("gpt", "a"))}, "sharegpt", "^|u q|a [a$]"),
     ({"conversations": shared(("system", "s"), ("user", "q"), ("chatgpt", "a"))}, "sharegpt", "^|s s|u q|a [a$]"),
-    ({"system": "s", "conversations": shared(("human", "q"), ("model", "a"), ("human", "r"), ("bard", "c"))}, "sharegpt", "^|s s|u q|a [a$]|u r|a [c$]"),
+    (
+        {"system": "s", "conversations": shared(("human", "q"), ("model", "a"), ("human", "r"), ("bard", "c"))},
+        "sharegpt",
+        "^|s s|u q|a [a$]|u r|a [c$]",
+    ),
     ({"conversations": [Q, A]}, "messages", "^|u q|a [a$]"),
     ({"prompt": "q", "answer": "a"}, "prompt_answer", "^|u q|a [a$]"),
     ({"prompt": "q", "completion": "a"}, "prompt_completion", "^|u q|a [a$]"),
@@ -82,7 +86,9 @@ DEMONSTRATIONS: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("row", "name", "text"), DEMONSTRATIONS, ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else "")
+@pytest.mark.parametrize(
+    ("row", "name", "text"), DEMONSTRATIONS, ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else ""
+)
 def test_rows_with_an_answer(tmp_path: Path, row: dict[str, Any], name: str, text: str):
     loaded = load(tmp_path, "demonstrations", row)
     assert (shown(loaded.rows[0]), loaded.report.format) == (text, name)
@@ -123,7 +129,9 @@ def test_the_format_is_said_and_settles_what_is_in_doubt(tmp_path: Path):
         load(tmp_path, "demonstrations", {"messages": [Q, A]}, format="prompt_answer")
     with pytest.raises(ConfigError, match="rows of format ranking can't be used here; there are auto, messages, sharegpt, prompt"):
         load(tmp_path, "demonstrations", both, format="ranking")
-    with pytest.raises(ConfigError, match="rows of format sharegpt can't be used here; there are auto, chosen_rejected, dialogues, ranking"):
+    with pytest.raises(
+        ConfigError, match="rows of format sharegpt can't be used here; there are auto, chosen_rejected, dialogues, ranking"
+    ):
         load(tmp_path, "comparisons", both, format="sharegpt")
 
 
@@ -162,7 +170,11 @@ PAIRS: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": "q", "chosen": [A], "rejected": [B]}, "chosen_rejected", "^|u q|a "),
     ({"prompt": "q", "chosen": A, "rejected": B}, "chosen_rejected", "^|u q|a "),
     ({"prompt": "q", "chosen": [Q, A], "rejected": [Q, B]}, "chosen_rejected", "^|u q|a "),
-    ({"conversations": shared(("human", "q")), "chosen": shared(("gpt", "a"))[0], "rejected": shared(("gpt", "b"))[0]}, "chosen_rejected", "^|u q|a "),
+    (
+        {"conversations": shared(("human", "q")), "chosen": shared(("gpt", "a"))[0], "rejected": shared(("gpt", "b"))[0]},
+        "chosen_rejected",
+        "^|u q|a ",
+    ),
     ({"chosen": [Q, A], "rejected": [Q, B]}, "dialogues", "^|u q|a "),
     ({"chosen": HUMAN + "a", "rejected": HUMAN + "b"}, "dialogues", "^|u q|a "),
     ({"prompt": HUMAN, "chosen": HUMAN + "a", "rejected": HUMAN + "b"}, "dialogues", "^|u q|a "),
@@ -226,7 +238,9 @@ def test_a_column_can_be_ignored(tmp_path: Path):
     row = {"prompt": UNRELATED, "better": HUMAN + "a", "worse": HUMAN + "b"}
     fields = {"chosen": "better", "rejected": "worse"}
     assert load(tmp_path, "comparisons", row, {**row, "prompt": None}, fields=fields, ignore=("prompt",)).report.kept == 2
-    assert load(tmp_path, "demonstrations", {"prompt": "x", "answer": "y", "messages": [Q, A]}, ignore=("prompt",)).report.format == "messages"
+    assert (
+        load(tmp_path, "demonstrations", {"prompt": "x", "answer": "y", "messages": [Q, A]}, ignore=("prompt",)).report.format == "messages"
+    )
     with pytest.raises(ConfigError, match=r"rows\.jsonl: ignore names the column 'promt', which no row has; leave it out"):
         load(tmp_path, "comparisons", row, fields=fields, ignore=("prompt", "promt"))
 
@@ -238,7 +252,9 @@ def test_a_column_within_a_column(tmp_path: Path):
     assert [(prompt.answer, prompt.fields) for prompt in loaded.rows] == [("4", {"id": "7"})]
     (made,) = load(tmp_path, "prompts", {"a": {"b": "x"}}, prompt_format="{a.b}?").rows
     assert made.turns == "x?"
-    with pytest.raises(DataError, match=r"no column 'reward_model\.truth' \(there are: 'prompt', 'reward_model\.style', 'reward_model\.ground_truth'"):
+    with pytest.raises(
+        DataError, match=r"no column 'reward_model\.truth' \(there are: 'prompt', 'reward_model\.style', 'reward_model\.ground_truth'"
+    ):
         load(tmp_path, "prompts", row, fields={"answer": "reward_model.truth"})
 
 

@@ -33,7 +33,9 @@ class Watched(PreTrainedTokenizerFast):
 @pytest.fixture
 def tokenizer() -> PreTrainedTokenizerFast:
     plain = byte_tokenizer()
-    watched = Watched(tokenizer_object=plain.backend_tokenizer, bos_token=plain.bos_token, eos_token=plain.eos_token, pad_token=plain.pad_token)
+    watched = Watched(
+        tokenizer_object=plain.backend_tokenizer, bos_token=plain.bos_token, eos_token=plain.eos_token, pad_token=plain.pad_token
+    )
     watched.chat_template = plain.chat_template
     Watched.longest = 0
     return watched

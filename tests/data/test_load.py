@@ -95,7 +95,9 @@ def test_columns_are_mapped_and_further_ones_passed_on(tmp_path: Path):
     assert (row.answer, row.fields) == ("4", {"level": '{"n": 1}'})
     with pytest.raises(DataError, match="answer without the marker '@@'"):
         prompts(file, fields=columns, answer_after="@@")
-    with pytest.raises(DataError, match=r"no column 'q' \(there are: 'question', 'solution', 'level.n'\), and data\.\*\.fields asks for it"):
+    with pytest.raises(
+        DataError, match=r"no column 'q' \(there are: 'question', 'solution', 'level.n'\), and data\.\*\.fields asks for it"
+    ):
         prompts(file, fields={"prompt": "q"})
     with pytest.raises(ConfigError, match="both prompt and messages"):
         prompts(file, fields={"prompt": "question", "messages": "m"})

@@ -62,7 +62,11 @@ def test_rows_keep_their_numbers_in_a_slice(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "split", "message"),
     [
-        ("rows.jsonl", "test", r"rows\.jsonl: a single file has no split 'test'; leave split out, give a slice of it, as in split: train\[90%:\]"),
+        (
+            "rows.jsonl",
+            "test",
+            r"rows\.jsonl: a single file has no split 'test'; leave split out, give a slice of it, as in split: train\[90%:\]",
+        ),
         ("rows.jsonl", "test[:10%]", "has no split 'test'"),
         ("rows.jsonl", "train[:10", "can't be read"),
         ("rows.jsonl", "train+test", "can't be read"),
@@ -115,7 +119,9 @@ def test_equal_rows_are_on_the_same_side(tmp_path: Path):
         assert train
         assert held_out
         assert not set(train) & set(held_out)
-    nested = write(tmp_path / "nested.jsonl", [{"prompt": row["prompt"], "about": {"topic": row["prompt"], "n": row["id"]}} for row in rows])
+    nested = write(
+        tmp_path / "nested.jsonl", [{"prompt": row["prompt"], "about": {"topic": row["prompt"], "n": row["id"]}} for row in rows]
+    )
     assert not set.intersection(*map(set, sides(nested, by="about.topic")))
 
 
@@ -128,7 +134,9 @@ def test_a_row_that_can_not_be_read_is_put_aside_once(tmp_path: Path):
     reports = [load_prompts(config, byte_tokenizer(), 100, False, aside).report for config in (*data.training(), held_out)]
     entries = [json.loads(line) for line in read_lines(aside)]
     assert sorted(entry["row"] for entry in entries) == [*range(2, 81, 2), 81]
-    assert [report.read for report in reports] == [sum(entry["split"] == report.split for entry in entries) + report.kept for report in reports]
+    assert [report.read for report in reports] == [
+        sum(entry["split"] == report.split for entry in entries) + report.kept for report in reports
+    ]
     assert sum(report.kept for report in reports) == 40
     assert [report.split for report in reports] == ["train, all but the share 0.5 by prompt", "train, the share 0.5 by prompt"]
     assert "no column 'prompt' (there are: 'other'), and data.*.by asks for it" in [entry["reason"] for entry in entries]
@@ -164,13 +172,22 @@ def test_the_share_is_asked_for_in_the_config(tmp_path: Path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("{train: {path: a.jsonl}, eval: {split: test}}", "data.eval: wanted exactly one of path, a data set of its own, and share, of data.train"),
+        (
+            "{train: {path: a.jsonl}, eval: {split: test}}",
+            "data.eval: wanted exactly one of path, a data set of its own, and share, of data.train",
+        ),
         ("{train: {path: a.jsonl}, eval: {path: b.jsonl, share: 0.1}}", "data.eval: wanted exactly one of path"),
         ("{train: {path: a.jsonl}, eval: {path: b.jsonl, by: id}}", "data.eval: by has no effect without share"),
         ("{train: {path: a.jsonl}, eval: {share: 0.1, fields: {answer: b}}}", "data.eval: fields has no effect beside share"),
         ("{train: {path: a.jsonl}, eval: {share: 1.5}}", "data.eval.share: wanted a number above 0 and below 1 or null, got 1.5"),
-        ("{train: {path: a.jsonl, part: {share: 0.5}}, eval: {share: 0.1}}", "data: eval.share parts the training sets, and one of them has"),
-        ("{train: {path: a.jsonl, ignore: [b], fields: {answer: b}}}", "data.train: fields.answer is the column 'b', which ignore leaves out"),
+        (
+            "{train: {path: a.jsonl, part: {share: 0.5}}, eval: {share: 0.1}}",
+            "data: eval.share parts the training sets, and one of them has",
+        ),
+        (
+            "{train: {path: a.jsonl, ignore: [b], fields: {answer: b}}}",
+            "data.train: fields.answer is the column 'b', which ignore leaves out",
+        ),
         ("{train: {path: 'playground:add', split: 'dev[:5]'}}", "data.train.split: playground:add has no split 'dev'"),
         ("{train: {path: 'stage:one', split: test}}", "data.train.split: what a stage made is one split, train, and not 'test'"),
     ],

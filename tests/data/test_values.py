@@ -95,7 +95,12 @@ def test_truth_values_are_answers(tmp_path: Path):
 def test_cells_of_a_table(tmp_path: Path):
     with (tmp_path / "pairs.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
-            [["prompt", "chosen", "rejected", "margin", "preference"], ["q", "a", "b", "0.5", ""], ["q", "a", "b", "", " 1e-1 "], ["q", "", "b", "", ""]]
+            [
+                ["prompt", "chosen", "rejected", "margin", "preference"],
+                ["q", "a", "b", "0.5", ""],
+                ["q", "a", "b", "", " 1e-1 "],
+                ["q", "", "b", "", ""],
+            ]
         )
     loaded = load_comparisons(DatasetConfig(path=str(tmp_path / "pairs.csv")), byte_tokenizer(), 100, False, None)
     assert [(row.grades, row.preference) for row in loaded.rows] == [((0.5, 0.0), 1.0), ((0.0, 1.0), 0.9)]

@@ -52,7 +52,16 @@ def test_as_many_as_a_step_takes_are_enough(pairs: str):
     rows = rows_of({"train": {"path": pairs}}, name="sft", batch_size=5)
     assert len({row.row_id for row in rows.training().take(5)}) == 5
     assert [report.counts() for report in rows.reports] == [
-        {"source": pairs, "split": "train", "format": "prompt_answer", "read": 6, "kept": 5, "too_long": 0, "quarantined": 1, "unanswered": 0}
+        {
+            "source": pairs,
+            "split": "train",
+            "format": "prompt_answer",
+            "read": 6,
+            "kept": 5,
+            "too_long": 0,
+            "quarantined": 1,
+            "unanswered": 0,
+        }
     ]
 
 
