@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from sample import AGAIN, ANSWER, ASK, WRONG, Sample, said, turn
+from sample import AGAIN, ANSWER, ASK, WEATHER, WRONG, Sample, said, turn
 
 PUBLIC = (
     Sample(
         "tatsu-lab/alpaca",
         "demonstrations",
         "alpaca",
-        ({"instruction": "Name the colour.", "input": "grass", "output": "Green.", "text": "Below is an instruction ..."},),
+        (
+            {
+                "instruction": "Name the colour.",
+                "input": "grass",
+                "output": "Green.",
+                "text": "Below is an instruction ...",
+            },
+        ),
         ("Green.",),
     ),
     Sample(
@@ -27,7 +34,12 @@ PUBLIC = (
         (
             {
                 "id": "QWJhYvA_0",
-                "conversations": [said("human", "Hi"), said("gpt", "Hello!"), said("human", "Bye"), said("gpt", "See you.")],
+                "conversations": [
+                    said("human", "Hi"),
+                    said("gpt", "Hello!"),
+                    said("human", "Bye"),
+                    said("gpt", "See you."),
+                ],
             },
         ),
         ("Hello!", "See you."),
@@ -36,7 +48,15 @@ PUBLIC = (
         "Open-Orca/SlimOrca",
         "demonstrations",
         "sharegpt",
-        ({"conversations": [said("system", "Be brief.", weight=None), said("human", "2+2?", weight=0.0), said("gpt", "4", weight=1.0)]},),
+        (
+            {
+                "conversations": [
+                    said("system", "Be brief.", weight=None),
+                    said("human", "2+2?", weight=0.0),
+                    said("gpt", "4", weight=1.0),
+                ]
+            },
+        ),
         ("4",),
     ),
     Sample(
@@ -47,7 +67,12 @@ PUBLIC = (
             {
                 "prompt": "Hi",
                 "prompt_id": "f0e3",
-                "messages": [turn("user", "Hi"), turn("assistant", "Hello!"), turn("user", "Bye"), turn("assistant", "Ciao")],
+                "messages": [
+                    turn("user", "Hi"),
+                    turn("assistant", "Hello!"),
+                    turn("user", "Bye"),
+                    turn("assistant", "Ciao"),
+                ],
             },
         ),
         ("Hello!", "Ciao"),
@@ -101,9 +126,21 @@ PUBLIC = (
         "HuggingFaceTB/smoltalk",
         "demonstrations",
         "messages",
-        ({"messages": [turn("system", "Rewrite it."), turn("user", "yo"), turn("assistant", "Good day.")], "source": "smol-rewrite"},),
+        (
+            {
+                "messages": [turn("system", "Rewrite it."), turn("user", "yo"), turn("assistant", "Good day.")],
+                "source": "smol-rewrite",
+            },
+        ),
         ("Good day.",),
         {"subset": "all"},
+    ),
+    Sample(
+        "OpenAI's fine-tuning files, with tools",
+        "demonstrations",
+        "messages",
+        ({"messages": [turn("user", "Is it cold in Oslo?"), turn("assistant", "Which day?")], "tools": [WEATHER]},),
+        ("Which day?",),
     ),
     Sample(
         "openai/gsm8k",
@@ -222,7 +259,10 @@ PUBLIC = (
         "trl-lib/kto-mix-14k",
         "labelled",
         "labelled",
-        ({"prompt": [ASK], "completion": [ANSWER], "label": True}, {"prompt": [AGAIN], "completion": [WRONG], "label": False}),
+        (
+            {"prompt": [ASK], "completion": [ANSWER], "label": True},
+            {"prompt": [AGAIN], "completion": [WRONG], "label": False},
+        ),
         ("4", "not 5"),
     ),
     Sample(

@@ -18,8 +18,8 @@ class Sample:
     """What is found."""
     rows: tuple[dict[str, Any], ...]
     trained: tuple[str, ...]
-    """Of demonstrations and texts, what is trained; of comparisons, the better and the worse answer; of labelled answers, each, with its label; of
-    prompts, the ground truth."""
+    """Of demonstrations and texts, what is trained; of comparisons, the better and the worse answer; of labelled
+    answers, each, with its label; of prompts, the ground truth."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Of the data set's config, beside `path`."""
 
@@ -32,5 +32,14 @@ def said(speaker: str, value: str, **more: Any) -> dict[str, Any]:
     return {"from": speaker, "value": value, **more}
 
 
-ASK, ANSWER, AGAIN, WRONG = (turn("user", "2+2?"), turn("assistant", "4"), turn("user", "And 3+3?"), turn("assistant", "5"))
+WEATHER = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+}
+ASK, ANSWER, AGAIN, WRONG = (
+    turn("user", "2+2?"),
+    turn("assistant", "4"),
+    turn("user", "And 3+3?"),
+    turn("assistant", "5"),
+)
 SIX, HH = turn("assistant", "6"), "\n\nHuman: 2+2?\n\nAssistant: "

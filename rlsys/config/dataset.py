@@ -9,13 +9,23 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from rlsys.config.base import Model
 
 RowFormat = Literal[
-    "messages", "sharegpt", "prompt", "prompt_answer", "prompt_completion", "alpaca", "chosen_rejected", "dialogues", "ranking", "labelled"
+    "messages",
+    "sharegpt",
+    "prompt",
+    "prompt_answer",
+    "prompt_completion",
+    "alpaca",
+    "chosen_rejected",
+    "dialogues",
+    "ranking",
+    "labelled",
 ]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Part(Model):
-    """A part of a data set, told by a hash of each row: further rows change no row's side, and equal rows are on the same one."""
+    """A part of a data set, told by a hash of each row: further rows change no row's side, and equal rows are on the
+    same one."""
 
     share: Share
     """About this share of the rows."""
@@ -27,11 +37,11 @@ class Part(Model):
 
 class DatasetConfig(Model):
     path: str
-    """Hub id, local file (.jsonl, .ndjson, .json, .csv, .tsv or .txt, each also as .gz or .zst; .parquet, .arrow), local folder, or
-    `playground:TASK`."""
+    """Hub id, local file (.jsonl, .ndjson, .json, .csv, .tsv or .txt, each also as .gz or .zst; .parquet, .arrow),
+    local folder, or `playground:TASK`."""
     split: str = "train"
-    """Split of the data set, or a slice of one (`train[:10%]`, `train[100:200]`); a single file is one split, train. Playground tasks have two, train
-    and test."""
+    """Split of the data set, or a slice of one (`train[:10%]`, `train[100:200]`); a single file is one split, train.
+    Playground tasks have two, train and test."""
     part: Part | None = None
     """Only a part of the split's rows, by hash: `{share: 0.1}`, or `{share: 0.1, rest: true}` for all the others."""
     format: Literal["auto"] | RowFormat = "auto"
@@ -43,12 +53,14 @@ class DatasetConfig(Model):
     folder: str | None = None
     """Folder within a hub data set or local folder (`harmless-base` of Anthropic/hh-rlhf)."""
     fields: dict[str, str] = {}
-    """Which column is what: keys `prompt`, `answer`, `completion`, `messages`, `system`, `tools`; for comparisons `chosen`, `rejected`, `margin`,
-    `preference`, `answers`, `grades`, `reference_log_probs`, `reference_tokens`, `reference_model`; for labelled answers `completion`, `label`; for
-    seed tasks `instruction`, `instances`, `is_classification`, `id`; for raw text `text`. Any further key is passed on to rewards. Unmapped names
-    stand for themselves; a column within a column has a dot (`reward_model.ground_truth`)."""
+    """Which column is what: keys `prompt`, `answer`, `completion`, `messages`, `system`, `tools`; for comparisons
+    `chosen`, `rejected`, `margin`, `preference`, `answers`, `grades`, `reference_log_probs`, `reference_tokens`,
+    `reference_model`; for labelled answers `completion`, `label`; for seed tasks `instruction`, `instances`,
+    `is_classification`, `id`; for raw text `text`. Any further key is passed on to rewards. Unmapped names stand for
+    themselves; a column within a column has a dot (`reward_model.ground_truth`)."""
     prompt_format: str | None = None
-    """Makes the prompt from columns, as in "{instruction}\\n\\n{input}"; none takes the column `prompt` or `messages`."""
+    """Makes the prompt from columns, as in "{instruction}\\n\\n{input}"; none takes the column `prompt` or
+    `messages`."""
     answer_after: str | None = None
     """The ground truth is what follows the last occurrence of this marker in the answer column (`####` for gsm8k)."""
     system_prompt: str | None = None
@@ -66,7 +78,9 @@ class DatasetConfig(Model):
     def _ignores_nothing_it_needs(self) -> DatasetConfig:
         for key, column in self.fields.items():
             if column in self.ignore:
-                raise ValueError(f"fields.{key} is the column {column!r}, which ignore leaves out; take it out of one of them")
+                raise ValueError(
+                    f"fields.{key} is the column {column!r}, which ignore leaves out; take it out of one of them"
+                )
         return self
 
     @property
@@ -84,9 +98,11 @@ class HeldOutConfig(DatasetConfig):
     path: str = ""
     """As that of `data.train`; none where `share` is given."""
     share: Share | None = None
-    """Hold out about this share of `data.train`, told by a hash of each row; those rows are left out of training, from `data.also`, too."""
+    """Hold out about this share of `data.train`, told by a hash of each row; those rows are left out of training, from
+    `data.also`, too."""
     by: str | None = None
-    """With `share`: rows that are equal in this column (a question asked several times) stay together; none: rows that are equal."""
+    """With `share`: rows that are equal in this column (a question asked several times) stay together; none: rows that
+    are equal."""
 
     @model_validator(mode="after")
     def _one_of_path_and_share(self) -> HeldOutConfig:
@@ -94,9 +110,15 @@ class HeldOutConfig(DatasetConfig):
             raise ValueError("wanted exactly one of path, a data set of its own, and share, of data.train")
         if self.share is None and self.by is not None:
             raise ValueError("by has no effect without share; leave it out")
-        given = [key for key in DatasetConfig.model_fields if vars(self)[key] != type(self).model_fields[key].default and key != "limit"]
+        given = [
+            key
+            for key in DatasetConfig.model_fields
+            if vars(self)[key] != type(self).model_fields[key].default and key != "limit"
+        ]
         if self.share is not None and given:
-            raise ValueError(f"{given[0]} has no effect beside share: the rows are read as those of data.train; leave it out")
+            raise ValueError(
+                f"{given[0]} has no effect beside share: the rows are read as those of data.train; leave it out"
+            )
         return self
 
     def of(self, train: DatasetConfig) -> DatasetConfig:
@@ -107,4 +129,8 @@ class HeldOutConfig(DatasetConfig):
 
     def without(self, train: DatasetConfig) -> DatasetConfig:
         """A training set without what is held out."""
-        return train if self.share is None else train.model_copy(update={"part": Part(share=self.share, by=self.by, rest=True)})
+        return (
+            train
+            if self.share is None
+            else train.model_copy(update={"part": Part(share=self.share, by=self.by, rest=True)})
+        )

@@ -10,7 +10,7 @@ from rlsys.batch import Prompt
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.chat import Renderer
 from rlsys.data.columns import Row, parse
-from rlsys.data.load import Demonstration, Loaded, Report, load_rows, tools
+from rlsys.data.load import Demonstration, Loaded, Report, load_rows
 from rlsys.data.messages import Message
 from rlsys.data.raw import BadRow, RawRow
 from rlsys.data.turns import as_answer
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """`demonstration` begins with the prompt's own tokens; its `loss_mask` is 1 on all tokens after them, the answer's and its EOS."""
+    """`demonstration` begins with the prompt's own tokens; its `loss_mask` is 1 on all tokens after them, the answer's
+    and its EOS."""
 
     prompt: Prompt
     demonstration: Demonstration
@@ -39,11 +40,13 @@ def load_answered(
     quarantine: Path | None,
     max_answer_tokens: int,
 ) -> Loaded[Answered]:
-    """Prompts with their whole answers, or messages, of which the last assistant turn is the answer and everything before it the prompt.
+    """Prompts with their whole answers, or messages, of which the last assistant turn is the answer and everything
+    before it the prompt.
 
-    A row stays if its prompt has at most `max_prompt_tokens` tokens and its answer at most `max_answer_tokens`, as a sample would. `answer` of the
-    prompt is the ground truth, as in `load_prompts`. Bad rows, beside those of `load_prompts`: no answer, and a chat template that does not begin
-    the answered dialogue with the tokens that it gives for its prompt. Otherwise as `load_prompts`.
+    A row stays if its prompt has at most `max_prompt_tokens` tokens and its answer at most `max_answer_tokens`, as a
+    sample would. `answer` of the prompt is the ground truth, as in `load_prompts`. Bad rows, beside those of
+    `load_prompts`: no answer, and a chat template that does not begin the answered dialogue with the tokens that it
+    gives for its prompt. Otherwise as `load_prompts`.
     """
     longest = max_prompt_tokens + max_answer_tokens
     renderer, report = Renderer.create(config, tokenizer, longest), Report.of(config)
@@ -51,14 +54,15 @@ def load_answered(
     def make(raw: RawRow, row_id: str) -> Answered:
         row = parse(raw, config, learn=True)
         asked, answer = split(row)
-        text, prompt_ids = renderer.prompt(asked, **tools(row.tools))
-        token_ids, loss_mask = renderer.demonstration(asked, answer, **tools(row.tools))
+        text, prompt_ids = renderer.prompt(asked, row.tools)
+        token_ids, loss_mask = renderer.demonstration(asked, answer, row.tools)
         if not any(loss_mask) or not prompt_ids:
             raise BadRow("no prompt or no answer token: nothing to tell apart")
         before = len(prompt_ids)
         if token_ids[:before] != prompt_ids or any(loss_mask[:before]) or not all(loss_mask[before:]):
             raise BadRow(
-                "the chat template renders the prompt with its answer in other tokens than the prompt alone, so samples could be told by that"
+                "the chat template renders the prompt with its answer in other tokens than the prompt alone, so "
+                "samples could be told by that"
             )
         turns = asked if isinstance(asked, str) else tuple(asked)
         truth = row.ground_truth(config.answer_after)

@@ -1,4 +1,5 @@
-"""What the columns of one raw row mean: prompt or messages, answer, further fields. Whatever is missing or of the wrong type is a `BadRow`."""
+"""What the columns of one raw row mean: prompt or messages, answer, further fields. Whatever is missing or of the wrong
+type is a `BadRow`."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ class Row:
         return turns
 
     def demonstration(self) -> tuple[str | list[Message], str | Message | None]:
-        """A prompt (text, or messages that end with the user) and its answer; or messages with assistant turns, and None."""
+        """A prompt (text, or messages that end with the user) and its answer; or messages with assistant turns, and
+        None."""
         if isinstance(self.turns, str) or (self.answer is not None and self.turns[-1]["role"] != "assistant"):
             if self.answer is None:
                 raise BadRow("no answer to learn from")
@@ -76,8 +78,9 @@ class Row:
 
 
 def parse(raw: RawRow, config: DatasetConfig, learn: bool = False) -> Row:
-    """`config.fields` maps our names to the data set's. `learn`: the row is for its answer, so a `completion` is one, and messages count for more
-    than a prompt without an answer. Raises BadRow, and ConfigError for settings that can't be meant."""
+    """`config.fields` maps our names to the data set's. `learn`: the row is for its answer, so a `completion` is one,
+    and messages count for more than a prompt without an answer. Raises BadRow, and ConfigError for settings that can't
+    be meant."""
     if "prompt" in config.fields and "messages" in config.fields:
         raise ConfigError("fields maps both prompt and messages: a row is one or the other; leave one out")
     value = checked(raw, config)
@@ -110,7 +113,10 @@ def no_column(value: dict[str, Any], *wanted: str) -> BadRow:
     empty = next((name for name in wanted if look(value, name) is not ABSENT), None)
     if empty is not None:
         return BadRow(f"the {empty} is {kind(look(value, empty))}, not text")
-    return BadRow(f"no column {' or '.join(map(repr, wanted))} (there are: {listed(value)}); data.*.fields says which column is what")
+    return BadRow(
+        f"no column {' or '.join(map(repr, wanted))} (there are: {listed(value)}); data.*.fields says which column "
+        "is what"
+    )
 
 
 def get(value: dict[str, Any], config: DatasetConfig, own: str) -> Any:
@@ -119,8 +125,8 @@ def get(value: dict[str, Any], config: DatasetConfig, own: str) -> Any:
 
 
 def detect(value: dict[str, Any], config: DatasetConfig, learn: bool) -> RowFormat:
-    """Which of `FORMATS` the row is, by its columns; or the one that the config names. Raises BadRow for none, ConfigError for one of another
-    kind."""
+    """Which of `FORMATS` the row is, by its columns; or the one that the config names. Raises BadRow for none,
+    ConfigError for one of another kind."""
     listed_in = _list_column(value, config)
     turned: RowFormat = "sharegpt" if listed_in is not None and is_sharegpt(value[listed_in]) else "messages"
     if config.format != "auto":
@@ -131,7 +137,12 @@ def detect(value: dict[str, Any], config: DatasetConfig, learn: bool) -> RowForm
     if "messages" in config.fields:
         return turned
     answered = next(
-        (own for own in ("answer", "completion")[: 1 + learn] if own in config.fields or get(value, config, own) is not None), None
+        (
+            own
+            for own in ("answer", "completion")[: 1 + learn]
+            if own in config.fields or get(value, config, own) is not None
+        ),
+        None,
     )
     asked = config.prompt_format is not None or "prompt" in config.fields
     if asked or (get(value, config, "prompt") is not None and not (learn and answered is None and listed_in)):
@@ -146,7 +157,9 @@ def detect(value: dict[str, Any], config: DatasetConfig, learn: bool) -> RowForm
 def check_format(config: DatasetConfig, known: tuple[RowFormat, ...]) -> None:
     """Raises ConfigError for a format that rows of this kind don't have."""
     if config.format != "auto" and config.format not in known:
-        raise ConfigError(f"{config.path}: rows of format {config.format} can't be used here; there are auto, {', '.join(known)}")
+        raise ConfigError(
+            f"{config.path}: rows of format {config.format} can't be used here; there are auto, {', '.join(known)}"
+        )
 
 
 def _list_column(value: dict[str, Any], config: DatasetConfig) -> str | None:
@@ -156,12 +169,16 @@ def _list_column(value: dict[str, Any], config: DatasetConfig) -> str | None:
 
 
 def prompt_of(value: dict[str, Any], config: DatasetConfig, found: str | None = None) -> str | list[Message] | None:
-    """A prompt's text or messages, the row's system text first; None if the row has no column for either. Without a format `found`, messages are
-    taken where there is no prompt."""
+    """A prompt's text or messages, the row's system text first; None if the row has no column for either. Without a
+    format `found`, messages are taken where there is no prompt."""
     prompt, messages = get(value, config, "prompt"), _list_column(value, config)
     if found is None:
         asked = config.prompt_format is not None or "prompt" in config.fields
-        found = "messages" if "messages" in config.fields or (not asked and prompt is None and messages is not None) else "prompt"
+        found = (
+            "messages"
+            if "messages" in config.fields or (not asked and prompt is None and messages is not None)
+            else "prompt"
+        )
     turns: str | list[Message]
     if found in ("messages", "sharegpt"):
         if messages is None:
@@ -204,19 +221,23 @@ def tools_of(value: dict[str, Any], config: DatasetConfig) -> list[Any] | None:
 def _answered(
     value: dict[str, Any], config: DatasetConfig, found: RowFormat, turns: str | list[Message], learn: bool
 ) -> tuple[str | list[Message], str | Message | None]:
-    """The prompt and its answer; or, where a completion is several messages, all of them as one dialogue, of which only the completion is trained."""
+    """The prompt and its answer; or, where a completion is several messages, all of them as one dialogue, of which only
+    the completion is trained."""
     completed = found == "prompt_completion"
     own = "completion" if completed or (learn and get(value, config, "answer") is None) else "answer"
     item = get(value, config, own)
     if found == "prompt" or (item is None and own not in config.fields):
         return turns, None
     if completed and learn and truth(get(value, config, "label")) is False:
-        raise BadRow("the label calls the completion bad, and it would be imitated; data.*.ignore: [label] takes it all the same")
+        raise BadRow(
+            "the label calls the completion bad, and it would be imitated; data.*.ignore: [label] takes it all the same"
+        )
     if not (isinstance(item, dict) or (isinstance(item, list) and item and isinstance(item[0], dict))):
         return turns, answer_text(item)
     messages = reply(item, turns, f"the {own}")
+    assert not isinstance(messages, str)
     answer = as_answer(messages)
-    if isinstance(messages, str) or answer is not None:
+    if answer is not None:
         return turns, answer
     if not learn:
         return turns, None
@@ -231,7 +252,10 @@ def _answered(
 def _alpaca(value: dict[str, Any], config: DatasetConfig, learn: bool) -> tuple[str | list[Message], str | None]:
     """The instruction, a blank line and the input, if there is one; and the output."""
     if value.get("history"):
-        raise BadRow("the column 'history' has earlier turns, and format alpaca takes none; data.*.ignore: [history] leaves them out")
+        raise BadRow(
+            "the column 'history' has earlier turns, and format alpaca takes none; data.*.ignore: [history] leaves "
+            "them out"
+        )
     missing = next((column for column in ("instruction", "output") if column not in value), None)
     if missing is not None:
         raise no_column(value, missing)

@@ -1,4 +1,5 @@
-"""What one raw row says about answers to a prompt: which is better, or how good each is. Whatever can't be compared is a `BadRow`."""
+"""What one raw row says about answers to a prompt: which is better, or how good each is. Whatever can't be compared is
+a `BadRow`."""
 
 from __future__ import annotations
 
@@ -51,18 +52,22 @@ class Ranking:
         if self.from_dialogues and not renderer.templated:
             assert not isinstance(prompt, str)
             prompt, lead = dialogue.prompt_text(prompt), " "
-        rendered = [renderer.demonstration(prompt, lead + answer) for answer in self.answers]
+        answers = [lead + answer if isinstance(answer, str) else answer for answer in self.answers]
+        rendered = [renderer.demonstration(prompt, answer, self.tools) for answer in answers]
         if any(not any(mask) or mask[0] for _, mask in rendered):
             raise BadRow("no answer token after the first position: nothing to compare")
         if len({tuple(ids) for ids, _ in rendered}) < len(rendered):
-            raise BadRow("two answers are the same tokens: the chat template, or the tokenizer, drops all that they differ in")
+            raise BadRow(
+                "two answers are the same tokens: the chat template, or the tokenizer, drops all that they differ in"
+            )
         return rendered
 
     def check_tokens(self, tokens: Sequence[int]) -> None:
         """Log-probs that were measured with another tokenizer or template are of other tokens."""
         if self.reference_tokens is not None and list(self.reference_tokens) != list(tokens):
             raise BadRow(
-                f"the reference's log-probs are of {_listed(self.reference_tokens)} tokens, and the answers have {_listed(tokens)} here: they were "
+                f"the reference's log-probs are of {_listed(self.reference_tokens)} tokens, and the answers have "
+                f"{_listed(tokens)} here: they were "
                 f"measured with another tokenizer or template"
             )
 
@@ -74,33 +79,41 @@ def _listed(numbers: Sequence[float]) -> str:
 def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
     """Columns as `config.fields` maps them:
 
-    - `chosen` and `rejected`: two whole dialogues (text in the Human/Assistant format, or messages) that differ in the last assistant turn alone,
-      or, beside a `prompt` (text or messages) or `prompt_format`, two answers (text, or messages that hold only the answer or begin with the
-      prompt). A prompt beside whole dialogues must be their beginning. A `margin` above 0 says by how much the better one is better; without one it
-      is 1. A `preference`, a soft label, is the probability that the chosen one is the better one; without one it is 1, and below 1/2 the rejected
-      one gets the higher grade.
+    - `chosen` and `rejected`: two whole dialogues (text in the Human/Assistant format, or messages) that differ in the
+      last assistant turn alone, or, beside a `prompt` (text or messages) or `prompt_format`, two answers (text, or
+      messages that hold only the answer or begin with the prompt). A prompt beside whole dialogues must be their
+      beginning. A `margin` above 0 says by how much the better one is better; without one it is 1. A `preference`, a
+      soft label, is the probability that the chosen one is the better one; without one it is 1, and below 1/2 the
+      rejected one gets the higher grade.
     - `prompt` and `answers`, a list of texts, best first; or in any order with their `grades`, a list of numbers.
 
-    Either may have `system`, a text before the prompt, and `tools`; and `reference_log_probs`, a number for each answer (chosen, rejected; or in the
-    order of `answers`), and then `reference_tokens` and `reference_model`, a text.
+    Either may have `system`, a text before the prompt, and `tools`; and `reference_log_probs`, a number for each answer
+    (chosen, rejected; or in the order of `answers`), and then `reference_tokens` and `reference_model`, a text.
 
     Raises BadRow, and ConfigError for settings that can't be meant.
     """
     unknown = [key for key in config.fields if key not in OWN]
     if unknown:
-        raise ConfigError(f"fields maps {unknown[0]!r}, which comparisons don't have (there are: {', '.join(OWN)}); leave it out")
+        raise ConfigError(
+            f"fields maps {unknown[0]!r}, which comparisons don't have (there are: {', '.join(OWN)}); leave it out"
+        )
     check_format(config, FORMATS)
     value = checked(raw, config)
     columns = {own: config.fields.get(own, own) for own in OWN}
     listed = columns["answers"] in value if config.format == "auto" else config.format == "ranking"
-    ranking = replace(_list(value, columns, config) if listed else _pair(value, columns, config), tools=tools_of(value, config))
+    ranking = replace(
+        _list(value, columns, config) if listed else _pair(value, columns, config), tools=tools_of(value, config)
+    )
     if len({json.dumps(answer, sort_keys=True, default=str) for answer in ranking.answers}) < len(ranking.answers):
         raise BadRow("two answers are equal" if listed else "chosen and rejected are equal")
     if len(set(ranking.grades)) == 1:
         raise BadRow("all grades are equal: nothing is better than the rest")
     if columns["reference_log_probs"] not in value:
         return ranking
-    asked = {own: _numbers(value.get(columns[own]), own, len(ranking.answers)) for own in ("reference_log_probs", "reference_tokens")}
+    asked = {
+        own: _numbers(value.get(columns[own]), own, len(ranking.answers))
+        for own in ("reference_log_probs", "reference_tokens")
+    }
     model = value.get(columns["reference_model"])
     return replace(ranking, **asked, reference_model=None if model is None else _text(model, "reference_model"))
 
@@ -108,16 +121,25 @@ def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
 def _list(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig) -> Ranking:
     if columns["answers"] not in value:
         raise no_column(value, columns["answers"])
-    prompt, answers, grades = prompt_of(value, config), _unpacked(value[columns["answers"]]), value.get(columns["grades"])
+    prompt, answers, grades = (
+        prompt_of(value, config),
+        _unpacked(value[columns["answers"]]),
+        value.get(columns["grades"]),
+    )
     if prompt is None:
         raise BadRow("answers without a prompt")
     if value.get(columns["preference"]) is not None:
         raise BadRow("a preference is for two answers, chosen and rejected, and this row has a list of them")
     if not isinstance(answers, list) or len(answers) < 2:
-        raise BadRow(f"answers is {kind(answers)}{' of fewer than two' * isinstance(answers, list)}, not a list of two or more texts")
+        raise BadRow(
+            f"answers is {kind(answers)}{' of fewer than two' * isinstance(answers, list)}, not a list of two or "
+            "more texts"
+        )
     texts = tuple(_text(answer, f"answer {number}") for number, answer in enumerate(answers, start=1))
     if grades is None and "grades" not in config.fields:
-        return Ranking(prompt, texts, tuple(float(len(texts) - 1 - place) for place in range(len(texts))), format="ranking")
+        return Ranking(
+            prompt, texts, tuple(float(len(texts) - 1 - place) for place in range(len(texts))), format="ranking"
+        )
     return Ranking(prompt, texts, _numbers(grades, "grades", len(texts)), format="ranking")
 
 
@@ -133,13 +155,16 @@ def _pair(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig)
     if prompt is None and config.format == "chosen_rejected":
         raise no_column(value, columns["prompt"], columns["messages"])
     if prompt is not None and (config.format == "chosen_rejected" or not _are_dialogues(chosen, rejected, prompt)):
-        return Ranking(prompt, (answer_to(prompt, chosen, "chosen"), answer_to(prompt, rejected, "rejected")), grades, sure)
+        return Ranking(
+            prompt, (answer_to(prompt, chosen, "chosen"), answer_to(prompt, rejected, "rejected")), grades, sure
+        )
     (before, better), (other, worse) = _split(chosen, "chosen"), _split(rejected, "rejected")
     if before != other:
         raise BadRow("chosen and rejected share no prompt: they differ before the last assistant turn")
     if prompt is not None and not _begins(prompt, before):
         raise BadRow(
-            "chosen and rejected are whole dialogues, and the prompt beside them is not their beginning; data.*.format: dialogues goes by the "
+            "chosen and rejected are whole dialogues, and the prompt beside them is not their beginning; "
+            "data.*.format: dialogues goes by the "
             "dialogues alone"
         )
     if before[0]["role"] != "system":
@@ -151,7 +176,8 @@ def _pair(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig)
 
 
 def _are_dialogues(chosen: Any, rejected: Any, prompt: str | list[Message]) -> bool:
-    """Rather than answers to the prompt: texts that begin with a turn of the human, or messages that are neither an answer nor the prompt and one."""
+    """Rather than answers to the prompt: texts that begin with a turn of the human, or messages that are neither an
+    answer nor the prompt and one."""
     if isinstance(chosen, str) or isinstance(rejected, str):
         return all(isinstance(turns, str) and dialogue.TURN.match(turns) for turns in (chosen, rejected))
     named = (("chosen", chosen), ("rejected", rejected))
@@ -162,7 +188,8 @@ def _are_dialogues(chosen: Any, rejected: Any, prompt: str | list[Message]) -> b
 
 
 def _begins(prompt: str | list[Message], before: list[Message]) -> bool:
-    """Whether the prompt, apart from system turns, is the beginning of the dialogue; of a text, its first or its last question will do, too."""
+    """Whether the prompt, apart from system turns, is the beginning of the dialogue; of a text, its first or its last
+    question will do, too."""
     turns = [turn for turn in before if turn["role"] != "system"]
     if not isinstance(prompt, str):
         asked = [turn for turn in prompt if turn["role"] != "system"]

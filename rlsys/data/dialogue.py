@@ -13,12 +13,16 @@ TURN = re.compile(rf"\n\n({'|'.join(SPEAKERS)}):")
 
 
 def parse(text: str) -> list[Message]:
-    """Its turns, without white space around them. Raises BadRow for anything before the first turn, and for an empty turn."""
+    """Its turns, without white space around them. Raises BadRow for anything before the first turn, and for an empty
+    turn."""
     starts = list(TURN.finditer(text))
     if not starts or text[: starts[0].start()].strip():
         raise BadRow(r"text that is no dialogue: it must begin with '\n\nHuman:' (or be a list of messages)")
     ends = [start.start() for start in starts[1:]] + [len(text)]
-    messages = [{"role": SPEAKERS[start[1]], "content": text[start.end() : end].strip()} for start, end in zip(starts, ends, strict=True)]
+    messages = [
+        {"role": SPEAKERS[start[1]], "content": text[start.end() : end].strip()}
+        for start, end in zip(starts, ends, strict=True)
+    ]
     for number, message in enumerate(messages, start=1):
         if not message["content"]:
             raise BadRow(f"turn {number} of {len(messages)} of the dialogue ({message['role']}) is empty")

@@ -1,4 +1,5 @@
-"""Rows of one file: JSON lines, JSON, CSV, TSV, text, Parquet and Arrow. Those of text may be compressed, and in UTF-16 with a byte order mark."""
+"""Rows of one file: JSON lines, JSON, CSV, TSV, text, Parquet and Arrow. Those of text may be compressed, and in UTF-16
+with a byte order mark."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def suffix_of(path: Path | str) -> str | None:
 
 
 def read_file(path: Path) -> Iterator[RawRow]:
-    """Its rows, in order. A line that is broken is a row with a problem. Raises DataError for a file that can't be read."""
+    """Its rows, in order. A line that is broken is a row with a problem. Raises DataError for a file that can't be
+    read."""
     suffix = suffix_of(path)
     if suffix is None:
         raise DataError(f"{path}: unknown kind of file; there are {KINDS}")
@@ -76,7 +78,9 @@ def _encoding(start: bytes) -> str:
 
 
 def _undecodable(error: UnicodeDecodeError) -> str:
-    return f"not {'UTF-8' if error.encoding == 'utf-8' else error.encoding.upper()}: {error.reason} at byte {error.start}"
+    return (
+        f"not {'UTF-8' if error.encoding == 'utf-8' else error.encoding.upper()}: {error.reason} at byte {error.start}"
+    )
 
 
 def _rows(path: Path, kind: str) -> Iterator[RawRow]:
@@ -117,14 +121,15 @@ def _json(content: bytes, path: Path) -> Iterator[RawRow]:
     """A list of rows; or, as many data sets call them .json, JSON lines."""
     try:
         text = content.decode(_encoding(content))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: {_undecodable(error)}") from error
+    try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and text.lstrip().startswith("{"):
             yield from _lines(io.BytesIO(text.encode("utf-8", "surrogatepass")), "utf-8")
             return
         raise DataError(f"{path}:{error.lineno}: broken JSON: {error.msg} (column {error.colno})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: {_undecodable(error)}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: can't be read: {error}") from error
     if not isinstance(found, list):
@@ -162,7 +167,9 @@ def _table(text: IO[str], delimiter: str, path: Path) -> Iterator[RawRow]:
 def _cells(number: int, header: list[str], cells: list[str], delimiter: str) -> RawRow:
     whole = delimiter.join(cells)
     if len(cells) != len(header):
-        return RawRow(number, whole.encode("utf-8", "replace").decode(), f"{len(cells)} cells, and the header has {len(header)}")
+        return RawRow(
+            number, whole.encode("utf-8", "replace").decode(), f"{len(cells)} cells, and the header has {len(header)}"
+        )
     try:
         whole.encode("utf-8")
     except UnicodeEncodeError:  # what the encoding could not read is escaped

@@ -1,4 +1,5 @@
-"""Texts that are far too long are told by their beginning: tokenising a line of 50 MB takes minutes and 200 times its size in memory."""
+"""Texts that are far too long are told by their beginning: tokenising a line of 50 MB takes minutes and 200 times its
+size in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ class TooLong(Exception):
 
 
 def check_length(tokenizer: PreTrainedTokenizerBase, text: str, most: int | None) -> None:
-    """Raises TooLong if the text has certainly more than `most` tokens; a text that may have fewer is left to be counted.
+    """Raises TooLong if the text has certainly more than `most` tokens; a text that may have fewer is left to be
+    counted.
 
     The end of a beginning can be other tokens than in the whole, so more than twice as many must already be in it.
     """

@@ -1,4 +1,5 @@
-"""From a data set's settings to rows for training. What can't be used is put aside with its line and reason, and counted."""
+"""From a data set's settings to rows for training. What can't be used is put aside with its line and reason, and
+counted."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ RowT = TypeVar("RowT")
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """A prompt with a response to imitate. `loss_mask` is 1 on the assistant's tokens, EOS included; both tuples have equal length."""
+    """A prompt with a response to imitate. `loss_mask` is 1 on the assistant's tokens, EOS included; both tuples have
+    equal length."""
 
     row_id: str
     token_ids: tuple[int, ...]
@@ -37,7 +39,8 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Answers to one prompt, each with its prompt's tokens before it, and their grades (higher is better), in the same order.
+    """Answers to one prompt, each with its prompt's tokens before it, and their grades (higher is better), in the same
+    order.
 
     An answer's `loss_mask` is 1 on the last assistant turn's tokens, EOS included, and nowhere else.
     """
@@ -46,7 +49,8 @@ class Comparison:
     answers: tuple[Demonstration, ...]
     grades: tuple[float, ...]
     preference: float = 1.0
-    """Probability, from 1/2 to 1, that of two answers the one with the higher grade is better; 1 for rankings of more."""
+    """Probability, from 1/2 to 1, that of two answers the one with the higher grade is better; 1 for rankings of
+    more."""
     reference_log_probs: tuple[float, ...] | None = None
     """A reference's log-prob of each answer, summed over its trained tokens, where the row has them."""
     reference_model: str | None = None
@@ -111,28 +115,37 @@ class Loaded(Generic[RowT]):
 
 
 def load_prompts(
-    config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int, strict: bool, quarantine: Path | None
+    config: DatasetConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    max_prompt_tokens: int,
+    strict: bool,
+    quarantine: Path | None,
 ) -> Loaded[Prompt]:
     """Prompts of at most `max_prompt_tokens` tokens; of rows with messages, all but the assistant's turns at the end.
 
-    `answer` is the ground truth: the answer column, cut by `answer_after`; the report counts the prompts that have none. Prompt ids are
-    `<split>:<number>`, the number counting lines or rows from 1. Bad rows go to the file `quarantine` (or, if that is None, are only counted).
+    `answer` is the ground truth: the answer column, cut by `answer_after`; the report counts the prompts that have
+    none. Prompt ids are `<split>:<number>`, the number counting lines or rows from 1. Bad rows go to the file
+    `quarantine` (or, if that is None, are only counted).
 
-    Raises DataError when the data set can't be read or has no usable row, and for the first bad row if `strict`; ConfigError for settings that
-    don't fit the data set or the tokenizer.
+    Raises DataError when the data set can't be read or has no usable row, and for the first bad row if `strict`;
+    ConfigError for settings that don't fit the data set or the tokenizer.
     """
     renderer, report = Renderer.create(config, tokenizer, max_prompt_tokens), Report.of(config)
 
     def make(raw: RawRow, row_id: str) -> Prompt:
         row = parse(raw, config)
         asked = row.prompt()
-        text, token_ids = renderer.prompt(asked, **tools(row.tools))
+        text, token_ids = renderer.prompt(asked, row.tools)
         turns = asked if isinstance(asked, str) else tuple(asked)
-        prompt = Prompt(row_id, text, tuple(token_ids), row.ground_truth(config.answer_after), fields=row.fields, turns=turns)
+        prompt = Prompt(
+            row_id, text, tuple(token_ids), row.ground_truth(config.answer_after), fields=row.fields, turns=turns
+        )
         report.formats[row.format] += 1
         return prompt
 
-    loaded = load_rows(config, make, lambda prompt: len(prompt.token_ids), max_prompt_tokens, strict, quarantine, report)
+    loaded = load_rows(
+        config, make, lambda prompt: len(prompt.token_ids), max_prompt_tokens, strict, quarantine, report
+    )
     report.unanswered = sum(prompt.answer is None for prompt in loaded.rows)
     return loaded
 
@@ -140,13 +153,13 @@ def load_prompts(
 def load_demonstrations(
     config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int, strict: bool, quarantine: Path | None
 ) -> Loaded[Demonstration]:
-    """Prompts with their whole answers (`answer_after` is for ground truths and cuts nothing here), or messages of which every assistant turn
-    is trained, of at most `max_tokens` tokens in all. Otherwise as `load_prompts`."""
+    """Prompts with their whole answers (`answer_after` is for ground truths and cuts nothing here), or messages of
+    which every assistant turn is trained, of at most `max_tokens` tokens in all. Otherwise as `load_prompts`."""
     renderer, report = Renderer.create(config, tokenizer, max_tokens), Report.of(config)
 
     def make(raw: RawRow, row_id: str) -> Demonstration:
         row = parse(raw, config, learn=True)
-        token_ids, loss_mask = renderer.demonstration(*row.demonstration(), **tools(row.tools))
+        token_ids, loss_mask = renderer.demonstration(*row.demonstration(), row.tools)
         if not any(loss_mask) or loss_mask[0]:
             raise BadRow("no assistant token after the first position: nothing to train on")
         report.formats[row.format] += 1
@@ -158,10 +171,12 @@ def load_demonstrations(
 def load_comparisons(
     config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int, strict: bool, quarantine: Path | None
 ) -> Loaded[Comparison]:
-    """Pairs and rankings (see `comparisons.parse` for their columns), of which every answer has at most `max_tokens` tokens with its prompt.
+    """Pairs and rankings (see `comparisons.parse` for their columns), of which every answer has at most `max_tokens`
+    tokens with its prompt.
 
-    Rows that say nothing are bad rows: equal answers, an empty one, equal grades, grades that are no finite numbers, a preference that is no
-    probability, dialogues without a shared prompt, a reference's log-probs of other tokens. Otherwise as `load_prompts`.
+    Rows that say nothing are bad rows: equal answers, an empty one, equal grades, grades that are no finite numbers, a
+    preference that is no probability, dialogues without a shared prompt, a reference's log-probs of other tokens.
+    Otherwise as `load_prompts`.
     """
     renderer, report = Renderer.create(config, tokenizer, max_tokens), Report.of(config)
 
@@ -182,11 +197,11 @@ def load_comparisons(
 def load_texts(
     config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, block_tokens: int, strict: bool, quarantine: Path | None
 ) -> Loaded[Demonstration]:
-    """Raw text, all of it trained: documents (the column `text`, or whole .txt files), each ended by EOS, one after the other in the order of
-    the data set, cut into blocks of `block_tokens` tokens. Otherwise as `load_prompts`.
+    """Raw text, all of it trained: documents (the column `text`, or whole .txt files), each ended by EOS, one after the
+    other in the order of the data set, cut into blocks of `block_tokens` tokens. Otherwise as `load_prompts`.
 
-    Each block begins with BOS if the tokenizer has one; its first token is not trained, as nothing predicts it. The last block may be short; one
-    with nothing to train is left out.
+    Each block begins with BOS if the tokenizer has one; its first token is not trained, as nothing predicts it. The
+    last block may be short; one with nothing to train is left out.
     """
     cutter = texts.Cutter.create(config, tokenizer, block_tokens)
     report = TextReport.of(config)
@@ -224,9 +239,19 @@ def load_rows(
         except BadRow as error:
             report.reason = report.reason or str(error)
             if strict:
-                raise DataError(f"{config.path}:{raw.number}: {error} (data.strict stops at the first bad row)") from error
+                raise DataError(
+                    f"{config.path}:{raw.number}: {error} (data.strict stops at the first bad row)"
+                ) from error
             content = raw.value if isinstance(raw.value, str) else json.dumps(raw.value, default=str)
-            bad.append({"source": config.path, "split": config.label, "row": raw.number, "reason": str(error), "content": content})
+            bad.append(
+                {
+                    "source": config.path,
+                    "split": config.label,
+                    "row": raw.number,
+                    "reason": str(error),
+                    "content": content,
+                }
+            )
         except TooLong:
             report.too_long += 1
             report.reason = report.reason or f"longer than {most} tokens"
@@ -247,11 +272,6 @@ def _nothing(config: DatasetConfig, report: Report, bad: list[dict[str, Any]], m
     long = f"{report.too_long} longer than {most} tokens, " if report.too_long else ""
     of = f" of {config.label}" if config.label != "train" and not report.read else ""
     return f"{config.path}: no usable row among {report.read}{of} ({long}{len(bad)} bad{first})"
-
-
-def tools(schemas: list[Any] | None) -> dict[str, Any]:
-    """What the renderer is told of a row's tools: nothing, where it has none."""
-    return {} if schemas is None else {"tools": schemas}
 
 
 def _put_aside(quarantine: Path, config: DatasetConfig, bad: list[dict[str, Any]]) -> None:

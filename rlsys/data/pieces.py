@@ -18,8 +18,8 @@ AROUND = 100
 
 
 def pieces(text: str, tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
-    """The text in pieces of about `PIECE` characters, whose tokens are those of the whole: each is cut after or before the end of a line, where that
-    changes no token."""
+    """The text in pieces of about `PIECE` characters, whose tokens are those of the whole: each is cut after or before
+    the end of a line, where that changes no token."""
     start = 0
     while len(text) - start > 2 * PIECE:
         places = (place for line in LINE.finditer(text, start + PIECE) for place in (line.end(), line.start()))

@@ -12,7 +12,8 @@ from rlsys.errors import ConfigError
 
 
 def format_columns(config: DatasetConfig) -> list[str]:
-    """Columns that `prompt_format` names. Raises ConfigError for a format that can't be filled, or with a mapping beside it."""
+    """Columns that `prompt_format` names. Raises ConfigError for a format that can't be filled, or with a mapping
+    beside it."""
     if config.prompt_format is None:
         return []
     doubled = [key for key in ("prompt", "messages") if key in config.fields]
@@ -21,11 +22,14 @@ def format_columns(config: DatasetConfig) -> list[str]:
     try:
         pieces = list(Formatter().parse(config.prompt_format))
     except ValueError as error:
-        raise ConfigError(f"prompt_format {config.prompt_format!r} can't be read: {error}; literal braces are doubled") from error
+        raise ConfigError(
+            f"prompt_format {config.prompt_format!r} can't be read: {error}; literal braces are doubled"
+        ) from error
     names = [name for _, name, _, _ in pieces if name is not None]
     if not names or not all(names) or any(spec or conversion for _, _, spec, conversion in pieces):
         raise ConfigError(
-            f"prompt_format {config.prompt_format!r} must name columns, as in '{{instruction}}\\n\\n{{input}}', and nothing else"
+            f"prompt_format {config.prompt_format!r} must name columns, as in '{{instruction}}\\n\\n{{input}}', and "
+            "nothing else"
         )
     return names
 

@@ -19,14 +19,15 @@ UNREADABLE = (*PACKED[1:], ".xlsx", ".xml", ".pkl", ".zip")
 
 
 def read_rows(config: DatasetConfig) -> Iterator[RawRow]:
-    """Rows in the order of the data set: of its split, or the slice, or the part. Raises DataError when the whole data set can't be read, ConfigError
-    for settings that don't fit it."""
+    """Rows in the order of the data set: of its split, or the slice, or the part. Raises DataError when the whole data
+    set can't be read, ConfigError for settings that don't fit it."""
     rows = _of_split(config)
     return iter(rows if config.part is None else side(rows, config))
 
 
 def looks_local(path: str) -> bool:
-    """Whether `path` can only mean a file or folder: hub ids are `name` or `owner/name`, without a data file's suffix."""
+    """Whether `path` can only mean a file or folder: hub ids are `name` or `owner/name`, without a data file's
+    suffix."""
     return path.startswith((".", "/", "~")) or path.count("/") > 1 or path.lower().endswith((*FILES, *UNREADABLE))
 
 
@@ -56,26 +57,30 @@ def _read_one(path: Path, config: DatasetConfig) -> Iterable[RawRow]:
     split = Split.parse(config.split)
     if split.name not in ("train", path.name[: -len(suffix_of(path) or "")]):
         raise ConfigError(
-            f"{path}: a single file has no split {split.name!r}; leave split out, give a slice of it, as in split: train[90%:], or hold rows out by "
+            f"{path}: a single file has no split {split.name!r}; leave split out, give a slice of it, as in split: "
+            "train[90%:], or hold rows out by "
             f"data.eval: {{share: 0.1}}"
         )
     return split.of(read_file(path))
 
 
 def _read_folder(folder: Path, config: DatasetConfig) -> Iterable[RawRow]:
-    """`<split>.jsonl` and the like in the folder; else its .txt files in the order of their names, one row each; else what `datasets` makes of it
-    (its own saved format, or files it knows)."""
+    """`<split>.jsonl` and the like in the folder; else its .txt files in the order of their names, one row each; else
+    what `datasets` makes of it (its own saved format, or files it knows)."""
     names = sorted(folder.iterdir()) if folder.is_dir() else []
     saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
     documents = [path for path in names if path.name.lower().endswith(".txt")]
     bare = config.split.partition("[")[0]
-    own = [path for path in names if path.is_file() and (suffix := suffix_of(path)) and path.name[: -len(suffix)] == bare]
+    own = [
+        path for path in names if path.is_file() and (suffix := suffix_of(path)) and path.name[: -len(suffix)] == bare
+    ]
     if not (saved or documents or own):
         return _numbered(_load_dataset(str(folder), config.subset, config.split))
     split = Split.parse(config.split)
     if len(own) > 1:
         raise DataError(
-            f"{folder}: split {bare} is in {' and in '.join(path.name for path in own)}; give the path of the file that is meant"
+            f"{folder}: split {bare} is in {' and in '.join(path.name for path in own)}; give the path of the file "
+            "that is meant"
         )
     if own:
         return split.of(read_file(own[0]))
@@ -109,7 +114,9 @@ def _load_saved(folder: Path, split: str) -> Iterable[Any]:
         raise DataError(f"{folder}: can't be loaded: {_first_line(error)}") from error
     if isinstance(found, datasets.Dataset):
         if split != "train":
-            raise DataError(f"{folder}: no split {split!r}: the folder holds one data set without splits, which is called train")
+            raise DataError(
+                f"{folder}: no split {split!r}: the folder holds one data set without splits, which is called train"
+            )
         return found
     if split not in found:
         raise DataError(f"{folder}: no split {split!r}; there are {', '.join(map(str, found))}")

@@ -29,7 +29,10 @@ class Split:
         """Raises ConfigError."""
         found = SPLIT.fullmatch(text)
         if found is None:
-            raise ConfigError(f"split {text!r} can't be read; it is a name or a slice of one, as in train, train[:10%], train[100:200]")
+            raise ConfigError(
+                f"split {text!r} can't be read; it is a name or a slice of one, as in train, train[:10%], "
+                "train[100:200]"
+            )
         return cls(found["name"], found["start"], found["stop"])
 
     @property
@@ -51,8 +54,8 @@ def _bound(text: str | None, count: int) -> int | None:
 
 
 def side(rows: Iterable[RawRow], config: DatasetConfig) -> Iterator[RawRow]:
-    """The rows of `config.part`. Which side a row is on is told by its own content alone, so further rows move none, and equal rows stay together;
-    columns that are ignored don't count. A row that can't be read is on a side, too."""
+    """The rows of `config.part`. Which side a row is on is told by its own content alone, so further rows move none,
+    and equal rows stay together; columns that are ignored don't count. A row that can't be read is on a side, too."""
     part = config.part
     assert part is not None
     for raw in rows:

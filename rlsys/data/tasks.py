@@ -1,4 +1,5 @@
-"""Seed tasks of Self-Instruct, in its authors' columns: `instruction`, `instances` (a list of {input, output}), `is_classification`, perhaps `id`."""
+"""Seed tasks of Self-Instruct, in its authors' columns: `instruction`, `instances` (a list of {input, output}),
+`is_classification`, perhaps `id`."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskSet:
-    """All seed tasks of a data set, as the one row that a step takes, and how prompts about tasks are put before the policy."""
+    """All seed tasks of a data set, as the one row that a step takes, and how prompts about tasks are put before the
+    policy."""
 
     tasks: tuple[Task, ...]
     renderer: Renderer
@@ -53,10 +55,14 @@ class TaskSet:
 
 
 def load_tasks(
-    config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int, strict: bool, quarantine: Path | None
+    config: DatasetConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    max_prompt_tokens: int,
+    strict: bool,
+    quarantine: Path | None,
 ) -> Loaded[TaskSet]:
-    """One row: all tasks that can be read. Bad rows have a column missing, empty or of another type (see `parse`), or the id of an earlier one.
-    Otherwise as `load_prompts`."""
+    """One row: all tasks that can be read. Bad rows have a column missing, empty or of another type (see `parse`), or
+    the id of an earlier one. Otherwise as `load_prompts`."""
     for key, unset in (("prompt_format", None), ("answer_after", None), ("format", "auto")):
         if vars(config)[key] != unset:
             raise ConfigError(f"{config.path}: {key} has no effect on seed tasks; leave it out")

@@ -17,7 +17,13 @@ from rlsys.errors import ConfigError
 if TYPE_CHECKING:  # importing transformers takes seconds, and a configuration check needs none of it
     from transformers import PreTrainedTokenizerBase
 
-MEANINGLESS = {"prompt_format": None, "system_prompt": None, "answer_after": None, "chat_template": "auto", "format": "auto"}
+MEANINGLESS = {
+    "prompt_format": None,
+    "system_prompt": None,
+    "answer_after": None,
+    "chat_template": "auto",
+    "format": "auto",
+}
 """Settings of prompts, and what each is when nobody set it."""
 
 
@@ -39,7 +45,10 @@ class Cutter:
         if not isinstance(tokenizer.eos_token_id, int):
             raise ConfigError(f"the tokenizer {tokenizer.name_or_path!r} has no EOS token: nothing can part documents")
         if block_tokens < 2:
-            raise ConfigError(f"blocks of {block_tokens} token have nothing to train: their first token is not predicted; make them longer")
+            raise ConfigError(
+                f"blocks of {block_tokens} token have nothing to train: their first token is not predicted; make "
+                "them longer"
+            )
         return cls(config, tokenizer, block_tokens)
 
     def document(self, raw: RawRow) -> list[int]:
@@ -52,7 +61,9 @@ class Cutter:
             raise BadRow(f"the text is {kind(text)}, not text")
         if not text.strip():
             raise BadRow("the text is empty")
-        tokenized = (self.tokenizer(piece, add_special_tokens=False)["input_ids"] for piece in pieces(text, self.tokenizer))
+        tokenized = (
+            self.tokenizer(piece, add_special_tokens=False)["input_ids"] for piece in pieces(text, self.tokenizer)
+        )
         return [*chain.from_iterable(tokenized), self.tokenizer.eos_token_id]  # type: ignore[list-item]
 
     def blocks(self, documents: Sequence[Sequence[int]]) -> Iterator[list[int]]:

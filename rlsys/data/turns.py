@@ -20,8 +20,9 @@ SPEAKERS = {
 
 
 def turns_of(value: Any) -> list[Message]:
-    """A list of messages, or its JSON, or a dialogue in one text (see `dialogue`); a single message is a list of one. ShareGPT's keys `from` and
-    `value` become `role` and `content`, content in parts becomes one text, and all other keys stay. Raises BadRow."""
+    """A list of messages, or its JSON, or a dialogue in one text (see `dialogue`); a single message is a list of one.
+    ShareGPT's keys `from` and `value` become `role` and `content`, content in parts becomes one text, and all other
+    keys stay. Raises BadRow."""
     if isinstance(value, str):
         if not value.lstrip().startswith("[{"):
             return dialogue.parse(value)
@@ -40,7 +41,13 @@ def is_sharegpt(value: Any) -> bool:
     """Whether it is a list of ShareGPT's turns, which have `from` and `value`."""
     if isinstance(value, str):
         return value.lstrip().startswith("[{") and '"from"' in value and '"role"' not in value
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and "from" in value[0] and "role" not in value[0]
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and isinstance(value[0], dict)
+        and "from" in value[0]
+        and "role" not in value[0]
+    )
 
 
 def _named(turn: Any, place: int) -> Any:
@@ -68,7 +75,8 @@ def _joined(parts: Sequence[Any], place: int) -> str:
 
 
 def reply(value: Any, prompt: str | Sequence[Message], name: str) -> str | list[Message]:
-    """An answer to the prompt: its text, or messages that are the answer, or that begin with the prompt. Raises BadRow."""
+    """An answer to the prompt: its text, or messages that are the answer, or that begin with the prompt. Raises
+    BadRow."""
     if not isinstance(value, (list, dict)):
         if not isinstance(value, str):
             raise BadRow(f"{name} is {kind(value)}, not text")
@@ -87,7 +95,8 @@ def reply(value: Any, prompt: str | Sequence[Message], name: str) -> str | list[
 
 
 def as_answer(messages: Sequence[Message]) -> str | Message | None:
-    """The one assistant message that they are: its text, or the message itself where it says more; None if they are not one."""
+    """The one assistant message that they are: its text, or the message itself where it says more; None if they are not
+    one."""
     if len(messages) != 1 or messages[0]["role"] != "assistant":
         return None
     (message,) = messages
@@ -98,4 +107,7 @@ def as_answer(messages: Sequence[Message]) -> str | Message | None:
 def with_system(turns: str | list[Message], system: str | None) -> str | list[Message]:
     if system is None:
         return turns
-    return [{"role": "system", "content": system}, *([{"role": "user", "content": turns}] if isinstance(turns, str) else turns)]
+    return [
+        {"role": "system", "content": system},
+        *([{"role": "user", "content": turns}] if isinstance(turns, str) else turns),
+    ]

@@ -25,9 +25,9 @@ class Labelled:
 
 
 def load_labelled(config: DatasetConfig, limit: int | None = None) -> tuple[list[Labelled], Report]:
-    """The rows of a data set of comparisons (see `comparisons.parse` for its columns), the first `limit` usable ones; of a ranking, its best and its
-    worst answer. Rows that can't be used, even preferences among them, are counted as quarantined. Raises DataError if none is left, or as
-    `read_rows` does."""
+    """The rows of a data set of comparisons (see `comparisons.parse` for its columns), the first `limit` usable ones;
+    of a ranking, its best and its worst answer. Rows that can't be used, even preferences among them, are counted as
+    quarantined. Raises DataError if none is left, or as `read_rows` does."""
     report, found, first_bad = Report.of(config), [], ""
     for raw in read_rows(config):
         if report.read == config.limit or len(found) == limit:

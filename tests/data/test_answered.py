@@ -29,7 +29,8 @@ def turn(role: str, content: str) -> dict[str, str]:
 
 
 def test_the_demonstration_goes_on_where_the_prompt_ends(tmp_path: Path):
-    """Of a dialogue the last assistant turn is the answer; what came before, the assistant's own words too, belongs to the prompt."""
+    """Of a dialogue the last assistant turn is the answer; what came before, the assistant's own words too, belongs to
+    the prompt."""
     dialogue = [turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "de")]
     plain, chat = load(tmp_path / "rows.jsonl", [{"prompt": "ab", "answer": "xyz"}, {"messages": dialogue}]).rows
     assert plain.prompt.turns == "ab"
@@ -57,7 +58,11 @@ def test_messages_beside_a_prompt_have_the_answer(tmp_path: Path):
 
 def test_each_part_has_its_own_limit(tmp_path: Path):
     """The prompt "ab" takes 5 tokens with its template (BOS, two marks, two letters), "xyz" 4 with EOS."""
-    rows = [{"prompt": "ab", "answer": "xyz"}, {"prompt": "abcdefghi", "answer": "x"}, {"prompt": "a", "answer": "uvwxyz"}]
+    rows = [
+        {"prompt": "ab", "answer": "xyz"},
+        {"prompt": "abcdefghi", "answer": "x"},
+        {"prompt": "a", "answer": "uvwxyz"},
+    ]
     loaded = load(tmp_path / "rows.jsonl", rows, prompt=5, answer=4)
     assert [row.row_id for row in loaded.rows] == ["train:1"]
     assert (loaded.report.too_long, loaded.report.quarantined) == (2, 0)

@@ -21,9 +21,16 @@ def test_prompts_made_from_columns(tmp_path: Path):
     ]
     file, aside = tmp_path / "rows.jsonl", tmp_path / "aside.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = DatasetConfig(path=str(file), prompt_format="{instruction}\n\n{input}", fields={"answer": "output"}, chat_template="never")
+    config = DatasetConfig(
+        path=str(file), prompt_format="{instruction}\n\n{input}", fields={"answer": "output"}, chat_template="never"
+    )
     found = load_prompts(config, byte_tokenizer(), 100, False, aside).rows
-    assert [(row.text, row.answer) for row in found] == [("Add.\n\n1 {2}", "3"), ("Say hi.", "hi"), ("Say ho.", "ho"), ('7\n\n["a"]', "x")]
+    assert [(row.text, row.answer) for row in found] == [
+        ("Add.\n\n1 {2}", "3"),
+        ("Say hi.", "hi"),
+        ("Say ho.", "ho"),
+        ('7\n\n["a"]', "x"),
+    ]
     assert [json.loads(line)["reason"] for line in read_lines(aside)] == [
         "no column 'input' (there are: 'instruction', 'output'), and data.*.prompt_format asks for it",
         "the prompt is empty",
@@ -58,13 +65,20 @@ def test_messages_may_be_a_dialogue_in_one_text(tmp_path: Path):
     (prompt,) = load_prompts(config, tokenizer, 100, True, None).rows
     assert prompt.text == "<|bos|><|user|>a<|assistant|>b<|eos|><|user|>c<|assistant|>"
     (row,) = load_demonstrations(config, tokenizer, 100, True, None).rows
-    assert tokenizer.decode([token for token, bit in zip(row.token_ids, row.loss_mask, strict=True) if bit]) == "b<|eos|>d<|eos|>"
+    assert (
+        tokenizer.decode([token for token, bit in zip(row.token_ids, row.loss_mask, strict=True) if bit])
+        == "b<|eos|>d<|eos|>"
+    )
 
 
 def test_a_prompt_may_be_messages_with_an_answer_of_its_own(tmp_path: Path):
     """As data sets made from dialogues have it."""
     path = tmp_path / "rows.jsonl"
-    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "Help"}]
+    turns = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Yes?"},
+        {"role": "user", "content": "Help"},
+    ]
     path.write_text(json.dumps({"prompt": turns, "answer": "Gladly"}) + "\n")
     tokenizer = byte_tokenizer()
     (row,) = load_demonstrations(DatasetConfig(path=str(path)), tokenizer, 100, strict=True, quarantine=None).rows

@@ -24,10 +24,19 @@ def said(role: dict[str, str], content: str) -> dict[str, str]:
     return {**role, "content": content}
 
 
-def load(path: Path, *rows: Any, tokenizer: PreTrainedTokenizerFast | None = None, strict: bool = True, most: int = 100, **settings):
+def load(
+    path: Path,
+    *rows: Any,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    strict: bool = True,
+    most: int = 100,
+    **settings,
+):
     file = path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return load_comparisons(DatasetConfig(path=str(file), **settings), tokenizer or byte_tokenizer(), most, strict, path / "aside.jsonl")
+    return load_comparisons(
+        DatasetConfig(path=str(file), **settings), tokenizer or byte_tokenizer(), most, strict, path / "aside.jsonl"
+    )
 
 
 def shown(loaded: Loaded[Comparison]) -> list[list[tuple[str, float]]]:
@@ -39,7 +48,10 @@ def shown(loaded: Loaded[Comparison]) -> list[list[tuple[str, float]]]:
         for answer, grade in zip(row.answers, row.grades, strict=True):
             start = answer.loss_mask.index(1)
             assert answer.loss_mask == (0,) * start + (1,) * (len(answer.token_ids) - start)
-            before, scored = tokenizer.decode(list(answer.token_ids[:start])), tokenizer.decode(list(answer.token_ids[start:]))
+            before, scored = (
+                tokenizer.decode(list(answer.token_ids[:start])),
+                tokenizer.decode(list(answer.token_ids[start:])),
+            )
             found[-1].append((f"{before}[{scored}]", grade))
     return found
 
@@ -57,7 +69,9 @@ def test_only_the_last_turn_of_a_dialogue_is_scored(tmp_path: Path):
     assert shown(loaded) == wanted
     assert [row.row_id for row in loaded.rows] == ["train:1"]
     turns = [said(USER, "a"), said(BOT, "b"), said(USER, "c")]
-    assert shown(load(tmp_path, {"chosen": [*turns, said(BOT, "good")], "rejected": [*turns, said(BOT, "bad")]})) == wanted
+    assert (
+        shown(load(tmp_path, {"chosen": [*turns, said(BOT, "good")], "rejected": [*turns, said(BOT, "bad")]})) == wanted
+    )
 
 
 @pytest.mark.parametrize("settings", [{"chat_template": "never"}, {}], ids=["never", "no template"])
@@ -131,11 +145,16 @@ def test_soft_labels(tmp_path: Path, columns: dict, grades: tuple, preference: f
 
 
 def test_people_s_labels_and_a_judge_s_can_be_mixed(tmp_path: Path):
-    judged, human = load(tmp_path, {**PAIR, "preference": 0.75}), load(tmp_path, {name: HH[name] for name in ("chosen", "rejected")})
+    judged, human = (
+        load(tmp_path, {**PAIR, "preference": 0.75}),
+        load(tmp_path, {name: HH[name] for name in ("chosen", "rejected")}),
+    )
     sets = tuple(DatasetConfig(path=name) for name in ("judged", "human"))
     rows = build_source([judged, human], DataConfig(train=sets[0], also=sets[1:]), seed=0).take(20)
     batch = collate_comparisons(rows, pad_id=0)
-    assert batch.preference_B.tolist() == [0.75 if row.answers == judged.rows[0].answers else 1.0 for row in rows for _ in range(2)]
+    assert batch.preference_B.tolist() == [
+        0.75 if row.answers == judged.rows[0].answers else 1.0 for row in rows for _ in range(2)
+    ]
     assert set(batch.preference_B.tolist()) == {0.75, 1.0}
 
 
@@ -155,14 +174,20 @@ BAD = (
     ({"chosen": HH["chosen"], "rejected": HH["chosen"]}, "chosen and rejected are equal"),
     ({"prompt": "q", "answers": ["a", "b", "a"]}, "two answers are equal"),
     ({**PAIR, "chosen": " "}, "chosen is empty"),
-    ({"chosen": "\n\nHuman: a\n\nAssistant: ", "rejected": HH["rejected"]}, "chosen: turn 2 of 2 of the dialogue (assistant) is empty"),
+    (
+        {"chosen": "\n\nHuman: a\n\nAssistant: ", "rejected": HH["rejected"]},
+        "chosen: turn 2 of 2 of the dialogue (assistant) is empty",
+    ),
     ({"prompt": "q", "answers": ["a", ""]}, "answer 2 is empty"),
     ({**PAIR, "rejected": None}, "rejected is null, not text"),
     (
         {"chosen": HH["chosen"], "rejected": "\n\nHuman: a\n\nAssistant: x"},
         "chosen and rejected share no prompt: they differ before the last assistant turn",
     ),
-    ({"chosen": HH["chosen"], "rejected": HH["rejected"] + "\n\nHuman: so?"}, "rejected does not end in an assistant turn"),
+    (
+        {"chosen": HH["chosen"], "rejected": HH["rejected"] + "\n\nHuman: so?"},
+        "rejected does not end in an assistant turn",
+    ),
     ({"chosen": "\n\nAssistant: x", "rejected": "\n\nAssistant: y"}, "chosen has no prompt before the answer"),
     (
         {"chosen": "x", "rejected": "y"},
@@ -207,7 +232,9 @@ def test_rows_that_say_nothing_are_put_aside_with_their_reason(tmp_path: Path):
 def test_answers_that_a_template_makes_equal_are_put_aside(tmp_path: Path):
     tokenizer = byte_tokenizer()
     assert isinstance(tokenizer.chat_template, str)
-    tokenizer.chat_template = tokenizer.chat_template.replace("message['content'] + eos_token", "message['content'] | trim + eos_token")
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "message['content'] + eos_token", "message['content'] | trim + eos_token"
+    )
     rows = ({**PAIR, "rejected": PAIR["chosen"] + " \n"}, PAIR)
     assert load(tmp_path, *rows).report.kept == 2
     loaded = load(tmp_path, *rows, tokenizer=tokenizer, strict=False)
@@ -224,13 +251,16 @@ def test_the_longest_answer_counts(tmp_path: Path):
 
 def test_a_column_that_comparisons_do_not_have(tmp_path: Path):
     with pytest.raises(
-        ConfigError, match="fields maps 'chosn', which comparisons don't have \\(there are: prompt, messages, system, tools, chosen"
+        ConfigError,
+        match="fields maps 'chosn', which comparisons don't have \\(there are: prompt, messages, system, tools, chosen",
     ):
         load(tmp_path, PAIR, fields={"chosn": "chosen"})
 
 
 def test_playground_preferences():
-    loaded = load_comparisons(DatasetConfig(path="playground:letters_preferences", split="test"), byte_tokenizer(), 32, True, None)
+    loaded = load_comparisons(
+        DatasetConfig(path="playground:letters_preferences", split="test"), byte_tokenizer(), 32, True, None
+    )
     for row in loaded.rows:
         better, worse = (bytes(answer.token_ids[6:-1]).decode() for answer in row.answers)
         letters = bytes(row.answers[0].token_ids[2:5]).decode()

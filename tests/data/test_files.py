@@ -88,7 +88,11 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, name: str):
 
 
 def test_text_may_be_compressed_and_in_utf_16(tmp_path: Path):
-    for name, content in {"a.txt": "é\n".encode(), "b.TXT": "é\n".encode("utf-16"), "c.txt.gz": gzip.compress("é\n".encode())}.items():
+    for name, content in {
+        "a.txt": "é\n".encode(),
+        "b.TXT": "é\n".encode("utf-16"),
+        "c.txt.gz": gzip.compress("é\n".encode()),
+    }.items():
         (tmp_path / name).write_bytes(content)
         assert [row.value for row in read_file(tmp_path / name)] == [{"text": "é\n"}]
 
@@ -135,7 +139,7 @@ def test_a_cell_may_be_long(tmp_path: Path):
 def test_a_file_that_can_not_be_read_is_one_line(tmp_path: Path, name: str, content: bytes, message: str):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError) as error:
-        [*read_file(tmp_path / name)]
+        list(read_file(tmp_path / name))
     assert str(error.value).startswith(f"{tmp_path / name}:")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
@@ -156,5 +160,7 @@ def test_a_folder_takes_the_file_of_its_split_and_no_guess(tmp_path: Path):
     loaded = load_prompts(DatasetConfig(path=str(tmp_path)), byte_tokenizer(), 100, True, None)
     assert [row.answer for row in loaded.rows] == [row["answer"] for row in ROWS]
     (tmp_path / "train.jsonl.gz").write_bytes(FILES["rows.jsonl.gz"])
-    with pytest.raises(DataError, match=r"split train is in train\.CSV and in train\.jsonl\.gz; give the path of the file"):
+    with pytest.raises(
+        DataError, match=r"split train is in train\.CSV and in train\.jsonl\.gz; give the path of the file"
+    ):
         load_prompts(DatasetConfig(path=str(tmp_path)), byte_tokenizer(), 100, True, None)

@@ -28,7 +28,13 @@ def turn(role: str, content: Any, **more: Any) -> dict[str, Any]:
     return {"role": role, "content": content, **more}
 
 
-Q, A, B, Q2, A2 = turn("user", "q"), turn("assistant", "a"), turn("assistant", "b"), turn("user", "r"), turn("assistant", "c")
+Q, A, B, Q2, A2 = (
+    turn("user", "q"),
+    turn("assistant", "a"),
+    turn("assistant", "b"),
+    turn("user", "r"),
+    turn("assistant", "c"),
+)
 
 
 def load(path: Path, kind: str, *rows: Any, strict: bool = True, **settings: Any) -> Loaded[Any]:
@@ -38,13 +44,20 @@ def load(path: Path, kind: str, *rows: Any, strict: bool = True, **settings: Any
 
 
 def shown(row: Any) -> str:
-    """The trained tokens in brackets, special ones as one character: ^ BOS, $ EOS, and a role's first letter after a bar."""
+    """The trained tokens in brackets, special ones as one character: ^ BOS, $ EOS, and a role's first letter after a
+    bar."""
     text, ids, mask = "", row.token_ids, row.loss_mask
     for place, token in enumerate(ids):
         text += "[" * (mask[place] and not (place and mask[place - 1]))
         text += str(byte_tokenizer().decode([token]))
         text += "]" * (mask[place] and (place + 1 == len(ids) or not mask[place + 1]))
-    for long, short in {"<|bos|>": "^", "<|eos|>": "$", "<|user|>": "|u ", "<|assistant|>": "|a ", "<|system|>": "|s "}.items():
+    for long, short in {
+        "<|bos|>": "^",
+        "<|eos|>": "$",
+        "<|user|>": "|u ",
+        "<|assistant|>": "|a ",
+        "<|system|>": "|s ",
+    }.items():
         text = text.replace(long, short)
     return text
 
@@ -58,7 +71,11 @@ DEMONSTRATIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": [Q, A]}, "messages", "^|u q|a [a$]"),
     ({"messages": json.dumps([Q, A])}, "messages", "^|u q|a [a$]"),
     ({"conversation": [Q, A]}, "messages", "^|u q|a [a$]"),
-    ({"messages": [turn("user", PARTS), turn("assistant", [*PARTS, {"type": "text", "text": "a"}])]}, "messages", "^|u q|a [qa$]"),
+    (
+        {"messages": [turn("user", PARTS), turn("assistant", [*PARTS, {"type": "text", "text": "a"}])]},
+        "messages",
+        "^|u q|a [qa$]",
+    ),
     ({"messages": [Q, A, Q2, A2, Q]}, "messages", "^|u q|a [a$]|u r|a [c$]"),
     ({"conversations": shared(("human", "q"), ("gpt", "a"))}, "sharegpt", "^|u q|a [a$]"),
     ({"conversations": shared(("system", "s"), ("user", "q"), ("chatgpt", "a"))}, "sharegpt", "^|s s|u q|a [a$]"),
@@ -127,23 +144,50 @@ def test_the_format_is_said_and_settles_what_is_in_doubt(tmp_path: Path):
         load(tmp_path, "demonstrations", {"conversations": shared(("human", "q"), ("gpt", "a"))}, format="messages")
     with pytest.raises(DataError, match=r"no column 'prompt' \(there are: 'messages'\)"):
         load(tmp_path, "demonstrations", {"messages": [Q, A]}, format="prompt_answer")
-    with pytest.raises(ConfigError, match="rows of format ranking can't be used here; there are auto, messages, sharegpt, prompt"):
+    with pytest.raises(
+        ConfigError, match="rows of format ranking can't be used here; there are auto, messages, sharegpt, prompt"
+    ):
         load(tmp_path, "demonstrations", both, format="ranking")
     with pytest.raises(
-        ConfigError, match="rows of format sharegpt can't be used here; there are auto, chosen_rejected, dialogues, ranking"
+        ConfigError,
+        match="rows of format sharegpt can't be used here; there are auto, chosen_rejected, dialogues, ranking",
     ):
         load(tmp_path, "comparisons", both, format="sharegpt")
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("demonstrations", {"prompt": "q"}, "no answer to learn from"),
-    ("demonstrations", {"prompt": [Q, A]}, "no answer to learn from; a dialogue is named by data.*.fields: {messages: COLUMN}"),
-    ("demonstrations", {"prompt": [Q, A], "answer": "c"}, "the prompt ends in a turn of the assistant: the answer would be a second one"),
-    ("demonstrations", {"prompt": "q", "completion": [Q2, A]}, "the completion begins with a turn of the user, and not with the prompt"),
+    (
+        "demonstrations",
+        {"prompt": [Q, A]},
+        "no answer to learn from; a dialogue is named by data.*.fields: {messages: COLUMN}",
+    ),
+    (
+        "demonstrations",
+        {"prompt": [Q, A], "answer": "c"},
+        "the prompt ends in a turn of the assistant: the answer would be a second one",
+    ),
+    (
+        "demonstrations",
+        {"prompt": "q", "completion": [Q2, A]},
+        "the completion begins with a turn of the user, and not with the prompt",
+    ),
     ("demonstrations", {"prompt": [Q], "completion": [Q]}, "the completion does not end in a turn of the assistant"),
-    ("demonstrations", {"prompt": [Q], "completion": [A, Q2]}, "the completion does not end in a turn of the assistant"),
-    ("demonstrations", {"instruction": "q", "output": "a", "history": [["x", "y"]]}, "the column 'history' has earlier turns"),
-    ("demonstrations", {"conversations": shared(("human", "q"), ("alien", "a"))}, "turn 2 of the messages has no role among"),
+    (
+        "demonstrations",
+        {"prompt": [Q], "completion": [A, Q2]},
+        "the completion does not end in a turn of the assistant",
+    ),
+    (
+        "demonstrations",
+        {"instruction": "q", "output": "a", "history": [["x", "y"]]},
+        "the column 'history' has earlier turns",
+    ),
+    (
+        "demonstrations",
+        {"conversations": shared(("human", "q"), ("alien", "a"))},
+        "turn 2 of the messages has no role among",
+    ),
     (
         "demonstrations",
         {"messages": [turn("user", [{"type": "image_url", "image_url": "x"}]), A]},
@@ -171,7 +215,11 @@ PAIRS: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": "q", "chosen": A, "rejected": B}, "chosen_rejected", "^|u q|a "),
     ({"prompt": "q", "chosen": [Q, A], "rejected": [Q, B]}, "chosen_rejected", "^|u q|a "),
     (
-        {"conversations": shared(("human", "q")), "chosen": shared(("gpt", "a"))[0], "rejected": shared(("gpt", "b"))[0]},
+        {
+            "conversations": shared(("human", "q")),
+            "chosen": shared(("gpt", "a"))[0],
+            "rejected": shared(("gpt", "b"))[0],
+        },
         "chosen_rejected",
         "^|u q|a ",
     ),
@@ -179,7 +227,11 @@ PAIRS: list[tuple[dict[str, Any], str, str]] = [
     ({"chosen": HUMAN + "a", "rejected": HUMAN + "b"}, "dialogues", "^|u q|a "),
     ({"prompt": HUMAN, "chosen": HUMAN + "a", "rejected": HUMAN + "b"}, "dialogues", "^|u q|a "),
     ({"prompt": "q", "chosen": HUMAN + "a", "rejected": HUMAN + "b"}, "dialogues", "^|u q|a "),
-    ({"prompt": "q", "chosen": [turn("system", "s"), Q, A], "rejected": [turn("system", "s"), Q, B]}, "dialogues", "^|s s|u q|a "),
+    (
+        {"prompt": "q", "chosen": [turn("system", "s"), Q, A], "rejected": [turn("system", "s"), Q, B]},
+        "dialogues",
+        "^|s s|u q|a ",
+    ),
     ({"prompt": "q", "chosen": [Q, A2, Q2, A], "rejected": [Q, A2, Q2, B]}, "dialogues", "^|u q|a c$|u r|a "),
     ({"prompt": [Q], "chosen": [Q, A2, Q2, A], "rejected": [Q, A2, Q2, B]}, "dialogues", "^|u q|a c$|u r|a "),
     ({"system": "s", "prompt": "q", "chosen": "a", "rejected": "b"}, "chosen_rejected", "^|s s|u q|a "),
@@ -216,11 +268,14 @@ UNRELATED = "which is better?"
         ({"messages": [Q, A], "chosen": [Q, A], "rejected": [Q, B]}, "^|u q|a "),
     ],
 )
-def test_a_prompt_that_is_not_the_beginning_of_the_dialogues_is_not_taken_for_one(tmp_path: Path, row: dict[str, Any], taken: str):
+def test_a_prompt_that_is_not_the_beginning_of_the_dialogues_is_not_taken_for_one(
+    tmp_path: Path, row: dict[str, Any], taken: str
+):
     with pytest.raises(DataError, match="are whole dialogues, and the prompt beside them is not their beginning"):
         load(tmp_path, "comparisons", row)
     column = "prompt" if "prompt" in row else "messages"
-    for settings in ({"ignore": (column,)}, {"format": "dialogues"}):
+    cases: tuple[dict[str, Any], ...] = ({"ignore": (column,)}, {"format": "dialogues"})
+    for settings in cases:
         (pair,) = load(tmp_path, "comparisons", row, **settings).rows
         assert [shown(answer) for answer in pair.answers] == [f"{taken}[a$]", f"{taken}[b$]"]
 
@@ -234,14 +289,22 @@ def test_answers_may_look_like_dialogues(tmp_path: Path):
 
 
 def test_a_column_can_be_ignored(tmp_path: Path):
-    """The mapped dialogues alone are read, whatever else is called `prompt`; an ignored column that is nowhere is a mistake."""
+    """The mapped dialogues alone are read, whatever else is called `prompt`; an ignored column that is nowhere is a
+    mistake."""
     row = {"prompt": UNRELATED, "better": HUMAN + "a", "worse": HUMAN + "b"}
     fields = {"chosen": "better", "rejected": "worse"}
-    assert load(tmp_path, "comparisons", row, {**row, "prompt": None}, fields=fields, ignore=("prompt",)).report.kept == 2
     assert (
-        load(tmp_path, "demonstrations", {"prompt": "x", "answer": "y", "messages": [Q, A]}, ignore=("prompt",)).report.format == "messages"
+        load(tmp_path, "comparisons", row, {**row, "prompt": None}, fields=fields, ignore=("prompt",)).report.kept == 2
     )
-    with pytest.raises(ConfigError, match=r"rows\.jsonl: ignore names the column 'promt', which no row has; leave it out"):
+    assert (
+        load(
+            tmp_path, "demonstrations", {"prompt": "x", "answer": "y", "messages": [Q, A]}, ignore=("prompt",)
+        ).report.format
+        == "messages"
+    )
+    with pytest.raises(
+        ConfigError, match=r"rows\.jsonl: ignore names the column 'promt', which no row has; leave it out"
+    ):
         load(tmp_path, "comparisons", row, fields=fields, ignore=("prompt", "promt"))
 
 
@@ -253,7 +316,8 @@ def test_a_column_within_a_column(tmp_path: Path):
     (made,) = load(tmp_path, "prompts", {"a": {"b": "x"}}, prompt_format="{a.b}?").rows
     assert made.turns == "x?"
     with pytest.raises(
-        DataError, match=r"no column 'reward_model\.truth' \(there are: 'prompt', 'reward_model\.style', 'reward_model\.ground_truth'"
+        DataError,
+        match=r"no column 'reward_model\.truth' \(there are: 'prompt', 'reward_model\.style', 'reward_model\.gr",
     ):
         load(tmp_path, "prompts", row, fields={"answer": "reward_model.truth"})
 
@@ -268,3 +332,42 @@ def test_keys_of_a_message_stay(tmp_path: Path):
 def test_the_answer_belongs_to_the_prompt(tmp_path: Path):
     (row,) = load(tmp_path, "answered", {"prompt": [Q, A, Q2], "completion": [A2]}).rows
     assert (row.prompt.turns, shown(row.demonstration)) == ((Q, A, Q2), "^|u q|a a$|u r|a [c$]")
+
+
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}]
+
+
+@pytest.mark.parametrize("tools", [TOOLS, json.dumps(TOOLS)])
+def test_tools_go_to_the_template_or_the_row_is_put_aside(tmp_path: Path, tools: Any):
+    """Also those of pairs, and of rows that are asked; what the template does not show is not dropped."""
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "{% if tools %}{{ tools[0].function.name }}{% endif %}" + str(tokenizer.chat_template)
+    rows: dict[str, dict[str, Any]] = {
+        "demonstrations": {"messages": [Q, A]},
+        "prompts": {"prompt": "q"},
+        "comparisons": {"prompt": "q", "chosen": "a", "rejected": "b"},
+        "labelled": {"prompt": "q", "completion": "a", "label": True},
+        "answered": {"prompt": "q", "answer": "a"},
+    }
+    for kind, row in rows.items():
+        (tmp_path / "rows.jsonl").write_text(json.dumps({**row, "tools": tools}))
+        config = DatasetConfig(path=str(tmp_path / "rows.jsonl"))
+        (made,) = LOADERS[kind](config, tokenizer, 1000, True, None).rows
+        shows = {
+            "comparisons": lambda one: one.answers[0],
+            "labelled": lambda one: one.answer,
+            "answered": lambda one: one.prompt,
+        }
+        token_ids = shows.get(kind, lambda one: one)(made).token_ids
+        assert str(tokenizer.decode(list(token_ids))).startswith("add<|bos|><|user|>q<|assistant|>")
+        with pytest.raises(DataError, match="the chat template does not show the row's tools"):
+            LOADERS[kind](config, byte_tokenizer(), 1000, True, None)
+        if kind != "demonstrations":
+            with pytest.raises(DataError, match="tools, or an answer that is more than text, need a chat template"):
+                LOADERS[kind](config.model_copy(update={"chat_template": "never"}), tokenizer, 1000, True, None)
+    assert (
+        load(
+            tmp_path, "demonstrations", {"messages": [Q, A], "tools": []}, {"messages": [Q, A], "tools": None}
+        ).report.kept
+        == 2
+    )

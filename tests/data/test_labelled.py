@@ -17,7 +17,9 @@ USER, BOT = ({"role": "user", "content": "q"}, {"role": "assistant", "content": 
 def load(path: Path, *rows: Any, strict: bool = True, most: int = 100, **settings: Any) -> Loaded[Labelled]:
     file = path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return load_labelled(DatasetConfig(path=str(file), **settings), byte_tokenizer(), most, strict, path / "aside.jsonl")
+    return load_labelled(
+        DatasetConfig(path=str(file), **settings), byte_tokenizer(), most, strict, path / "aside.jsonl"
+    )
 
 
 def shown(loaded: Loaded[Labelled]) -> list[tuple[str, str, bool]]:
@@ -73,14 +75,23 @@ BAD = [
     ({"prompt": "q", "completion": None, "label": True}, "the completion is null, not text"),
     ({"prompt": "q", "completion": "a", "label": 2}, "the label is 2, not true or false"),
     ({"prompt": "q", "completion": "a", "label": None}, "the label is null, not true or false"),
-    ({"prompt": "q", "completion": "a"}, "no column 'label' (there are: 'prompt', 'completion'); data.*.fields says which column is what"),
+    (
+        {"prompt": "q", "completion": "a"},
+        "no column 'label' (there are: 'prompt', 'completion'); data.*.fields says which column is what",
+    ),
     (
         {"completion": "a", "label": True},
         "no column 'prompt' or 'messages' (there are: 'completion', 'label'); data.*.fields says which column is what",
     ),
-    ({"prompt": "q", "label": True}, "no column 'completion', and no messages that end in an answer (there are: 'prompt', 'label')"),
+    (
+        {"prompt": "q", "label": True},
+        "no column 'completion', and no messages that end in an answer (there are: 'prompt', 'label')",
+    ),
     ({"prompt": "q", "chosen": "a", "rejected": "a"}, "chosen and rejected are equal"),
-    ({"prompt": "q", "chosen": "a", "rejected": "b", "preference": 0.8}, "a soft label (preference) calls neither answer good"),
+    (
+        {"prompt": "q", "chosen": "a", "rejected": "b", "preference": 0.8},
+        "a soft label (preference) calls neither answer good",
+    ),
     ({"prompt": "q", "answers": ["a", "b", "c"]}, "a ranking of more than two answers does not say which are good"),
     ([1], "a row is an object with columns, this is a list"),
 ]
@@ -111,8 +122,11 @@ def test_labels_of_one_kind_are_refused(tmp_path: Path):
     with pytest.raises(DataError) as error:
         check_labels("rows.jsonl", load(tmp_path, *rows).rows)
     assert str(error.value) == (
-        "rows.jsonl: all 3 answers are labelled desirable; add undesirable ones (data.also takes another file), or imitate them by stage sft"
+        "rows.jsonl: all 3 answers are labelled desirable; add undesirable ones (data.also takes another file), or "
+        "imitate them by stage sft"
     )
-    with pytest.raises(DataError, match=r"all 3 answers are labelled undesirable; add desirable ones \(data.also takes another file\)$"):
+    with pytest.raises(
+        DataError, match=r"all 3 answers are labelled undesirable; add desirable ones \(data.also takes another file\)$"
+    ):
         check_labels("rows.jsonl", load(tmp_path, *({**row, "label": False} for row in rows)).rows)
     check_labels("rows.jsonl", load(tmp_path, *rows, {"prompt": "q", "completion": "b", "label": False}).rows)

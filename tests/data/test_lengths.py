@@ -25,7 +25,7 @@ class Watched(PreTrainedTokenizerFast):
 
     longest = 0
 
-    def __call__(self, text: Any, **options: Any) -> Any:
+    def __call__(self, text: Any, **options: Any) -> Any:  # type: ignore[override]
         type(self).longest = max(self.longest, len(text))
         return super().__call__(text, **options)
 
@@ -34,7 +34,10 @@ class Watched(PreTrainedTokenizerFast):
 def tokenizer() -> PreTrainedTokenizerFast:
     plain = byte_tokenizer()
     watched = Watched(
-        tokenizer_object=plain.backend_tokenizer, bos_token=plain.bos_token, eos_token=plain.eos_token, pad_token=plain.pad_token
+        tokenizer_object=plain.backend_tokenizer,
+        bos_token=plain.bos_token,
+        eos_token=plain.eos_token,
+        pad_token=plain.pad_token,
     )
     watched.chat_template = plain.chat_template
     Watched.longest = 0
@@ -52,10 +55,14 @@ def tokenizer() -> PreTrainedTokenizerFast:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_long_line_is_counted_and_never_tokenised_whole(tmp_path: Path, tokenizer: Any, template: Any, load: Any, row: dict[str, Any]):
+def test_a_long_line_is_counted_and_never_tokenised_whole(
+    tmp_path: Path, tokenizer: Any, template: Any, load: Any, row: dict[str, Any]
+):
     short = {key: "short" if value == LONG else value for key, value in row.items()}
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in (row, short)))
-    report = load(DatasetConfig(path=str(tmp_path / "rows.jsonl"), chat_template=template), tokenizer, 100, True, None).report
+    report = load(
+        DatasetConfig(path=str(tmp_path / "rows.jsonl"), chat_template=template), tokenizer, 100, True, None
+    ).report
     assert (report.read, report.kept, report.too_long, report.reason) == (2, 1, 1, "longer than 100 tokens")
     assert Watched.longest < 20_000
 
@@ -73,11 +80,18 @@ def words() -> PreTrainedTokenizerFast:
         (words(), "x" + " " * 1_000_000 + "x", 2, False),
         (words(), " " * 100_000 + "x " * 200_000, 1000, True),
         (byte_tokenizer(), "x" * 10_001, 10_001, False),
-        (byte_tokenizer(), "x" * 25_000, 10_000, False),  # longer, but its beginning does not tell: it is counted afterwards
+        (
+            byte_tokenizer(),
+            "x" * 25_000,
+            10_000,
+            False,
+        ),  # longer, but its beginning does not tell: it is counted afterwards
         (byte_tokenizer(), "x" * 200_000, 10_000, True),
     ],
 )
-def test_only_what_is_certainly_longer_is_refused(tokenizer: PreTrainedTokenizerFast, text: str, most: int, refused: bool):
+def test_only_what_is_certainly_longer_is_refused(
+    tokenizer: PreTrainedTokenizerFast, text: str, most: int, refused: bool
+):
     if refused:
         with pytest.raises(TooLong):
             check_length(tokenizer, text, most)

@@ -8,6 +8,7 @@ import pytest
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.load import load_demonstrations, load_prompts
+from rlsys.data.messages import ROLES
 from rlsys.errors import ConfigError, DataError
 from rlsys.files import read_lines
 from rlsys.playground.models import byte_tokenizer
@@ -17,7 +18,10 @@ REAL = Path("../shared/data")
 
 
 def write(path: Path, *lines: Any) -> Path:
-    raw = [line if isinstance(line, bytes) else (line if isinstance(line, str) else json.dumps(line)).encode() for line in lines]
+    raw = [
+        line if isinstance(line, bytes) else (line if isinstance(line, str) else json.dumps(line)).encode()
+        for line in lines
+    ]
     path.write_bytes(b"\n".join(raw) + b"\n")
     return path
 
@@ -30,15 +34,21 @@ BAD_LINES = (
     ({"prompt": "fine", "answer": "a"}, None),
     ('{"prompt": "cut', "broken JSON: Unterminated string starting at (column 12)"),
     ("", "blank lines are no rows"),
-    ({"question": "q"}, "no column 'prompt' or 'messages' (there are: 'question'); data.*.fields says which column is what"),
+    (
+        {"question": "q"},
+        "no column 'prompt' or 'messages' (there are: 'question'); data.*.fields says which column is what",
+    ),
     ({"prompt": "  "}, "the prompt is empty"),
-    ({"prompt": ["a"]}, "turn 1 of the messages has no role among system, user, assistant, tool"),
-    ({"prompt": {"a": 1}}, "turn 1 of the messages has no role among system, user, assistant, tool"),
+    ({"prompt": ["a"]}, f"turn 1 of the messages has no role among {', '.join(ROLES)}"),
+    ({"prompt": {"a": 1}}, f"turn 1 of the messages has no role among {', '.join(ROLES)}"),
     ({"prompt": 3}, "the prompt is a number, not text"),
     ("[1, 2]", "a row is an object with columns, this is a list"),
     (b'{"prompt": "\xff"}', "not UTF-8: invalid start byte at byte 12"),
     ({"prompt": "x", "answer": ["a"]}, "the answer is a list, not text or a number"),
-    ({"messages": [{"role": "robot", "content": "x"}]}, "turn 1 of the messages has no role among system, user, assistant, tool"),
+    (
+        {"messages": [{"role": "robot", "content": "x"}]},
+        f"turn 1 of the messages has no role among {', '.join(ROLES)}",
+    ),
     ({"messages": [{"role": "system", "content": "x"}]}, "messages without a user turn: no prompt"),
     ({"prompt": "also fine", "answer": 42}, None),
 )
@@ -96,14 +106,17 @@ def test_columns_are_mapped_and_further_ones_passed_on(tmp_path: Path):
     with pytest.raises(DataError, match="answer without the marker '@@'"):
         prompts(file, fields=columns, answer_after="@@")
     with pytest.raises(
-        DataError, match=r"no column 'q' \(there are: 'question', 'solution', 'level.n'\), and data\.\*\.fields asks for it"
+        DataError,
+        match=r"no column 'q' \(there are: 'question', 'solution', 'level.n'\), and data\.\*\.fields asks for it",
     ):
         prompts(file, fields={"prompt": "q"})
     with pytest.raises(ConfigError, match="both prompt and messages"):
         prompts(file, fields={"prompt": "question", "messages": "m"})
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "json", "parquet", "folder of jsonl", "folder of parquet", "save_to_disk"])
+@pytest.mark.parametrize(
+    "kind", ["jsonl", "jsonl.gz", "json", "parquet", "folder of jsonl", "folder of parquet", "save_to_disk"]
+)
 def test_every_kind_of_source_gives_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     rows = [{"prompt": f"p{i}", "answer": str(i)} for i in range(3)]
@@ -134,7 +147,11 @@ def test_unreadable_sources_are_one_clear_line(tmp_path: Path):
     for path, message in [
         (cut, "can't be read"),
         (broken, f"{broken}:2: broken JSON: Expecting value (column 1)"),
-        (table, "unknown kind of file; there are .jsonl, .ndjson, .json, .csv, .tsv, .txt (also with .gz or .zst), .parquet, .arrow"),
+        (
+            table,
+            "unknown kind of file; there are .jsonl, .ndjson, .json, .csv, .tsv, .txt (also with .gz or .zst), "
+            ".parquet, .arrow",
+        ),
         (tmp_path / "absent.jsonl", "no such file or folder"),
         (not_parquet, "can't be read"),
     ]:
@@ -147,7 +164,9 @@ def test_unreadable_sources_are_one_clear_line(tmp_path: Path):
 
 def test_playground_rows_and_a_setting_that_is_only_theirs(tmp_path: Path):
     loaded = load_demonstrations(DatasetConfig(path="playground:sort_digits", limit=3), TOKENIZER, 32, True, None)
-    bos, user, assistant, eos = (TOKENIZER.convert_tokens_to_ids(f"<|{name}|>") for name in ("bos", "user", "assistant", "eos"))
+    bos, user, assistant, eos = (
+        TOKENIZER.convert_tokens_to_ids(f"<|{name}|>") for name in ("bos", "user", "assistant", "eos")
+    )
     for row in loaded.rows:
         assert (row.token_ids[0], row.token_ids[1], row.token_ids[6], row.token_ids[11]) == (bos, user, assistant, eos)
         assert list(row.token_ids[7:11]) == sorted(row.token_ids[2:6])
@@ -182,5 +201,7 @@ def test_a_folder_within_a_folder(tmp_path: Path):
     """As Anthropic/hh-rlhf has them, one per kind of comparison."""
     (tmp_path / "harmless-base").mkdir()
     write(tmp_path / "harmless-base" / "train.jsonl", '{"prompt": "a", "answer": "b"}')
-    loaded = load_prompts(DatasetConfig(path=str(tmp_path), folder="harmless-base"), byte_tokenizer(), 100, strict=True, quarantine=None)
+    loaded = load_prompts(
+        DatasetConfig(path=str(tmp_path), folder="harmless-base"), byte_tokenizer(), 100, strict=True, quarantine=None
+    )
     assert [prompt.answer for prompt in loaded.rows] == ["b"]

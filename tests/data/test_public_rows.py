@@ -32,6 +32,7 @@ from rlsys.roles import Roles
 from rlsys.stages import kto, preference, sft
 
 TOKENIZER = byte_tokenizer()
+TOKENIZER.chat_template = "{% if tools %}{{ tools | tojson }}{% endif %}" + str(TOKENIZER.chat_template)
 TINY = Shape(hidden=64, layers=1, heads=2, kv_heads=2, head_size=32, intermediate=128)
 LOADERS = {
     "prompts": load_prompts,
@@ -91,7 +92,10 @@ def load(folder: Path, sample: Sample) -> Loaded[Any]:
 
 def trained(row: Demonstration) -> tuple[str, ...]:
     """Each stretch of trained tokens, without the EOS that ends it."""
-    text = "".join(TOKENIZER.decode([token]) if mask else "<|pad|>" for token, mask in zip(row.token_ids, row.loss_mask, strict=True))
+    text = "".join(
+        str(TOKENIZER.decode([token])) if mask else "<|pad|>"
+        for token, mask in zip(row.token_ids, row.loss_mask, strict=True)
+    )
     return tuple(part for part in text.replace("<|eos|>", "<|pad|>").split("<|pad|>") if part)
 
 
@@ -133,7 +137,11 @@ def test_the_better_answer_gains_on_the_worse(tmp_path: Path, sample: Sample):
     assert loaded.report.format == sample.format
     best, worst = (row.answers[row.grades.index(end)] for end in (max(row.grades), min(row.grades)))
     assert trained(best) + trained(worst) == sample.trained
-    done = step(preference.Algorithm(preference.Config(kind="dpo", batch_size=1), SamplingConfig(), 0), loaded.rows, [best, worst])
+    done = step(
+        preference.Algorithm(preference.Config(kind="dpo", batch_size=1), SamplingConfig(), 0),
+        loaded.rows,
+        [best, worst],
+    )
     assert done.after[0] - done.before[0] > done.after[1] - done.before[1]
 
 
@@ -157,7 +165,9 @@ def test_the_ground_truth_can_be_reinforced(tmp_path: Path, sample: Sample):
     assert ((prompt.answer or "",), loaded.report.unanswered) == (sample.trained, int(not sample.trained[0]))
     before = len(prompt.token_ids)
     answers = [TOKENIZER(text, add_special_tokens=False)["input_ids"] for text in (prompt.answer or "four", "another")]
-    rows = [Demonstration(prompt.prompt_id, (*prompt.token_ids, *own), (0,) * before + (1,) * len(own)) for own in answers]  # type: ignore[misc]
+    rows = [
+        Demonstration(prompt.prompt_id, (*prompt.token_ids, *own), (0,) * before + (1,) * len(own)) for own in answers
+    ]  # type: ignore[misc]
     policy = TinyPolicy()
     start = policy.of(rows)
     (-(policy.outputs(collate(rows, 0)).log_probs_BT.sum(1) * torch.tensor([0.5, -0.5])).sum()).backward()

@@ -65,7 +65,8 @@ def test_rows_keep_their_numbers_in_a_slice(tmp_path: Path):
         (
             "rows.jsonl",
             "test",
-            r"rows\.jsonl: a single file has no split 'test'; leave split out, give a slice of it, as in split: train\[90%:\]",
+            r"rows\.jsonl: a single file has no split 'test'; leave split out, give a slice of it, as in split: "
+            r"train\[90%:\]",
         ),
         ("rows.jsonl", "test[:10%]", "has no split 'test'"),
         ("rows.jsonl", "train[:10", "can't be read"),
@@ -83,7 +84,11 @@ def test_a_split_that_is_not_there_is_refused(tmp_path: Path, name: str, split: 
 
 def test_a_file_is_the_split_of_its_own_name(tmp_path: Path):
     file = write(tmp_path / "test.jsonl", numbered(2))
-    assert prompts_of(DatasetConfig(path=str(file), split="test")) == prompts_of(DatasetConfig(path=str(file))) == ["p0", "p1"]
+    assert (
+        prompts_of(DatasetConfig(path=str(file), split="test"))
+        == prompts_of(DatasetConfig(path=str(file)))
+        == ["p0", "p1"]
+    )
 
 
 def sides(path: Path, share: float = 0.25, by: str | None = None, **settings: Any) -> tuple[list[str], list[str]]:
@@ -114,32 +119,45 @@ def test_equal_rows_are_on_the_same_side(tmp_path: Path):
     file = write(tmp_path / "rows.jsonl", [row if row["id"] % 2 else dict(reversed(row.items())) for row in rows])
     train, held_out = sides(file)
     assert set(train) & set(held_out)
-    for settings in ({"ignore": ["id"]}, {"by": "prompt"}):
+    cases: tuple[dict[str, Any], ...] = ({"ignore": ["id"]}, {"by": "prompt"})
+    for settings in cases:
         train, held_out = sides(file, **settings)
         assert train
         assert held_out
         assert not set(train) & set(held_out)
     nested = write(
-        tmp_path / "nested.jsonl", [{"prompt": row["prompt"], "about": {"topic": row["prompt"], "n": row["id"]}} for row in rows]
+        tmp_path / "nested.jsonl",
+        [{"prompt": row["prompt"], "about": {"topic": row["prompt"], "n": row["id"]}} for row in rows],
     )
     assert not set.intersection(*map(set, sides(nested, by="about.topic")))
 
 
 def test_a_row_that_can_not_be_read_is_put_aside_once(tmp_path: Path):
-    (tmp_path / "rows.jsonl").write_text("".join(f'{{"prompt": "p{n}"}}\n{{"prompt": {n}\n' for n in range(40)) + '{"other": 1}\n')
-    data = DataConfig.model_validate({"train": {"path": str(tmp_path / "rows.jsonl")}, "eval": {"share": 0.5, "by": "prompt"}})
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(f'{{"prompt": "p{n}"}}\n{{"prompt": {n}\n' for n in range(40)) + '{"other": 1}\n'
+    )
+    data = DataConfig.model_validate(
+        {"train": {"path": str(tmp_path / "rows.jsonl")}, "eval": {"share": 0.5, "by": "prompt"}}
+    )
     held_out = data.held_out()
     assert held_out is not None
     aside = tmp_path / "aside.jsonl"
-    reports = [load_prompts(config, byte_tokenizer(), 100, False, aside).report for config in (*data.training(), held_out)]
+    reports = [
+        load_prompts(config, byte_tokenizer(), 100, False, aside).report for config in (*data.training(), held_out)
+    ]
     entries = [json.loads(line) for line in read_lines(aside)]
     assert sorted(entry["row"] for entry in entries) == [*range(2, 81, 2), 81]
     assert [report.read for report in reports] == [
         sum(entry["split"] == report.split for entry in entries) + report.kept for report in reports
     ]
     assert sum(report.kept for report in reports) == 40
-    assert [report.split for report in reports] == ["train, all but the share 0.5 by prompt", "train, the share 0.5 by prompt"]
-    assert "no column 'prompt' (there are: 'other'), and data.*.by asks for it" in [entry["reason"] for entry in entries]
+    assert [report.split for report in reports] == [
+        "train, all but the share 0.5 by prompt",
+        "train, the share 0.5 by prompt",
+    ]
+    assert "no column 'prompt' (there are: 'other'), and data.*.by asks for it" in [
+        entry["reason"] for entry in entries
+    ]
 
 
 CONFIG = """
@@ -178,8 +196,14 @@ def test_the_share_is_asked_for_in_the_config(tmp_path: Path):
         ),
         ("{train: {path: a.jsonl}, eval: {path: b.jsonl, share: 0.1}}", "data.eval: wanted exactly one of path"),
         ("{train: {path: a.jsonl}, eval: {path: b.jsonl, by: id}}", "data.eval: by has no effect without share"),
-        ("{train: {path: a.jsonl}, eval: {share: 0.1, fields: {answer: b}}}", "data.eval: fields has no effect beside share"),
-        ("{train: {path: a.jsonl}, eval: {share: 1.5}}", "data.eval.share: wanted a number above 0 and below 1 or null, got 1.5"),
+        (
+            "{train: {path: a.jsonl}, eval: {share: 0.1, fields: {answer: b}}}",
+            "data.eval: fields has no effect beside share",
+        ),
+        (
+            "{train: {path: a.jsonl}, eval: {share: 1.5}}",
+            "data.eval.share: wanted a number above 0 and below 1 or null, got 1.5",
+        ),
         (
             "{train: {path: a.jsonl, part: {share: 0.5}}, eval: {share: 0.1}}",
             "data: eval.share parts the training sets, and one of them has",
@@ -189,7 +213,10 @@ def test_the_share_is_asked_for_in_the_config(tmp_path: Path):
             "data.train: fields.answer is the column 'b', which ignore leaves out",
         ),
         ("{train: {path: 'playground:add', split: 'dev[:5]'}}", "data.train.split: playground:add has no split 'dev'"),
-        ("{train: {path: 'stage:one', split: test}}", "data.train.split: what a stage made is one split, train, and not 'test'"),
+        (
+            "{train: {path: 'stage:one', split: test}}",
+            "data.train.split: what a stage made is one split, train, and not 'test'",
+        ),
     ],
 )
 def test_what_can_not_be_meant_is_one_line(tmp_path: Path, data: str, message: str):

@@ -25,11 +25,21 @@ GOOD = {
 
 def load(tmp_path: Path, *lines: str, strict: bool = False, **settings: Any) -> Loaded[TaskSet]:
     (tmp_path / "seeds.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    return load_tasks(DatasetConfig(path=str(tmp_path / "seeds.jsonl"), **settings), TOKENIZER, 50, strict, tmp_path / "quarantine.jsonl")
+    return load_tasks(
+        DatasetConfig(path=str(tmp_path / "seeds.jsonl"), **settings),
+        TOKENIZER,
+        50,
+        strict,
+        tmp_path / "quarantine.jsonl",
+    )
 
 
 def test_all_tasks_are_one_row(tmp_path: Path):
-    second = {"question": "Good or bad?", "is_classification": True, "instances": [{"input": "x", "output": "bad"}, {"output": "good"}]}
+    second = {
+        "question": "Good or bad?",
+        "is_classification": True,
+        "instances": [{"input": "x", "output": "bad"}, {"output": "good"}],
+    }
     first = {**GOOD, "question": GOOD["instruction"]}
     loaded = load(tmp_path, json.dumps(first), json.dumps(second), fields={"instruction": "question"})
     (seeds,) = loaded.rows
@@ -49,7 +59,9 @@ def test_ids_may_be_numbers_and_0_is_one(tmp_path: Path):
 BROKEN = {
     '{"instruction": "x", ': "broken JSON",
     "[1]": "a row is an object with columns, this is a list",
-    json.dumps({"instruction": "x"}): "no column 'instances' (there are: 'instruction'); data.*.fields says which column is what",
+    json.dumps(
+        {"instruction": "x"}
+    ): "no column 'instances' (there are: 'instruction'); data.*.fields says which column is what",
     json.dumps({**GOOD, "instruction": " "}): "the instruction is empty",
     json.dumps({**GOOD, "instruction": 3}): "the instruction is a number, not text",
     json.dumps({**GOOD, "instances": []}): "instances is an empty list",

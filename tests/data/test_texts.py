@@ -11,31 +11,56 @@ from rlsys.files import read_lines
 from rlsys.playground.models import byte_tokenizer
 
 
-def texts(path: Path, block_tokens: int, tokenizer: PreTrainedTokenizerFast | None = None, strict: bool = False, **settings):
+def texts(
+    path: Path, block_tokens: int, tokenizer: PreTrainedTokenizerFast | None = None, strict: bool = False, **settings
+):
     return load_texts(
-        DatasetConfig(path=str(path), **settings), tokenizer or byte_tokenizer(), block_tokens, strict, path.with_name("aside.jsonl")
+        DatasetConfig(path=str(path), **settings),
+        tokenizer or byte_tokenizer(),
+        block_tokens,
+        strict,
+        path.with_name("aside.jsonl"),
     )
 
 
 def shown(blocks) -> list[str]:
     """Each block's text, special tokens as one character."""
     tokenizer = byte_tokenizer()
-    return [str(tokenizer.decode(list(block.token_ids))).replace("<|bos|>", "^").replace("<|eos|>", "$") for block in blocks]
+    return [
+        str(tokenizer.decode(list(block.token_ids))).replace("<|bos|>", "^").replace("<|eos|>", "$") for block in blocks
+    ]
 
 
 def test_documents_are_ended_and_cut_into_blocks_that_begin_with_bos(tmp_path: Path):
     file = tmp_path / "corpus.jsonl"
     file.write_text(
-        "".join(json.dumps(row) + "\n" for row in [{"body": "abcde"}, {"body": " "}, {"body": "fg"}, {"body": 3}, {"body": "h"}])
+        "".join(
+            json.dumps(row) + "\n"
+            for row in [{"body": "abcde"}, {"body": " "}, {"body": "fg"}, {"body": 3}, {"body": "h"}]
+        )
     )
     loaded = texts(file, 4, fields={"text": "body"})
     assert shown(loaded.rows) == ["^abc", "^de$", "^fg$", "^h$"]
     assert [block.loss_mask for block in loaded.rows] == [(0, 1, 1, 1)] * 3 + [(0, 1, 1)]
-    assert [block.row_id for block in loaded.rows] == ["train:block-1", "train:block-2", "train:block-3", "train:block-4"]
+    assert [block.row_id for block in loaded.rows] == [
+        "train:block-1",
+        "train:block-2",
+        "train:block-3",
+        "train:block-4",
+    ]
     counts = {"read": 5, "kept": 3, "too_long": 0, "quarantined": 2, "blocks": 4}
-    assert loaded.report.counts() == {"source": str(file), "split": "train", "format": "text", "unanswered": 0, **counts}
+    assert loaded.report.counts() == {
+        "source": str(file),
+        "split": "train",
+        "format": "text",
+        "unanswered": 0,
+        **counts,
+    }
     aside = [json.loads(line) for line in read_lines(tmp_path / "aside.jsonl")]
-    assert [(entry["row"], entry["reason"]) for entry in aside] == [(2, "the text is empty"), (4, "the text is a number, not text")]
+    assert [(entry["row"], entry["reason"]) for entry in aside] == [
+        (2, "the text is empty"),
+        (4, "the text is a number, not text"),
+    ]
     with pytest.raises(DataError, match=r"corpus\.jsonl:2: the text is empty"):
         texts(file, 4, strict=True, fields={"text": "body"})
 
@@ -45,7 +70,10 @@ def test_without_bos_a_block_goes_on_where_the_last_one_ended(tmp_path: Path):
     tokenizer = byte_tokenizer()
     tokenizer.bos_token = None
     assert shown(texts(tmp_path / "a.txt", 4, tokenizer).rows) == ["abcd", "e\n\nf", "gh$"]
-    assert shown(texts(tmp_path / "a.txt", 5, tokenizer).rows) == ["abcde", "\n\nfgh"]  # the EOS alone would have nothing to train
+    assert shown(texts(tmp_path / "a.txt", 5, tokenizer).rows) == [
+        "abcde",
+        "\n\nfgh",
+    ]  # the EOS alone would have nothing to train
 
 
 def test_a_folder_of_text_files_has_a_document_in_each(tmp_path: Path):

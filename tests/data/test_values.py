@@ -23,7 +23,9 @@ HUGE = 123456789012345678901234567890
 
 
 def prompts(path: Path, **settings: Any) -> Loaded[Any]:
-    return load_prompts(DatasetConfig(path=str(path), chat_template="never", **settings), byte_tokenizer(), 1000, False, None)
+    return load_prompts(
+        DatasetConfig(path=str(path), chat_template="never", **settings), byte_tokenizer(), 1000, False, None
+    )
 
 
 def lines(path: Path, rows: list[Any]) -> Path:
@@ -58,7 +60,10 @@ def test_what_is_missing_is_no_answer_and_no_field(tmp_path: Path, missing: floa
     rows = [{"prompt": "one", "answer": missing, "level": missing}, {"prompt": "two", "answer": 2.0, "level": 5.0}]
     file = lines(tmp_path / "rows.jsonl", rows)
     loaded = prompts(file, fields={"level": "level"})
-    assert [(row.text, row.answer, row.fields) for row in loaded.rows] == [("one", None, {}), ("two", "2", {"level": "5"})]
+    assert [(row.text, row.answer, row.fields) for row in loaded.rows] == [
+        ("one", None, {}),
+        ("two", "2", {"level": "5"}),
+    ]
     assert (loaded.report.unanswered, loaded.report.kept) == (1, 2)
     needed = prompts(file, fields={"answer": "answer"})
     assert ([row.text for row in needed.rows], needed.report.quarantined) == (["two"], 1)
@@ -75,10 +80,18 @@ def test_a_missing_last_column_is_as_an_empty_one(tmp_path: Path):
 
 def test_columns_of_a_parquet_file_that_pandas_wrote(tmp_path: Path):
     """Whole numbers beside a missing one are a column of floats there."""
-    columns = {"prompt": ["a", "b", "c"], "answer": pa.array([18.0, None, 2.5]), "big": pa.array([2**63 - 1, 1, 2], pa.int64())}
+    columns = {
+        "prompt": ["a", "b", "c"],
+        "answer": pa.array([18.0, None, 2.5]),
+        "big": pa.array([2**63 - 1, 1, 2], pa.int64()),
+    }
     pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
     loaded = prompts(tmp_path / "rows.parquet", fields={"big": "big"})
-    assert [(row.answer, row.fields["big"]) for row in loaded.rows] == [("18", "9223372036854775807"), (None, "1"), ("2.5", "2")]
+    assert [(row.answer, row.fields["big"]) for row in loaded.rows] == [
+        ("18", "9223372036854775807"),
+        (None, "1"),
+        ("2.5", "2"),
+    ]
 
 
 def test_huge_integers_are_exact(tmp_path: Path):
@@ -88,7 +101,9 @@ def test_huge_integers_are_exact(tmp_path: Path):
 
 def test_truth_values_are_answers(tmp_path: Path):
     """As BoolQ has them."""
-    loaded = prompts(lines(tmp_path / "rows.jsonl", [{"prompt": "a", "answer": True}, {"prompt": "b", "answer": False}]))
+    loaded = prompts(
+        lines(tmp_path / "rows.jsonl", [{"prompt": "a", "answer": True}, {"prompt": "b", "answer": False}])
+    )
     assert [row.answer for row in loaded.rows] == ["true", "false"]
 
 
@@ -112,13 +127,23 @@ def test_cells_of_a_table(tmp_path: Path):
 
 GOOD = (True, 1, 1.0, "1", "true", "True", " YES ", "good", "desirable")
 BAD = (False, 0, 0.0, "0", "false", "No", "bad", "undesirable")
-NEITHER = {None: "null", 2: "2", -1: "-1", 0.5: "0.5", "maybe": "'maybe'", float("nan"): "missing (NaN or infinity)", "": "''"}
+NEITHER = {
+    None: "null",
+    2: "2",
+    -1: "-1",
+    0.5: "0.5",
+    "maybe": "'maybe'",
+    float("nan"): "missing (NaN or infinity)",
+    "": "''",
+}
 
 
 def test_labels_in_the_words_that_people_use(tmp_path: Path):
     rows = [{"prompt": "q", "completion": "a", "label": label} for label in (*GOOD, *BAD, *NEITHER)]
     aside = tmp_path / "aside.jsonl"
-    loaded = load_labelled(DatasetConfig(path=str(lines(tmp_path / "rows.jsonl", rows))), byte_tokenizer(), 100, False, aside)
+    loaded = load_labelled(
+        DatasetConfig(path=str(lines(tmp_path / "rows.jsonl", rows))), byte_tokenizer(), 100, False, aside
+    )
     assert [row.desirable for row in loaded.rows] == [True] * len(GOOD) + [False] * len(BAD)
     reasons = [json.loads(line)["reason"] for line in aside.read_text().splitlines()]
     assert reasons == [f"the label is {said}, not true or false" for said in NEITHER.values()]
@@ -131,7 +156,12 @@ def test_a_bad_answer_is_not_imitated(tmp_path: Path):
     loaded = load_demonstrations(DatasetConfig(path=str(file)), byte_tokenizer(), 100, False, None)
     assert [row.row_id for row in loaded.rows] == ["train:1", "train:4"]
     assert loaded.report.reason.startswith("the label calls the completion bad")
-    assert load_demonstrations(DatasetConfig(path=str(file), ignore=("label",)), byte_tokenizer(), 100, True, None).report.kept == 4
+    assert (
+        load_demonstrations(
+            DatasetConfig(path=str(file), ignore=("label",)), byte_tokenizer(), 100, True, None
+        ).report.kept
+        == 4
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +170,12 @@ def test_a_bad_answer_is_not_imitated(tmp_path: Path):
         ("nan_answer", {}, [None, "2", None], 2),
         ("nan_column", {"prompt_format": "{instruction}\n\n{input}", "fields": {"answer": "output"}}, ["hi", "ho"], 0),
         ("nested_truth", {"chat_template": "auto"}, [None] * 4, 4),
-        ("nested_truth", {"chat_template": "auto", "fields": {"answer": "reward_model.ground_truth"}}, ["2", "3", "4", "5"], 0),
+        (
+            "nested_truth",
+            {"chat_template": "auto", "fields": {"answer": "reward_model.ground_truth"}},
+            ["2", "3", "4", "5"],
+            0,
+        ),
     ],
 )
 def test_the_inputs_that_went_wrong(name: str, settings: dict[str, Any], answers: list[str | None], unanswered: int):
