@@ -77,7 +77,7 @@ def settings(seed: int, output: Path, quick: bool) -> list[str]:
         f"base.data.train.path={files['base']}",
         f"sft.data.train.path={files['sft']}",
         f"reward_model.data.train.path={files['comparisons_train']}",
-        f"reward_model.data.eval.path={files['comparisons_test']}",
+        f"reward_model.data.eval={{path: {files['comparisons_test']}}}",
         *(QUICK if quick else ()),
     ]
 

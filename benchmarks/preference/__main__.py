@@ -109,7 +109,7 @@ class Demo:
         own = [
             f"model.path={model}",
             f"data.train.path={train_on}",
-            f"data.eval.path={eval_on}",
+            f"data.eval={{path: {eval_on}}}",
             f"method={{name: {name}, batch_size: {batch}, max_tokens: 32, {LOSSES[name]}}}",
         ]
         return load(CONFIGS / "dpo" / "demo.yaml", [*self.given(name, self.steps), *own], by=BY)
@@ -152,7 +152,7 @@ def pairs_of(split: str) -> str:
 def report(demo: Demo, model: Path, names: list[str], console: Console) -> None:
     """The table, and the same as JSON in the demo's folder."""
     folder, seed = demo.folder, demo.seed
-    pairs = DatasetConfig(path=str(RunDir(folder / pairs_of("test")).dataset), split="test")
+    pairs = DatasetConfig(path=str(RunDir(folder / pairs_of("test")).dataset))
     held_out = load_comparisons(pairs, load_tokenizer(model), 32, True, None).rows
     letters = [one for one in prompts() if split(one) == "test"][: demo.size.held_out]
     started = time.monotonic()

@@ -11,7 +11,7 @@ from rlsys.check.sources import misspelt
 from rlsys.config.document import load_as
 from rlsys.config.judge_eval import JudgeEval
 from rlsys.config.messages import Problem
-from rlsys.data.columns import format_columns
+from rlsys.data.prompt_format import format_columns
 from rlsys.data.sources import looks_local
 from rlsys.errors import ConfigError
 

@@ -8,7 +8,7 @@ from rlsys.config.experiment import Experiment
 from rlsys.config.messages import Problem
 from rlsys.config.paths import STAGE, datasets, model_paths
 from rlsys.config.schema import Key
-from rlsys.data.columns import format_columns
+from rlsys.data.prompt_format import format_columns
 from rlsys.data.sources import PLAYGROUND, looks_local
 from rlsys.errors import ConfigError, did_you_mean, nearest
 from rlsys.playground.shapes import SIZES
@@ -26,9 +26,8 @@ def dataset_problems(experiment: Experiment) -> Iterator[Problem]:
         yield Problem(
             ("data", "mix_temperature"), "has no effect on a single training set; leave it out, or give data.also"
         )
-    mixed = (data.train, *data.also) if data.also else ()
     for key, dataset in datasets(experiment).items():
-        if dataset.weight != 1 and not any(dataset is one for one in mixed):
+        if dataset.weight != 1 and not (data.also and key[:2] in (("data", "train"), ("data", "also"))):
             yield Problem(
                 (*key, "weight"), "has no effect outside a mixture of training sets (data.also); leave it out"
             )
@@ -38,6 +37,9 @@ def dataset_problems(experiment: Experiment) -> Iterator[Problem]:
             yield Problem((*key, "prompt_format"), str(error))
         if wrong := misspelt(dataset.path):
             yield Problem((*key, "path"), wrong)
+        if dataset.path.startswith(STAGE) and dataset.split.partition("[")[0] != "train":
+            made = f"what a stage made is one split, train, and not {dataset.split!r}"
+            yield Problem((*key, "split"), f"{made}; set it to train or a slice of it")
         task = dataset.path.removeprefix(PLAYGROUND)
         if task == dataset.path:
             if dataset.wrong_fraction:
@@ -46,10 +48,8 @@ def dataset_problems(experiment: Experiment) -> Iterator[Problem]:
             yield Problem(
                 (*key, "path"), f"{dataset.path!r}: no such task (known: {', '.join(TASKS)}){did_you_mean(task, TASKS)}"
             )
-        elif dataset.split not in SPLITS:
-            yield Problem(
-                (*key, "split"), f"{dataset.path} has no split {dataset.split!r} (known: {', '.join(SPLITS)})"
-            )
+        elif (split := dataset.split.partition("[")[0]) not in SPLITS:
+            yield Problem((*key, "split"), f"{dataset.path} has no split {split!r} (known: {', '.join(SPLITS)})")
         elif dataset.wrong_fraction and TASKS[task].spoilt is None:
             yield Problem(
                 (*key, "wrong_fraction"),

@@ -22,7 +22,7 @@ from rlsys.config.actors import (
 )
 from rlsys.config.answers import AnswerPlaces
 from rlsys.config.base import Model
-from rlsys.config.dataset import DatasetConfig
+from rlsys.config.dataset import DatasetConfig, HeldOutConfig
 from rlsys.config.judge import JudgeConfig
 from rlsys.config.sampling import SamplingConfig
 
@@ -36,8 +36,8 @@ class DataConfig(Model):
     mix_temperature: PositiveFloat = 1.0
     """A set of n rows is drawn from with probability proportional to (weight * n) ** (1 / mix_temperature): a high one
     makes sets equal."""
-    eval: DatasetConfig | None = None
-    """Held-out rows for evaluation."""
+    eval: HeldOutConfig | None = None
+    """Held-out rows for evaluation: a data set of its own, or `{share: 0.1}` of `data.train`."""
     pretrain: DatasetConfig | None = None
     """Raw text (column `text`) that a method with `ptx_coef` goes on to imitate."""
     max_prompt_tokens: PositiveInt = 1024
@@ -47,6 +47,27 @@ class DataConfig(Model):
     strict: bool = False
     """Stop at the first unreadable row instead of putting it aside (in the run's `quarantine.jsonl`) and counting
     it."""
+
+    @model_validator(mode="after")
+    def _parts_once(self) -> Self:
+        if self.eval is None or self.eval.share is None:
+            return self
+        if self.train is None:
+            raise ValueError("eval.share is a part of data.train, and there is none; give eval a path")
+        if any(one.part is not None for one in (self.train, *self.also)):
+            raise ValueError("eval.share parts the training sets, and one of them has a part of its own; leave one out")
+        return self
+
+    def training(self) -> tuple[DatasetConfig, ...]:
+        """`train` and `also`, without what is held out of them; nothing where there is no training set."""
+        sets = (self.train, *self.also) if self.train is not None else ()
+        return sets if self.eval is None else tuple(map(self.eval.without, sets))
+
+    def held_out(self) -> DatasetConfig | None:
+        """What `eval` means, as a data set."""
+        if self.eval is None:
+            return None
+        return self.eval.of(self.train)
 
 
 class LoopConfig(Model):

@@ -59,10 +59,12 @@ def with_model_paths(experiment: Experiment, change: Callable[[str], str]) -> Ex
 
 
 def datasets(experiment: Experiment) -> dict[tuple[str | int, ...], DatasetConfig]:
-    """Every data set that the config names, by its key."""
+    """Every data set that the config names, by its key. With `data.eval.share`, each has the part that it then is
+    of."""
     data = experiment.data
-    found = {("data", "train"): data.train, ("data", "eval"): data.eval, ("data", "pretrain"): data.pretrain}
-    found |= {("data", "also", index): config for index, config in enumerate(data.also)}
+    train, *also = data.training() or (None,)
+    found = {("data", "train"): train, ("data", "eval"): data.held_out(), ("data", "pretrain"): data.pretrain}
+    found |= {("data", "also", index): config for index, config in enumerate(also)}
     if experiment.judge is not None:
         found[("judge", "human")] = experiment.judge.human
     return {key: config for key, config in found.items() if config is not None}
@@ -72,7 +74,7 @@ def with_dataset_paths(experiment: Experiment, change: Callable[[str], str]) -> 
     """The experiment with every data set's path changed."""
 
     def changed(config: DatasetConfig | None) -> DatasetConfig | None:
-        return config and config.model_copy(update={"path": change(config.path)})
+        return config and config.model_copy(update={"path": config.path and change(config.path)})
 
     data = experiment.data
     own = {"train": changed(data.train), "eval": changed(data.eval), "pretrain": changed(data.pretrain)}

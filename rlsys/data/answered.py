@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlsys.config.dataset import DatasetConfig
-from rlsys.data.chat import Message, Renderer
+from rlsys.data.chat import Renderer
 from rlsys.data.columns import Row, parse
-from rlsys.data.load import Demonstration, Loaded, load_rows
-from rlsys.data.sources import BadRow, RawRow
+from rlsys.data.load import Demonstration, Loaded, Report, load_rows
+from rlsys.data.messages import Message
+from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.turns import as_answer
 from rlsys.samples import Prompt
 
 if TYPE_CHECKING:
@@ -46,13 +48,14 @@ def load_answered(
     `load_prompts`: no answer, and a chat template that does not begin the answered dialogue with the tokens that it
     gives for its prompt. Otherwise as `load_prompts`.
     """
-    renderer = Renderer.create(config, tokenizer)
+    longest = max_prompt_tokens + max_answer_tokens
+    renderer, report = Renderer.create(config, tokenizer, longest), Report.of(config)
 
     def make(raw: RawRow, row_id: str) -> Answered:
-        row = parse(raw, config)
+        row = parse(raw, config, learn=True)
         asked, answer = split(row)
-        text, prompt_ids = renderer.prompt(asked)
-        token_ids, loss_mask = renderer.demonstration(asked, answer)
+        text, prompt_ids = renderer.prompt(asked, row.tools)
+        token_ids, loss_mask = renderer.demonstration(asked, answer, row.tools)
         if not any(loss_mask) or not prompt_ids:
             raise BadRow("no prompt or no answer token: nothing to tell apart")
         before = len(prompt_ids)
@@ -63,24 +66,28 @@ def load_answered(
             )
         turns = asked if isinstance(asked, str) else tuple(asked)
         truth = row.ground_truth(config.answer_after)
+        report.formats[row.format] += 1
         prompt = Prompt(row_id, text, tuple(prompt_ids), truth, fields=row.fields, turns=turns)
         return Answered(prompt, Demonstration(row_id, tuple(token_ids), tuple(loss_mask)))
-
-    longest = max_prompt_tokens + max_answer_tokens
 
     def size(row: Answered) -> int:
         prompt, whole = len(row.prompt.token_ids), len(row.demonstration.token_ids)
         return whole if prompt <= max_prompt_tokens and whole - prompt <= max_answer_tokens else longest + 1
 
-    return load_rows(config, make, size, longest, strict, quarantine)
+    loaded = load_rows(config, make, size, longest, strict, quarantine, report)
+    report.unanswered = sum(row.prompt.answer is None for row in loaded.rows)
+    return loaded
 
 
-def split(row: Row) -> tuple[str | list[Message], str]:
+def split(row: Row) -> tuple[str | list[Message], str | Message]:
     """The prompt, a text or messages, and the answer to it."""
     turns, answer = row.demonstration()
     if answer is not None:
         return turns, answer
     assert not isinstance(turns, str)
-    if len(turns) < 2 or turns[-2]["role"] == "assistant":
+    last = max(place for place, turn in enumerate(turns) if turn["role"] == "assistant")
+    if last == 0 or turns[last - 1]["role"] == "assistant":
         raise BadRow("the last assistant turn answers nobody: no prompt")
-    return turns[:-1], turns[-1]["content"]
+    said = as_answer(turns[last : last + 1])
+    assert said is not None
+    return turns[:last], said

@@ -10,13 +10,16 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rlsys.config.dataset import DatasetConfig
-from rlsys.data.sources import BadRow
+from rlsys.data.lengths import check_length
+from rlsys.data.messages import Message
+from rlsys.data.raw import BadRow
 from rlsys.errors import ConfigError
 
 if TYPE_CHECKING:  # importing transformers takes seconds, and a configuration check needs none of it
     from transformers import PreTrainedTokenizerBase
 
-Message = dict[str, str]
+Tools = Sequence[Any] | None
+"""Schemas of the functions that may be called, which go to the template."""
 GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -29,9 +32,13 @@ class Renderer:
     templated: bool
     system_prompt: str | None
     eos_id: int
+    most_tokens: int | None = None
+    """Of what is certainly longer, TooLong is raised before it is tokenised."""
 
     @classmethod
-    def create(cls, config: DatasetConfig, tokenizer: PreTrainedTokenizerBase) -> Renderer:
+    def create(
+        cls, config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, most_tokens: int | None = None
+    ) -> Renderer:
         """Raises ConfigError when the data set's settings don't fit the tokenizer."""
         has_template = bool(tokenizer.chat_template)
         if config.chat_template == "always" and not has_template:
@@ -47,16 +54,21 @@ class Renderer:
         eos_id = tokenizer.eos_token_id
         if not isinstance(eos_id, int):
             raise ConfigError(f"the tokenizer {tokenizer.name_or_path!r} has no EOS token: no response could ever end")
-        return cls(tokenizer, templated, config.system_prompt, eos_id)
+        return cls(tokenizer, templated, config.system_prompt, eos_id, most_tokens)
 
-    def prompt(self, turns: str | Sequence[Message]) -> tuple[str, list[int]]:
+    def prompt(self, turns: str | Sequence[Message], tools: Tools = None) -> tuple[str, list[int]]:
         """Exactly what is sent to the sampler, as text and as tokens: everything before the response."""
         if isinstance(turns, str) and not self.templated:
+            self._plain_only(tools)
             return turns, self._plain_prompt(turns)
-        text = self._render(self._messages(turns), add_generation_prompt=True)
+        messages = self._messages(turns)
+        self._check_shown(messages, tools)
+        text = self._render(messages, tools, add_generation_prompt=True)
         return text, self._tokens(text)
 
-    def demonstration(self, turns: str | Sequence[Message], answer: str | None = None) -> tuple[list[int], list[int]]:
+    def demonstration(
+        self, turns: str | Sequence[Message], answer: str | Message | None = None, tools: Tools = None
+    ) -> tuple[list[int], list[int]]:
         """Token ids and loss mask (1 on the assistant's tokens and the EOS after them), of a prompt and its answer or
         of whole messages. Of a prompt and its answer only the answer is trained: what the assistant said before it is
         part of the prompt.
@@ -67,14 +79,17 @@ class Renderer:
         """
         if isinstance(turns, str) and not self.templated:
             assert answer is not None, "a plain prompt needs an answer"
+            self._plain_only(tools, answer)
+            assert isinstance(answer, str)
             before, after = self._plain_prompt(turns), [*self._tokens(answer), self.eos_id]
             return before + after, [0] * len(before) + [1] * len(after)
         messages = self._messages(turns)
         if answer is not None:
-            messages.append({"role": "assistant", "content": answer})
+            messages.append({"role": "assistant", "content": answer} if isinstance(answer, str) else answer)
+        self._check_shown(messages, tools)
         assert isinstance(self.tokenizer.chat_template, str), "several chat templates: choose one"
         marked = GENERATION_MARK.search(self.tokenizer.chat_template)
-        ids, mask = self._close(*(self._marked(messages) if marked else self._by_difference(messages)))
+        ids, mask = self._close(*(self._marked(messages, tools) if marked else self._by_difference(messages, tools)))
         if answer is None:
             return ids, mask
         before = max((i for i, trained in enumerate(mask) if not trained), default=-1)
@@ -90,17 +105,28 @@ class Renderer:
 
     def _plain_prompt(self, text: str) -> list[int]:
         """With the tokenizer's own BOS, without the EOS that some tokenizers add: a prompt goes on."""
+        check_length(self.tokenizer, text, self.most_tokens)
         ids = list(self.tokenizer(text)["input_ids"])  # type: ignore[arg-type]
         return ids[:-1] if ids and ids[-1] == self.eos_id else ids
 
     def _tokens(self, text: str) -> list[int]:
+        check_length(self.tokenizer, text, self.most_tokens)
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]
 
-    def _render(self, messages: list[Message], add_generation_prompt: bool = False) -> str:
-        return self._apply(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+    def _plain_only(self, tools: Tools, answer: str | Message | None = None) -> None:
+        if tools is not None or isinstance(answer, dict):
+            raise BadRow("tools, or an answer that is more than text, need a chat template, and none is used")
 
-    def _marked(self, messages: list[Message]) -> tuple[list[int], list[int]]:
-        out = self._apply(messages, return_assistant_tokens_mask=True, return_dict=True)
+    def _check_shown(self, messages: list[Message], tools: Tools) -> None:
+        if tools is not None and self._render(messages, tools) == self._render(messages):
+            raise BadRow("the chat template does not show the row's tools")
+
+    def _render(self, messages: list[Message], tools: Tools = None, add_generation_prompt: bool = False) -> str:
+        return self._apply(messages, tokenize=False, tools=tools, add_generation_prompt=add_generation_prompt)
+
+    def _marked(self, messages: list[Message], tools: Tools) -> tuple[list[int], list[int]]:
+        check_length(self.tokenizer, self._render(messages, tools), self.most_tokens)
+        out = self._apply(messages, tools=tools, return_assistant_tokens_mask=True, return_dict=True)
         return list(out["input_ids"]), list(out["assistant_masks"])
 
     def _apply(self, messages: list[Message], **options: Any) -> Any:
@@ -111,15 +137,16 @@ class Renderer:
         except jinja2.TemplateError as error:  # templates refuse what they don't know, such as a system turn
             raise BadRow(f"the chat template refuses it: {error}") from error
 
-    def _by_difference(self, messages: list[Message]) -> tuple[list[int], list[int]]:
+    def _by_difference(self, messages: list[Message], tools: Tools) -> tuple[list[int], list[int]]:
         """Raises ConfigError when a turn is not simply added to the text before it: then nobody knows which tokens are
         the assistant's."""
-        whole = self._render(messages)
+        whole = self._render(messages, tools)
+        check_length(self.tokenizer, whole, self.most_tokens)
         spans = []
         for index, message in enumerate(messages):
             if message["role"] == "assistant":
-                before = self._render(messages[:index], add_generation_prompt=True)
-                through = self._render(messages[: index + 1])
+                before = self._render(messages[:index], tools, add_generation_prompt=True)
+                through = self._render(messages[: index + 1], tools)
                 if not (through.startswith(before) and whole.startswith(through)):
                     raise ConfigError(
                         f"the chat template of {self.tokenizer.name_or_path!r} has no {{% generation %}} marks and "

@@ -5,52 +5,70 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from string import Formatter
 from typing import Any
 
-from rlsys.config.dataset import DatasetConfig
-from rlsys.data import dialogue
-from rlsys.data.chat import Message
-from rlsys.data.sources import BadRow, RawRow
+from rlsys.config.dataset import DatasetConfig, RowFormat
+from rlsys.data.messages import Message
+from rlsys.data.nested import ABSENT, find, listed, look
+from rlsys.data.prompt_format import filled, format_columns
+from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.turns import as_answer, is_sharegpt, reply, turns_of, with_system
+from rlsys.data.values import answer_text, as_text, kind, present, truth
 from rlsys.errors import ConfigError
 
-OWN = ("prompt", "answer", "messages")
-ROLES = ("system", "user", "assistant", "tool")
+OWN = ("prompt", "answer", "completion", "messages", "system", "tools")
+LISTS = ("messages", "conversations", "conversation")
+"""What a column of messages is called."""
+FORMATS: tuple[RowFormat, ...] = ("messages", "sharegpt", "prompt", "prompt_answer", "prompt_completion", "alpaca")
+"""Those of rows with one answer or none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A checked row: its `turns` are a prompt's text or a list of messages."""
 
+    format: RowFormat
     turns: str | list[Message]
-    answer: str | None
+    answer: str | Message | None
     fields: dict[str, str]
+    tools: list[Any] | None = None
+    """Schemas of the functions that may be called."""
 
     def prompt(self) -> str | list[Message]:
-        """Everything up to the last user turn."""
+        """What comes before the answer: of messages, everything but the assistant's turns at the end."""
         if isinstance(self.turns, str):
             return self.turns
-        last = max((i for i, message in enumerate(self.turns) if message["role"] == "user"), default=None)
-        if last is None:
+        turns = list(self.turns)
+        while turns and turns[-1]["role"] == "assistant" and self.format in ("messages", "sharegpt"):
+            turns.pop()
+        if not any(turn["role"] == "user" for turn in turns):
             raise BadRow("messages without a user turn: no prompt")
-        return self.turns[: last + 1]
+        if turns[-1]["role"] not in ("user", "tool"):
+            raise BadRow(f"the prompt ends in a turn of the {turns[-1]['role']}: nothing is left to answer")
+        return turns
 
-    def demonstration(self) -> tuple[str | list[Message], str | None]:
-        """A prompt (text, or messages that end with the user) and its answer, or messages up to the last assistant turn
-        and None."""
-        if isinstance(self.turns, str) or (self.answer is not None and self.turns[-1]["role"] == "user"):
+    def demonstration(self) -> tuple[str | list[Message], str | Message | None]:
+        """A prompt (text, or messages that end with the user) and its answer; or messages with assistant turns, and
+        None."""
+        if isinstance(self.turns, str) or (self.answer is not None and self.turns[-1]["role"] != "assistant"):
             if self.answer is None:
                 raise BadRow("no answer to learn from")
             return self.turns, self.answer
-        last = max((i for i, message in enumerate(self.turns) if message["role"] == "assistant"), default=None)
-        if last is None:
+        if self.answer is not None and self.format not in ("messages", "sharegpt"):
+            raise BadRow("the prompt ends in a turn of the assistant: the answer would be a second one")
+        if self.format in ("prompt", "prompt_answer"):
+            raise BadRow("no answer to learn from; a dialogue is named by data.*.fields: {messages: COLUMN}")
+        if not any(turn["role"] == "assistant" for turn in self.turns):
             raise BadRow("messages without an assistant turn: nothing to learn from")
-        return self.turns[: last + 1], None
+        turns = list(self.turns)
+        while turns[-1]["role"] not in ("assistant", "tool"):  # a question that nobody answers
+            turns.pop()
+        return turns, None
 
     def ground_truth(self, after: str | None) -> str | None:
         """The answer, or what follows the last `after` in it, stripped."""
-        if self.answer is None or after is None:
-            return self.answer
+        if not isinstance(self.answer, str) or after is None:
+            return self.answer if isinstance(self.answer, str) else None
         _, marker, truth = self.answer.rpartition(after)
         if not marker:
             raise BadRow(f"answer without the marker {after!r}")
@@ -59,94 +77,192 @@ class Row:
         return truth.strip()
 
 
-def parse(raw: RawRow, config: DatasetConfig) -> Row:
-    """`config.fields` maps our names to the data set's. Raises BadRow, and ConfigError for settings that can't be
-    meant."""
-    columns = config.fields
-    if "prompt" in columns and "messages" in columns:
+def parse(raw: RawRow, config: DatasetConfig, learn: bool = False) -> Row:
+    """`config.fields` maps our names to the data set's. `learn`: the row is for its answer, so a `completion` is one,
+    and messages count for more than a prompt without an answer. Raises BadRow, and ConfigError for settings that can't
+    be meant."""
+    if "prompt" in config.fields and "messages" in config.fields:
         raise ConfigError("fields maps both prompt and messages: a row is one or the other; leave one out")
     value = checked(raw, config)
-    name = {own: columns.get(own, own) for own in OWN}
-    fields = {key: as_text(value[column]) for key, column in columns.items() if key not in OWN}
-    answer = _answer(value[name["answer"]], required="answer" in columns) if name["answer"] in value else None
-    turns = prompt_of(value, config)
-    if turns is None:
-        raise no_column(value, "prompt", "messages")
-    return Row(turns, answer, fields)
+    fields = {key: value[column] for key, column in config.fields.items() if key not in OWN}
+    known = {key: as_text(item) for key, item in fields.items() if present(item) is not None}
+    found = detect(value, config, learn)
+    if found == "alpaca":
+        turns, answer = _alpaca(value, config, learn)
+    else:
+        turns = prompt_of(value, config, found)
+        if turns is None:
+            raise no_column(value, *(LISTS[:2] if found in ("messages", "sharegpt") else ("prompt",)))
+        turns, answer = _answered(value, config, found, turns, learn)
+    return Row(found, turns, answer, known, tools_of(value, config))
 
 
 def checked(raw: RawRow, config: DatasetConfig) -> dict[str, Any]:
-    """The row's columns, all mapped ones among them."""
+    """The row's columns but those that are ignored, and all mapped ones, nested ones under their dotted names."""
     if raw.problem is not None:
         raise BadRow(raw.problem)
     if not isinstance(raw.value, dict):
         raise BadRow(f"a row is an object with columns, this is {kind(raw.value)}")
+    value = {column: item for column, item in raw.value.items() if column not in config.ignore}
     asked = dict.fromkeys(format_columns(config), "prompt_format") | dict.fromkeys(config.fields.values(), "fields")
-    for column, key in asked.items():
-        if column not in raw.value:
-            raise BadRow(f"no column {column!r} (there are: {_listed(raw.value)}), and data.*.{key} asks for it")
-    return raw.value
+    return value | {column: find(value, column, key) for column, key in asked.items() if column not in value}
 
 
 def no_column(value: dict[str, Any], *wanted: str) -> BadRow:
     """For a row that has none of the `wanted` columns, of which no setting says what else they are called."""
+    empty = next((name for name in wanted if look(value, name) is not ABSENT), None)
+    if empty is not None:
+        return BadRow(f"the {empty} is {kind(look(value, empty))}, not text")
     return BadRow(
-        f"no column {' or '.join(map(repr, wanted))} (there are: {_listed(value)}); data.*.fields says which column is "
-        "what"
+        f"no column {' or '.join(map(repr, wanted))} (there are: {listed(value)}); data.*.fields says which column "
+        "is what"
     )
 
 
-def _listed(value: dict[str, Any]) -> str:
-    return ", ".join(map(repr, value))
+def get(value: dict[str, Any], config: DatasetConfig, own: str) -> Any:
+    """What is in the column that stands for one of our names; None where it is missing."""
+    return present(value.get(config.fields.get(own, own)))
 
 
-def prompt_of(value: dict[str, Any], config: DatasetConfig) -> str | list[Message] | None:
-    """A prompt's text or messages; None if the row has no column for either."""
-    columns = config.fields
-    if config.prompt_format is not None:
-        return _prompt(_filled(config.prompt_format, value))
-    prompt, messages = columns.get("prompt", "prompt"), columns.get("messages", "messages")
-    if "messages" in columns or ("prompt" not in columns and prompt not in value and messages in value):
-        return turns_of(value[messages])
-    if prompt not in value:
-        return None
-    return turns_of(value[prompt]) if isinstance(value[prompt], list) else _prompt(value[prompt])
+def detect(value: dict[str, Any], config: DatasetConfig, learn: bool) -> RowFormat:
+    """Which of `FORMATS` the row is, by its columns; or the one that the config names. Raises BadRow for none,
+    ConfigError for one of another kind."""
+    listed_in = _list_column(value, config)
+    turned: RowFormat = "sharegpt" if listed_in is not None and is_sharegpt(value[listed_in]) else "messages"
+    if config.format != "auto":
+        check_format(config, FORMATS)
+        if config.format in ("messages", "sharegpt") and listed_in is not None and config.format != turned:
+            raise BadRow(f"the messages are of format {turned}, and data.*.format is {config.format}")
+        return config.format
+    if "messages" in config.fields:
+        return turned
+    answered = next(
+        (
+            own
+            for own in ("answer", "completion")[: 1 + learn]
+            if own in config.fields or get(value, config, own) is not None
+        ),
+        None,
+    )
+    asked = config.prompt_format is not None or "prompt" in config.fields
+    if asked or (get(value, config, "prompt") is not None and not (learn and answered is None and listed_in)):
+        read_as: dict[str, RowFormat] = {"answer": "prompt_answer", "completion": "prompt_completion"}
+        return read_as.get(answered or "", "prompt")
+    if listed_in is not None:
+        return turned
+    if all(present(value.get(column)) is not None for column in ("instruction", "output")):
+        return "alpaca"
+    raise no_column(value, config.fields.get("prompt", "prompt"), "messages")
 
 
-def format_columns(config: DatasetConfig) -> list[str]:
-    """Columns that `prompt_format` names. Raises ConfigError for a format that can't be filled, or with a mapping
-    beside it."""
-    if config.prompt_format is None:
-        return []
-    doubled = [key for key in ("prompt", "messages") if key in config.fields]
-    if doubled:
-        raise ConfigError(f"prompt_format makes the prompt, so fields can't map {doubled[0]} too; leave one out")
-    try:
-        pieces = list(Formatter().parse(config.prompt_format))
-    except ValueError as error:
+def check_format(config: DatasetConfig, known: tuple[RowFormat, ...]) -> None:
+    """Raises ConfigError for a format that rows of this kind don't have."""
+    if config.format != "auto" and config.format not in known:
         raise ConfigError(
-            f"prompt_format {config.prompt_format!r} can't be read: {error}; literal braces are doubled"
-        ) from error
-    names = [name for _, name, _, _ in pieces if name is not None]
-    if not names or not all(names) or any(spec or conversion for _, _, spec, conversion in pieces):
-        raise ConfigError(
-            f"prompt_format {config.prompt_format!r} must name columns, as in '{{instruction}}\\n\\n{{input}}', and "
-            "nothing else"
+            f"{config.path}: rows of format {config.format} can't be used here; there are auto, {', '.join(known)}"
         )
-    return names
 
 
-def _filled(template: str, value: dict[str, Any]) -> str:
-    """An empty last column leaves no white space behind."""
-    text, last = "", None
-    for literal, name, _, _ in Formatter().parse(template):
-        text, last = text + literal, None
-        if name is not None:
-            if value[name] is None:
-                raise BadRow(f"column {name!r} is null, and prompt_format needs it")
-            last = as_text(value[name])
-            text += last
-    return text if last is None or last.strip() else text.rstrip()
+def _list_column(value: dict[str, Any], config: DatasetConfig) -> str | None:
+    if "messages" in config.fields:
+        return config.fields["messages"]
+    return next((column for column in LISTS if present(value.get(column)) is not None), None)
+
+
+def prompt_of(value: dict[str, Any], config: DatasetConfig, found: str | None = None) -> str | list[Message] | None:
+    """A prompt's text or messages, the row's system text first; None if the row has no column for either. Without a
+    format `found`, messages are taken where there is no prompt."""
+    prompt, messages = get(value, config, "prompt"), _list_column(value, config)
+    if found is None:
+        asked = config.prompt_format is not None or "prompt" in config.fields
+        found = (
+            "messages"
+            if "messages" in config.fields or (not asked and prompt is None and messages is not None)
+            else "prompt"
+        )
+    turns: str | list[Message]
+    if found in ("messages", "sharegpt"):
+        if messages is None:
+            return None
+        turns = turns_of(value[messages])
+    elif config.prompt_format is not None:
+        turns = _prompt(filled(config.prompt_format, value))
+    elif prompt is None and config.fields.get("prompt", "prompt") not in value:
+        return None
+    else:
+        turns = turns_of(prompt) if isinstance(prompt, (list, dict)) else _prompt(prompt)
+    return with_system(turns, system_of(value, config))
+
+
+def system_of(value: dict[str, Any], config: DatasetConfig) -> str | None:
+    """The row's own system text, if it has one that `prompt_format` does not put elsewhere."""
+    system = get(value, config, "system")
+    if system is None or config.fields.get("system", "system") in format_columns(config):
+        return None
+    if not isinstance(system, str):
+        raise BadRow(f"the system text is {kind(system)}, not text")
+    return system if system.strip() else None
+
+
+def tools_of(value: dict[str, Any], config: DatasetConfig) -> list[Any] | None:
+    """The row's tools, a list or its JSON; None where there are none."""
+    tools = get(value, config, "tools")
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools) if tools.strip() else None
+        except (ValueError, RecursionError) as error:
+            raise BadRow(f"the tools are broken JSON: {error}") from error
+    if tools is None or tools == []:
+        return None
+    if not isinstance(tools, list):
+        raise BadRow(f"the tools are {kind(tools)}, not a list")
+    return tools
+
+
+def _answered(
+    value: dict[str, Any], config: DatasetConfig, found: RowFormat, turns: str | list[Message], learn: bool
+) -> tuple[str | list[Message], str | Message | None]:
+    """The prompt and its answer; or, where a completion is several messages, all of them as one dialogue, of which only
+    the completion is trained."""
+    completed = found == "prompt_completion"
+    own = "completion" if completed or (learn and get(value, config, "answer") is None) else "answer"
+    item = get(value, config, own)
+    if found == "prompt" or (item is None and own not in config.fields):
+        return turns, None
+    if completed and learn and truth(get(value, config, "label")) is False:
+        raise BadRow(
+            "the label calls the completion bad, and it would be imitated; data.*.ignore: [label] takes it all the same"
+        )
+    if not (isinstance(item, dict) or (isinstance(item, list) and item and isinstance(item[0], dict))):
+        return turns, answer_text(item)
+    messages = reply(item, turns, f"the {own}")
+    assert not isinstance(messages, str)
+    answer = as_answer(messages)
+    if answer is not None:
+        return turns, answer
+    if not learn:
+        return turns, None
+    if not messages or messages[-1]["role"] != "assistant":
+        raise BadRow(f"the {own} does not end in a turn of the assistant")
+    if messages[0]["role"] not in ("assistant", "tool"):
+        raise BadRow(f"the {own} begins with a turn of the {messages[0]['role']}, and not with the prompt")
+    before = [{"role": "user", "content": turns}] if isinstance(turns, str) else turns
+    return [*({**turn, "weight": 0} if turn["role"] == "assistant" else turn for turn in before), *messages], None
+
+
+def _alpaca(value: dict[str, Any], config: DatasetConfig, learn: bool) -> tuple[str | list[Message], str | None]:
+    """The instruction, a blank line and the input, if there is one; and the output."""
+    if value.get("history"):
+        raise BadRow(
+            "the column 'history' has earlier turns, and format alpaca takes none; data.*.ignore: [history] leaves "
+            "them out"
+        )
+    missing = next((column for column in ("instruction", "output") if column not in value), None)
+    if missing is not None:
+        raise no_column(value, missing)
+    turns = with_system(_prompt(filled("{instruction}\n\n{input}", {"input": None, **value})), system_of(value, config))
+    answer = get(value, config, "answer") if "answer" in config.fields else value["output"] if learn else None
+    return turns, None if answer is None else answer_text(answer)
 
 
 def _prompt(value: Any) -> str:
@@ -155,53 +271,3 @@ def _prompt(value: Any) -> str:
     if not value.strip():
         raise BadRow("the prompt is empty")
     return value
-
-
-def _answer(value: Any, required: bool) -> str | None:
-    if value is None and not required:
-        return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise BadRow(f"the answer is {kind(value)}, not text or a number")
-    if not value.strip():
-        raise BadRow("the answer is empty")
-    return value
-
-
-def turns_of(value: Any) -> list[Message]:
-    """A list of messages, or a dialogue in one text (see `dialogue`)."""
-    if isinstance(value, str):
-        return dialogue.parse(value)
-    if not isinstance(value, list) or not value:
-        raise BadRow(f"messages is {'an empty list' if value == [] else kind(value)}, not a list of turns")
-    turns = []
-    for number, turn in enumerate(value, start=1):
-        if not isinstance(turn, dict) or turn.get("role") not in ROLES:
-            raise BadRow(f"turn {number} of the messages has no role among {', '.join(ROLES)}")
-        content = turn.get("content")
-        if not isinstance(content, str) or not content.strip():
-            raise BadRow(
-                f"turn {number} of the messages has {'empty text' if isinstance(content, str) else 'no text'} as "
-                "content"
-            )
-        turns.append({"role": turn["role"], "content": content})
-    return turns
-
-
-def as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def kind(value: Any) -> str:
-    """A JSON name of the value's type."""
-    names = {
-        "NoneType": "null",
-        "dict": "an object",
-        "list": "a list",
-        "str": "text",
-        "bool": "true or false",
-        "int": "a number",
-        "float": "a number",
-    }
-    return names.get(type(value).__name__, type(value).__name__)

@@ -3,23 +3,26 @@ a `BadRow`."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rlsys.config.dataset import DatasetConfig
+from rlsys.config.dataset import DatasetConfig, RowFormat
 from rlsys.data import dialogue
-from rlsys.data.chat import Message, Renderer
-from rlsys.data.columns import checked, kind, no_column, prompt_of, turns_of
-from rlsys.data.sources import BadRow, RawRow
+from rlsys.data.chat import Renderer
+from rlsys.data.columns import check_format, checked, no_column, prompt_of, system_of, tools_of
+from rlsys.data.messages import Message
+from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.turns import as_answer, reply, turns_of, with_system
+from rlsys.data.values import kind, number
 from rlsys.errors import ConfigError
 
 OWN = (
-    *("prompt", "messages", "chosen", "rejected", "margin", "preference", "answers", "grades"),
+    *("prompt", "messages", "system", "tools", "chosen", "rejected", "margin", "preference", "answers", "grades"),
     *("reference_log_probs", "reference_tokens", "reference_model"),
 )
-LARGEST = 3.4e38
-"""What float32 can hold."""
+FORMATS: tuple[RowFormat, ...] = ("chosen_rejected", "dialogues", "ranking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class Ranking:
     """Answers to one prompt, each with its grade (higher is better)."""
 
     prompt: str | list[Message]
-    answers: tuple[str, ...]
+    answers: tuple[str | Message, ...]
+    """Texts, or the assistant's messages where they say more."""
     grades: tuple[float, ...]
     preference: float = 1.0
     """Probability, from 1/2 to 1, that of two answers the one with the higher grade is better."""
@@ -38,6 +42,9 @@ class Ranking:
     """Which reference that is: its name and version."""
     from_dialogues: bool = False
     """It was read from dialogues in one text, so it can go back to plain text."""
+    tools: list[Any] | None = None
+    """Schemas of the functions that may be called."""
+    format: RowFormat = "chosen_rejected"
 
     def rendered(self, renderer: Renderer) -> list[tuple[list[int], list[int]]]:
         """Token ids and loss mask of the prompt with each answer; only the answer's tokens and its EOS have mask 1."""
@@ -45,7 +52,8 @@ class Ranking:
         if self.from_dialogues and not renderer.templated:
             assert not isinstance(prompt, str)
             prompt, lead = dialogue.prompt_text(prompt), " "
-        rendered = [renderer.demonstration(prompt, lead + answer) for answer in self.answers]
+        answers = [lead + answer if isinstance(answer, str) else answer for answer in self.answers]
+        rendered = [renderer.demonstration(prompt, answer, self.tools) for answer in answers]
         if any(not any(mask) or mask[0] for _, mask in rendered):
             raise BadRow("no answer token after the first position: nothing to compare")
         if len({tuple(ids) for ids, _ in rendered}) < len(rendered):
@@ -73,13 +81,14 @@ def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
 
     - `chosen` and `rejected`: two whole dialogues (text in the Human/Assistant format, or messages) that differ in the
       last assistant turn alone, or, beside a `prompt` (text or messages) or `prompt_format`, two answers (text, or
-      messages that hold only the answer or begin with the prompt). A `margin` above 0 says by how much the better one
-      is better; without one it is 1. A `preference`, a soft label, is the probability that the chosen one is the better
-      one; without one it is 1, and below 1/2 the rejected one gets the higher grade.
+      messages that hold only the answer or begin with the prompt). A prompt beside whole dialogues must be their
+      beginning. A `margin` above 0 says by how much the better one is better; without one it is 1. A `preference`, a
+      soft label, is the probability that the chosen one is the better one; without one it is 1, and below 1/2 the
+      rejected one gets the higher grade.
     - `prompt` and `answers`, a list of texts, best first; or in any order with their `grades`, a list of numbers.
 
-    Either may have `reference_log_probs`, a number for each answer (chosen, rejected; or in the order of `answers`),
-    and then `reference_tokens` and `reference_model`, a text.
+    Either may have `system`, a text before the prompt, and `tools`; and `reference_log_probs`, a number for each answer
+    (chosen, rejected; or in the order of `answers`), and then `reference_tokens` and `reference_model`, a text.
 
     Raises BadRow, and ConfigError for settings that can't be meant.
     """
@@ -88,11 +97,15 @@ def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
         raise ConfigError(
             f"fields maps {unknown[0]!r}, which comparisons don't have (there are: {', '.join(OWN)}); leave it out"
         )
+    check_format(config, FORMATS)
     value = checked(raw, config)
     columns = {own: config.fields.get(own, own) for own in OWN}
-    ranking = _list(value, columns, config) if columns["answers"] in value else _pair(value, columns, config)
-    if len(set(ranking.answers)) < len(ranking.answers):
-        raise BadRow("chosen and rejected are equal" if columns["answers"] not in value else "two answers are equal")
+    listed = columns["answers"] in value if config.format == "auto" else config.format == "ranking"
+    ranking = replace(
+        _list(value, columns, config) if listed else _pair(value, columns, config), tools=tools_of(value, config)
+    )
+    if len({json.dumps(answer, sort_keys=True, default=str) for answer in ranking.answers}) < len(ranking.answers):
+        raise BadRow("two answers are equal" if listed else "chosen and rejected are equal")
     if len(set(ranking.grades)) == 1:
         raise BadRow("all grades are equal: nothing is better than the rest")
     if columns["reference_log_probs"] not in value:
@@ -106,60 +119,97 @@ def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
 
 
 def _list(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig) -> Ranking:
-    prompt, answers, grades = prompt_of(value, config), value[columns["answers"]], value.get(columns["grades"])
+    if columns["answers"] not in value:
+        raise no_column(value, columns["answers"])
+    prompt, answers, grades = (
+        prompt_of(value, config),
+        _unpacked(value[columns["answers"]]),
+        value.get(columns["grades"]),
+    )
     if prompt is None:
         raise BadRow("answers without a prompt")
     if value.get(columns["preference"]) is not None:
         raise BadRow("a preference is for two answers, chosen and rejected, and this row has a list of them")
     if not isinstance(answers, list) or len(answers) < 2:
         raise BadRow(
-            f"answers is {kind(answers)}{' of fewer than two' * isinstance(answers, list)}, not a list of two or more "
-            "texts"
+            f"answers is {kind(answers)}{' of fewer than two' * isinstance(answers, list)}, not a list of two or "
+            "more texts"
         )
     texts = tuple(_text(answer, f"answer {number}") for number, answer in enumerate(answers, start=1))
     if grades is None and "grades" not in config.fields:
-        return Ranking(prompt, texts, tuple(float(len(texts) - 1 - place) for place in range(len(texts))))
-    return Ranking(prompt, texts, _numbers(grades, "grades", len(texts)))
+        return Ranking(
+            prompt, texts, tuple(float(len(texts) - 1 - place) for place in range(len(texts))), format="ranking"
+        )
+    return Ranking(prompt, texts, _numbers(grades, "grades", len(texts)), format="ranking")
 
 
 def _pair(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig) -> Ranking:
-    found = []
     for name in ("chosen", "rejected"):
         if columns[name] not in value:
             raise no_column(value, columns[name], columns["answers"])
-        found.append((name, value[columns[name]]))
     margin, preference = _margin(value, columns, config), _preference(value, columns, config)
     grades = (margin, 0.0) if preference >= 0.5 else (0.0, margin)
     sure = max(preference, 1 - preference)
-    prompt = prompt_of(value, config)
-    if prompt is not None:
-        return Ranking(prompt, tuple(answer_to(prompt, turns, name) for name, turns in found), grades, sure)
-    (before, chosen), (other, rejected) = (_split(turns, name) for name, turns in found)
+    chosen, rejected = value[columns["chosen"]], value[columns["rejected"]]
+    prompt = None if config.format == "dialogues" else prompt_of(value, config)
+    if prompt is None and config.format == "chosen_rejected":
+        raise no_column(value, columns["prompt"], columns["messages"])
+    if prompt is not None and (config.format == "chosen_rejected" or not _are_dialogues(chosen, rejected, prompt)):
+        return Ranking(
+            prompt, (answer_to(prompt, chosen, "chosen"), answer_to(prompt, rejected, "rejected")), grades, sure
+        )
+    (before, better), (other, worse) = _split(chosen, "chosen"), _split(rejected, "rejected")
     if before != other:
         raise BadRow("chosen and rejected share no prompt: they differ before the last assistant turn")
-    return Ranking(
-        before, (chosen, rejected), grades, sure, from_dialogues=all(isinstance(turns, str) for _, turns in found)
-    )
+    if prompt is not None and not _begins(prompt, before):
+        raise BadRow(
+            "chosen and rejected are whole dialogues, and the prompt beside them is not their beginning; "
+            "data.*.format: dialogues goes by the "
+            "dialogues alone"
+        )
+    if before[0]["role"] != "system":
+        asked = with_system(before, system_of(value, config))
+        assert isinstance(asked, list)
+        before = asked
+    in_text = isinstance(chosen, str) and isinstance(rejected, str)
+    return Ranking(before, (better, worse), grades, sure, from_dialogues=in_text, format="dialogues")
 
 
-def _split(turns: Any, name: str) -> tuple[list[Message], str]:
+def _are_dialogues(chosen: Any, rejected: Any, prompt: str | list[Message]) -> bool:
+    """Rather than answers to the prompt: texts that begin with a turn of the human, or messages that are neither an
+    answer nor the prompt and one."""
+    if isinstance(chosen, str) or isinstance(rejected, str):
+        return all(isinstance(turns, str) and dialogue.TURN.match(turns) for turns in (chosen, rejected))
+    named = (("chosen", chosen), ("rejected", rejected))
+    replies = [reply(turns, prompt, name) for name, turns in named]
+    if all(not isinstance(one, str) and as_answer(one) is not None for one in replies):
+        return False
+    return all(_turns(turns, name)[0]["role"] != "assistant" for name, turns in named)
+
+
+def _begins(prompt: str | list[Message], before: list[Message]) -> bool:
+    """Whether the prompt, apart from system turns, is the beginning of the dialogue; of a text, its first or its last
+    question will do, too."""
+    turns = [turn for turn in before if turn["role"] != "system"]
+    if not isinstance(prompt, str):
+        asked = [turn for turn in prompt if turn["role"] != "system"]
+        return turns[: len(asked)] == asked
+    questions = [turn["content"].strip() for turn in turns if turn["role"] == "user"]
+    if prompt.strip() in (*questions[:1], *questions[-1:]):
+        return True
+    plain = all(turn["role"] in dialogue.SPEAKERS.values() for turn in turns)
+    return plain and bool(dialogue.TURN.match(prompt)) and dialogue.prompt_text(turns).startswith(prompt.rstrip())
+
+
+def _split(turns: Any, name: str) -> tuple[list[Message], str | Message]:
     """A whole dialogue's prompt and its last assistant turn."""
     messages = _turns(turns, name)
-    if messages[-1]["role"] != "assistant":
+    answer = as_answer(messages[-1:])
+    if answer is None:
         raise BadRow(f"{name} does not end in an assistant turn")
     if len(messages) == 1:
         raise BadRow(f"{name} has no prompt before the answer")
-    return messages[:-1], messages[-1]["content"]
-
-
-def answer_to(prompt: str | list[Message], turns: Any, name: str) -> str:
-    if not isinstance(turns, list):
-        return _text(turns, name)
-    messages = _turns(turns, name)
-    before = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    if messages[-1]["role"] != "assistant" or messages[:-1] not in ([], before):
-        raise BadRow(f"{name} holds other messages than one assistant turn (or the prompt and one)")
-    return messages[-1]["content"]
+    return messages[:-1], answer
 
 
 def _turns(turns: Any, name: str) -> list[Message]:
@@ -167,6 +217,14 @@ def _turns(turns: Any, name: str) -> list[Message]:
         return turns_of(turns)
     except BadRow as error:
         raise BadRow(f"{name}: {error}") from error
+
+
+def answer_to(prompt: str | list[Message], turns: Any, name: str) -> str | Message:
+    messages = reply(turns, prompt, name)
+    answer = messages if isinstance(messages, str) else as_answer(messages)
+    if answer is None:
+        raise BadRow(f"{name} holds other messages than one assistant turn (or the prompt and one)")
+    return answer
 
 
 def _text(value: Any, name: str) -> str:
@@ -181,32 +239,35 @@ def _margin(value: dict[str, Any], columns: dict[str, str], config: DatasetConfi
     margin = value.get(columns["margin"])
     if margin is None and "margin" not in config.fields:
         return 1.0
-    number = _number(margin, "the margin")
-    if number <= 0:
-        raise BadRow(f"the margin is {number:g}: the chosen answer is not the better one")
-    return number
+    found = number(margin, "the margin")
+    if found <= 0:
+        raise BadRow(f"the margin is {found:g}: the chosen answer is not the better one")
+    return found
 
 
 def _preference(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig) -> float:
     preference = value.get(columns["preference"])
     if preference is None and "preference" not in config.fields:
         return 1.0
-    number = _number(preference, "the preference")
-    if not 0 <= number <= 1:
-        raise BadRow(f"the preference is {number:g}, not a probability from 0 to 1")
-    return number
+    found = number(preference, "the preference")
+    if not 0 <= found <= 1:
+        raise BadRow(f"the preference is {found:g}, not a probability from 0 to 1")
+    return found
 
 
 def _numbers(values: Any, name: str, count: int) -> tuple[float, ...]:
+    values = _unpacked(values)
     if not isinstance(values, list) or len(values) != count:
         raise BadRow(f"{name} is not a list of {count} numbers, one for each answer")
     one = "grade" if name == "grades" else f"{name}:"
-    return tuple(_number(value, f"{one} {number}") for number, value in enumerate(values, start=1))
+    return tuple(number(value, f"{one} {place}") for place, value in enumerate(values, start=1))
 
 
-def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadRow(f"{name} is {kind(value)}, not a number")
-    if not abs(value) <= LARGEST:  # NaN too
-        raise BadRow(f"{name} is not a finite number")
-    return float(value)
+def _unpacked(values: Any) -> Any:
+    """A list, or its JSON in a text, as tables have it."""
+    if not isinstance(values, str) or not values.lstrip().startswith("["):
+        return values
+    try:
+        return json.loads(values)
+    except (ValueError, RecursionError) as error:
+        raise BadRow(f"a list that is broken JSON: {error}") from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rlsys.data.chat import Message
-from rlsys.data.sources import BadRow
+from rlsys.data.messages import Message
+from rlsys.data.raw import BadRow
 
 SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 TURN = re.compile(rf"\n\n({'|'.join(SPEAKERS)}):")

@@ -4,17 +4,20 @@ counted."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data import comparisons, texts
 from rlsys.data.chat import Renderer
 from rlsys.data.columns import parse
-from rlsys.data.sources import BadRow, RawRow, read_rows
-from rlsys.errors import DataError, NoUsableRow
+from rlsys.data.lengths import TooLong
+from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.sources import read_rows
+from rlsys.errors import ConfigError, DataError, NoUsableRow
 from rlsys.files import read_lines, write_whole
 from rlsys.samples import Prompt
 
@@ -62,14 +65,30 @@ class Report:
 
     source: str
     split: str
+    """And the part of it, where only a part is read."""
     read: int = 0
     kept: int = 0
     too_long: int = 0
     """Left out for their length in tokens."""
     quarantined: int = 0
     """Left out as unreadable; each is in the run's `quarantine.jsonl`."""
+    unanswered: int = 0
+    """Kept prompts without a ground truth."""
+    formats: Counter[str] = field(default_factory=Counter)
+    """What the usable rows were read as, by the number of rows."""
     reason: str = ""
     """Why the first row that was left out was."""
+
+    @classmethod
+    def of(cls, config: DatasetConfig) -> Self:
+        return cls(config.path, config.label)
+
+    @property
+    def format(self) -> str:
+        """What the rows were read as, for people: `sharegpt`, or `messages (19), sharegpt (1)`."""
+        if len(self.formats) < 2:
+            return next(iter(self.formats), "")
+        return ", ".join(f"{name} ({count})" for name, count in self.formats.most_common())
 
     @property
     def left_out(self) -> str | None:
@@ -77,13 +96,13 @@ class Report:
         if not self.too_long + self.quarantined:
             return None
         return (
-            f"{self.source}: {self.too_long + self.quarantined:,} of {self.read:,} rows left out ({self.too_long:,} "
-            "too long, "
-            f"{self.quarantined:,} unusable; the first: {self.reason})"
+            f"{self.source}: {self.too_long + self.quarantined:,} of {self.read:,} rows left out "
+            f"({self.too_long:,} too long, {self.quarantined:,} unusable; the first: {self.reason})"
         )
 
     def counts(self) -> dict[str, int | str]:
-        return {name: value for name, value in asdict(self).items() if name != "reason"}
+        names = ("source", "split", "format", "read", "kept", "too_long", "quarantined", "unanswered")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass
@@ -92,6 +111,9 @@ class TextReport(Report):
 
     blocks: int = 0
     """What they were cut into."""
+
+    def counts(self) -> dict[str, int | str]:
+        return super().counts() | {"blocks": self.blocks}
 
 
 @dataclass(frozen=True)
@@ -109,26 +131,33 @@ def load_prompts(
     strict: bool,
     quarantine: Path | None,
 ) -> Loaded[Prompt]:
-    """Prompts of at most `max_prompt_tokens` tokens; of rows with messages, everything up to the last user turn.
+    """Prompts of at most `max_prompt_tokens` tokens; of rows with messages, all but the assistant's turns at the end.
 
-    `answer` is the ground truth: the answer column, cut by `answer_after`. Prompt ids are `<split>:<number>`, the
-    number counting lines or rows from 1. Bad rows go to the file `quarantine` (or, if that is None, are only counted).
+    `answer` is the ground truth: the answer column, cut by `answer_after`; the report counts the prompts that have
+    none. Prompt ids are `<split>:<number>`, the number counting lines or rows from 1. Bad rows go to the file
+    `quarantine` (or, if that is None, are only counted).
 
     Raises DataError when the data set can't be read or has no usable row, and for the first bad row if `strict`;
     ConfigError for settings that don't fit the data set or the tokenizer.
     """
-    renderer = Renderer.create(config, tokenizer)
+    renderer, report = Renderer.create(config, tokenizer, max_prompt_tokens), Report.of(config)
 
     def make(raw: RawRow, row_id: str) -> Prompt:
         row = parse(raw, config)
         asked = row.prompt()
-        text, token_ids = renderer.prompt(asked)
+        text, token_ids = renderer.prompt(asked, row.tools)
         turns = asked if isinstance(asked, str) else tuple(asked)
-        return Prompt(
+        prompt = Prompt(
             row_id, text, tuple(token_ids), row.ground_truth(config.answer_after), fields=row.fields, turns=turns
         )
+        report.formats[row.format] += 1
+        return prompt
 
-    return load_rows(config, make, lambda prompt: len(prompt.token_ids), max_prompt_tokens, strict, quarantine)
+    loaded = load_rows(
+        config, make, lambda prompt: len(prompt.token_ids), max_prompt_tokens, strict, quarantine, report
+    )
+    report.unanswered = sum(prompt.answer is None for prompt in loaded.rows)
+    return loaded
 
 
 def load_demonstrations(
@@ -136,15 +165,17 @@ def load_demonstrations(
 ) -> Loaded[Demonstration]:
     """Prompts with their whole answers (`answer_after` is for ground truths and cuts nothing here), or messages of
     which every assistant turn is trained, of at most `max_tokens` tokens in all. Otherwise as `load_prompts`."""
-    renderer = Renderer.create(config, tokenizer)
+    renderer, report = Renderer.create(config, tokenizer, max_tokens), Report.of(config)
 
     def make(raw: RawRow, row_id: str) -> Demonstration:
-        token_ids, loss_mask = renderer.demonstration(*parse(raw, config).demonstration())
+        row = parse(raw, config, learn=True)
+        token_ids, loss_mask = renderer.demonstration(*row.demonstration(), row.tools)
         if not any(loss_mask) or loss_mask[0]:
             raise BadRow("no assistant token after the first position: nothing to train on")
+        report.formats[row.format] += 1
         return Demonstration(row_id, tuple(token_ids), tuple(loss_mask))
 
-    return load_rows(config, make, lambda row: len(row.token_ids), max_tokens, strict, quarantine)
+    return load_rows(config, make, lambda row: len(row.token_ids), max_tokens, strict, quarantine, report)
 
 
 def load_comparisons(
@@ -157,18 +188,20 @@ def load_comparisons(
     preference that is no probability, dialogues without a shared prompt, a reference's log-probs of other tokens.
     Otherwise as `load_prompts`.
     """
-    renderer = Renderer.create(config, tokenizer)
+    renderer, report = Renderer.create(config, tokenizer, max_tokens), Report.of(config)
 
     def make(raw: RawRow, row_id: str) -> Comparison:
         ranking = comparisons.parse(raw, config)
         answers = tuple(Demonstration(row_id, tuple(ids), tuple(mask)) for ids, mask in ranking.rendered(renderer))
         ranking.check_tokens([sum(answer.loss_mask) for answer in answers])
+        report.formats[ranking.format] += 1
         reference = {"reference_log_probs": ranking.reference_log_probs, "reference_model": ranking.reference_model}
         return Comparison(row_id, answers, ranking.grades, ranking.preference, **reference, columns=raw.value)
 
-    return load_rows(
-        config, make, lambda row: max(len(answer.token_ids) for answer in row.answers), max_tokens, strict, quarantine
-    )
+    def size(row: Comparison) -> int:
+        return max(len(answer.token_ids) for answer in row.answers)
+
+    return load_rows(config, make, size, max_tokens, strict, quarantine, report)
 
 
 def load_texts(
@@ -181,13 +214,13 @@ def load_texts(
     last block may be short; one with nothing to train is left out.
     """
     cutter = texts.Cutter.create(config, tokenizer, block_tokens)
-    report = TextReport(config.path, config.split)
+    report = TextReport.of(config)
     documents = load_rows(config, lambda raw, _: cutter.document(raw), len, None, strict, quarantine, report).rows
     blocks = [
         Demonstration(f"{config.split}:block-{number}", tuple(block), (0, *[1] * (len(block) - 1)))
         for number, block in enumerate(cutter.blocks(documents), start=1)
     ]
-    report.blocks = len(blocks)
+    report.blocks, report.formats["text"] = len(blocks), report.kept
     return Loaded(blocks, report)
 
 
@@ -201,45 +234,54 @@ def load_rows(
     report: Report | None = None,
 ) -> Loaded[Any]:
     """What `make` makes of each row and its id, if its `size` is at most `most` tokens; `report` is filled in."""
-    report = report or Report(config.path, config.split)
-    kept, bad = [], []
+    report = report or Report.of(config)
+    kept, bad, unseen = [], [], set(config.ignore)
     for raw in read_rows(config):
         if report.read == config.limit:
+            unseen.clear()  # who knows what follows
             break
         report.read += 1
+        unseen -= raw.value.keys() if isinstance(raw.value, dict) else set()
         try:
             made = make(raw, f"{config.split}:{raw.number}")
+            if most is not None and size(made) > most:
+                raise TooLong
         except BadRow as error:
             report.reason = report.reason or str(error)
             if strict:
                 raise DataError(
                     f"{config.path}:{raw.number}: {error} (data.strict stops at the first bad row)"
                 ) from error
+            content = raw.value if isinstance(raw.value, str) else json.dumps(raw.value, default=str)
             bad.append(
                 {
                     "source": config.path,
-                    "split": config.split,
+                    "split": config.label,
                     "row": raw.number,
                     "reason": str(error),
-                    "content": _as_text(raw.value),
+                    "content": content,
                 }
             )
-            continue
-        if most is not None and size(made) > most:
+        except TooLong:
             report.too_long += 1
             report.reason = report.reason or f"longer than {most} tokens"
         else:
             kept.append(made)
     report.kept, report.quarantined = len(kept), len(bad)
+    if unseen and report.read:
+        raise ConfigError(f"{config.path}: ignore names the column {min(unseen)!r}, which no row has; leave it out")
     if quarantine is not None:
         _put_aside(quarantine, config, bad)
     if not kept:
-        first = f"; first bad row, {bad[0]['row']}: {bad[0]['reason']}" if bad else ""
-        long = f"{report.too_long} longer than {most} tokens, " if report.too_long else ""
-        raise NoUsableRow(
-            f"{config.path}: no usable row among {report.read} ({long}{len(bad)} bad{first})", report.reason
-        )
+        raise NoUsableRow(_nothing(config, report, bad, most), report.reason)
     return Loaded(kept, report)
+
+
+def _nothing(config: DatasetConfig, report: Report, bad: list[dict[str, Any]], most: int | None) -> str:
+    first = f"; first bad row, {bad[0]['row']}: {bad[0]['reason']}" if bad else ""
+    long = f"{report.too_long} longer than {most} tokens, " if report.too_long else ""
+    of = f" of {config.label}" if config.label != "train" and not report.read else ""
+    return f"{config.path}: no usable row among {report.read}{of} ({long}{len(bad)} bad{first})"
 
 
 def _put_aside(quarantine: Path, config: DatasetConfig, bad: list[dict[str, Any]]) -> None:
@@ -247,10 +289,6 @@ def _put_aside(quarantine: Path, config: DatasetConfig, bad: list[dict[str, Any]
     entries = []
     if quarantine.exists():
         entries = [json.loads(line) for line in read_lines(quarantine)]
-    entries = [entry for entry in entries if (entry["source"], entry["split"]) != (config.path, config.split)] + bad
+    entries = [entry for entry in entries if (entry["source"], entry["split"]) != (config.path, config.label)] + bad
     if entries or quarantine.exists():
         write_whole(quarantine, "".join(json.dumps(entry) + "\n" for entry in entries))
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)

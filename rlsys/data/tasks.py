@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.chat import Renderer
-from rlsys.data.columns import checked, kind, no_column
-from rlsys.data.load import Loaded, load_rows
-from rlsys.data.sources import BadRow, RawRow
+from rlsys.data.columns import checked, no_column
+from rlsys.data.load import Loaded, Report, load_rows
+from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.values import kind
 from rlsys.errors import ConfigError
 from rlsys.samples import Prompt
 
@@ -62,8 +63,8 @@ def load_tasks(
 ) -> Loaded[TaskSet]:
     """One row: all tasks that can be read. Bad rows have a column missing, empty or of another type (see `parse`), or
     the id of an earlier one. Otherwise as `load_prompts`."""
-    for key in ("prompt_format", "answer_after"):
-        if vars(config)[key] is not None:
+    for key, unset in (("prompt_format", None), ("answer_after", None), ("format", "auto")):
+        if vars(config)[key] != unset:
             raise ConfigError(f"{config.path}: {key} has no effect on seed tasks; leave it out")
     renderer, ids = Renderer.create(config, tokenizer), set[str]()
 
@@ -74,7 +75,9 @@ def load_tasks(
         ids.add(task.task_id)
         return task
 
-    loaded = load_rows(config, make, len, None, strict, quarantine)
+    report = Report.of(config)
+    loaded = load_rows(config, make, len, None, strict, quarantine, report)
+    report.formats["seed tasks"] = report.kept
     return Loaded([TaskSet(tuple(loaded.rows), renderer, max_prompt_tokens)], loaded.report)
 
 

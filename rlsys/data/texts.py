@@ -8,14 +8,22 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from rlsys.config.dataset import DatasetConfig
-from rlsys.data.columns import checked, kind, no_column
-from rlsys.data.sources import BadRow, RawRow
+from rlsys.data.columns import checked, no_column
+from rlsys.data.pieces import pieces
+from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.values import kind
 from rlsys.errors import ConfigError
 
 if TYPE_CHECKING:  # importing transformers takes seconds, and a configuration check needs none of it
     from transformers import PreTrainedTokenizerBase
 
-MEANINGLESS = {"prompt_format": None, "system_prompt": None, "answer_after": None, "chat_template": "auto"}
+MEANINGLESS = {
+    "prompt_format": None,
+    "system_prompt": None,
+    "answer_after": None,
+    "chat_template": "auto",
+    "format": "auto",
+}
 """Settings of prompts, and what each is when nobody set it."""
 
 
@@ -38,8 +46,8 @@ class Cutter:
             raise ConfigError(f"the tokenizer {tokenizer.name_or_path!r} has no EOS token: nothing can part documents")
         if block_tokens < 2:
             raise ConfigError(
-                f"blocks of {block_tokens} token have nothing to train: their first token is not predicted; make them "
-                "longer"
+                f"blocks of {block_tokens} token have nothing to train: their first token is not predicted; make "
+                "them longer"
             )
         return cls(config, tokenizer, block_tokens)
 
@@ -53,8 +61,10 @@ class Cutter:
             raise BadRow(f"the text is {kind(text)}, not text")
         if not text.strip():
             raise BadRow("the text is empty")
-        tokens = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return [*tokens, self.tokenizer.eos_token_id]  # type: ignore[list-item]
+        tokenized = (
+            self.tokenizer(piece, add_special_tokens=False)["input_ids"] for piece in pieces(text, self.tokenizer)
+        )
+        return [*chain.from_iterable(tokenized), self.tokenizer.eos_token_id]  # type: ignore[list-item]
 
     def blocks(self, documents: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Blocks of `block_tokens`, the last one of what is left; none of a single token."""

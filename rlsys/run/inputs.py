@@ -20,6 +20,8 @@ from rlsys.data.tasks import load_tasks
 from rlsys.errors import DataError
 from rlsys.methods.base import SAMPLED, Facts, RowKind
 
+LONGEST_TOKEN = 256
+"""Bytes; twice the longest run of spaces that is one token in a tokenizer in use."""
 LOADERS: dict[RowKind, Callable[..., Loaded[Any]]] = {
     "prompts": load_prompts,
     "demonstrations": load_demonstrations,
@@ -40,7 +42,7 @@ class Inputs:
     quarantine: Path | None = None
     """The file that bad rows go to; None: they are only counted."""
     any_length: bool = False
-    """Judge no length: `tokenizer` stands in for the model's own."""
+    """Judge no length, but what is too long for any tokenizer: `tokenizer` stands in for the model's own."""
 
     def __post_init__(self) -> None:
         self.reports: list[Report] = []
@@ -54,7 +56,7 @@ class Inputs:
         data, seed = self.experiment.data, self.experiment.seed
         if data.train is None:
             return Stream[Any]([], seed, data.shuffle)
-        loaded = [self.load(config, self.facts.rows) for config in (data.train, *data.also)]
+        loaded = [self.load(config, self.facts.rows) for config in data.training()]
         self.check_training(loaded)
         self.training_rows = sum(len(one.rows) for one in loaded)
         main = build_source(loaded, data, seed)
@@ -66,7 +68,7 @@ class Inputs:
 
     def held_out(self) -> list[Any] | None:
         """Rows of the kind that the method measures itself on; prompts where it is measured by answers."""
-        config = self.experiment.data.eval
+        config = self.experiment.data.held_out()
         if config is None:
             return None
         return self.load(config, row_kind(self.facts, "eval")).rows
@@ -84,7 +86,8 @@ class Inputs:
         longest = data.max_prompt_tokens if kind in SAMPLED else self.longest
         limits = {"max_answer_tokens": self.experiment.sampling.max_tokens} if kind == "answered" else {}
         if self.any_length:
-            longest, limits = sys.maxsize, dict.fromkeys(limits, sys.maxsize)
+            longest = sys.maxsize if kind == "texts" else LONGEST_TOKEN * longest
+            limits = {name: LONGEST_TOKEN * limit for name, limit in limits.items()}
         loaded = LOADERS[kind](config, self.tokenizer, longest, data.strict, self.quarantine, **limits)
         if kind == "comparisons" and self.facts.trains and not self.any_length:
             self.check_units(config, loaded.rows)
@@ -100,8 +103,7 @@ class Inputs:
         # In a mixture a small set comes round several times a step, as asked for; alone it would only repeat itself.
         if not data.also and (wanted := self.facts.rows_per_step) is not None and len(rows) < wanted:
             raise DataError(
-                f"{path}: has {len(rows)} usable rows, and a step takes {wanted}; take fewer a step or use "
-                "more data"
+                f"{path}: has {len(rows)} usable rows, and a step takes {wanted}; take fewer a step or use more data"
             )
 
     def check_pretraining(self, loaded: Loaded[Any]) -> None:

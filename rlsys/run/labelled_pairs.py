@@ -9,7 +9,8 @@ from rlsys.config.dataset import DatasetConfig
 from rlsys.config.judge import JudgeConfig
 from rlsys.data import comparisons
 from rlsys.data.load import Report
-from rlsys.data.sources import BadRow, read_rows
+from rlsys.data.raw import BadRow
+from rlsys.data.sources import read_rows
 from rlsys.errors import NoUsableRow
 from rlsys.judging.asking.constitution import Principle
 from rlsys.judging.asking.questions import Answer, Pair, Turns
@@ -32,13 +33,15 @@ def load_labelled_pairs(config: DatasetConfig, limit: int | None = None) -> tupl
     """The rows of a data set of comparisons (see `comparisons.parse` for its columns), the first `limit` usable ones;
     of a ranking, its best and its worst answer. Rows that can't be used, even preferences among them, are counted as
     quarantined. Raises DataError if none is left, or as `read_rows` does."""
-    report, found, first_bad = Report(config.path, config.split), [], ""
+    report, found, first_bad = Report.of(config), [], ""
     for raw in read_rows(config):
         if report.read == config.limit or len(found) == limit:
             break
         report.read += 1
         try:
             ranking = comparisons.parse(raw, config)
+            if ranking.tools or not all(isinstance(answer, str) for answer in ranking.answers):
+                raise BadRow("tools, or answers that are more than text, which the judge is not shown")
             if ranking.preference == 0.5:
                 raise BadRow("the preference is 0.5: neither answer is better")
         except BadRow as error:
@@ -46,8 +49,9 @@ def load_labelled_pairs(config: DatasetConfig, limit: int | None = None) -> tupl
             report.reason = report.reason or str(error)
             first_bad = first_bad or f"; first bad row, {raw.number}: {error}"
             continue
+        report.formats[ranking.format] += 1
         grades = ranking.grades
-        best, worst = (ranking.answers[grades.index(end)] for end in (max(grades), min(grades)))
+        best, worst = (str(ranking.answers[grades.index(end)]) for end in (max(grades), min(grades)))
         turns = ranking.prompt if isinstance(ranking.prompt, str) else tuple(ranking.prompt)
         found.append(LabelledPair(f"{config.split}:{raw.number}", turns, best, worst))
     report.kept = len(found)

@@ -42,16 +42,18 @@ def test_the_demonstration_goes_on_where_the_prompt_ends(tmp_path: Path):
     assert (plain.prompt.answer, plain.row_id, chat.row_id) == ("xyz", "train:1", "train:2")
 
 
-def test_messages_beside_a_prompt_are_read_as_the_shipped_config_asks(tmp_path: Path):
-    """UltraChat's columns: without `fields` its prompt would be the row's, and no row would have an answer."""
+def test_messages_beside_a_prompt_have_the_answer(tmp_path: Path):
+    """UltraChat's columns: its prompt is the first question of the messages, and has no answer of its own."""
     ultrachat = {"prompt": "a", "prompt_id": "0", "messages": [turn("user", "a"), turn("assistant", "b")]}
     config = load_config(Path(__file__).parents[2] / "configs" / "spin" / "chat.yaml", this_machine=False)
     assert config.data.eval is not None
     for one in (config.data.train, config.data.eval):
         (row,) = load(tmp_path / "rows.jsonl", [ultrachat], fields=one.fields).rows
         assert row.demonstration.token_ids[-2:] == (ord("b"), EOS)
+    (row,) = load(tmp_path / "rows.jsonl", [ultrachat]).rows
+    assert row.demonstration.token_ids[-2:] == (ord("b"), EOS)
     with pytest.raises(DataError, match="no answer to learn from"):
-        load(tmp_path / "rows.jsonl", [ultrachat])
+        load(tmp_path / "rows.jsonl", [ultrachat], format="prompt")
 
 
 def test_each_part_has_its_own_limit(tmp_path: Path):

@@ -25,14 +25,20 @@ def test_prompts_made_from_columns(tmp_path: Path):
         path=str(file), prompt_format="{instruction}\n\n{input}", fields={"answer": "output"}, chat_template="never"
     )
     found = load_prompts(config, byte_tokenizer(), 100, False, aside).rows
-    assert [(row.text, row.answer) for row in found] == [("Add.\n\n1 {2}", "3"), ("Say hi.", "hi"), ('7\n\n["a"]', "x")]
+    assert [(row.text, row.answer) for row in found] == [
+        ("Add.\n\n1 {2}", "3"),
+        ("Say hi.", "hi"),
+        ("Say ho.", "ho"),
+        ('7\n\n["a"]', "x"),
+    ]
     assert [json.loads(line)["reason"] for line in read_lines(aside)] == [
-        "column 'input' is null, and prompt_format needs it",
         "no column 'input' (there are: 'instruction', 'output'), and data.*.prompt_format asks for it",
         "the prompt is empty",
     ]
     spaced = config.model_copy(update={"prompt_format": "{{{instruction}}} {input}: "})
-    assert load_prompts(spaced, byte_tokenizer(), 100, False, None).rows[1].text == "{Say hi.} : "
+    loaded = load_prompts(spaced, byte_tokenizer(), 100, False, None)
+    assert loaded.rows[1].text == "{Say hi.} : "
+    assert loaded.report.reason == "column 'input' is null, and prompt_format needs it"
 
 
 @pytest.mark.parametrize(

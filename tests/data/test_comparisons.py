@@ -199,12 +199,12 @@ BAD = (
     ),
     ({**PAIR, "margin": float("nan")}, "the margin is not a finite number"),
     ({**PAIR, "margin": 10**400}, "the margin is not a finite number"),
-    ({**PAIR, "margin": "1"}, "the margin is text, not a number"),
+    ({**PAIR, "margin": "much"}, "the margin is text, not a number"),
     ({**PAIR, "margin": 0}, "the margin is 0: the chosen answer is not the better one"),
     ({**PAIR, "preference": 1.5}, "the preference is 1.5, not a probability from 0 to 1"),
     ({**PAIR, "preference": -0.5}, "the preference is -0.5, not a probability from 0 to 1"),
     ({**PAIR, "preference": float("nan")}, "the preference is not a finite number"),
-    ({**PAIR, "preference": "0.5"}, "the preference is text, not a number"),
+    ({**PAIR, "preference": "half"}, "the preference is text, not a number"),
     ({**PAIR, "preference": True}, "the preference is true or false, not a number"),
     (
         {"prompt": "q", "answers": ["a", "b"], "preference": 0.5},
@@ -251,7 +251,8 @@ def test_the_longest_answer_counts(tmp_path: Path):
 
 def test_a_column_that_comparisons_do_not_have(tmp_path: Path):
     with pytest.raises(
-        ConfigError, match="fields maps 'chosn', which comparisons don't have \\(there are: prompt, messages, chosen"
+        ConfigError,
+        match="fields maps 'chosn', which comparisons don't have \\(there are: prompt, messages, system, tools, chosen",
     ):
         load(tmp_path, PAIR, fields={"chosn": "chosen"})
 

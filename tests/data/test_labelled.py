@@ -73,7 +73,7 @@ def test_pairs_give_two_answers_each(tmp_path: Path):
 BAD = [
     ({"prompt": "q", "completion": " ", "label": True}, "the completion is empty"),
     ({"prompt": "q", "completion": None, "label": True}, "the completion is null, not text"),
-    ({"prompt": "q", "completion": "a", "label": 1}, "the label is a number, not true or false"),
+    ({"prompt": "q", "completion": "a", "label": 2}, "the label is 2, not true or false"),
     ({"prompt": "q", "completion": "a", "label": None}, "the label is null, not true or false"),
     (
         {"prompt": "q", "completion": "a"},
@@ -104,6 +104,8 @@ def test_bad_rows_are_put_aside_with_their_reason(tmp_path: Path):
     assert loaded.report.counts() | {"source": ""} == {
         "source": "",
         "split": "train",
+        "format": "labelled",
+        "unanswered": 0,
         "read": len(BAD) + 2,
         "kept": 1,
         "too_long": 1,
@@ -120,8 +122,8 @@ def test_labels_of_one_kind_are_refused(tmp_path: Path):
     with pytest.raises(DataError) as error:
         check_labels("rows.jsonl", load(tmp_path, *rows).rows)
     assert str(error.value) == (
-        "rows.jsonl: all 3 answers are labelled desirable; add undesirable ones (data.also takes another file), "
-        "or imitate them by method sft"
+        "rows.jsonl: all 3 answers are labelled desirable; add undesirable ones (data.also takes another file), or "
+        "imitate them by stage sft"
     )
     with pytest.raises(
         DataError, match=r"all 3 answers are labelled undesirable; add desirable ones \(data.also takes another file\)$"

@@ -8,6 +8,7 @@ import pytest
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.load import load_demonstrations, load_prompts
+from rlsys.data.messages import ROLES
 from rlsys.errors import ConfigError, DataError
 from rlsys.files import read_lines
 from rlsys.playground.models import byte_tokenizer
@@ -38,14 +39,15 @@ BAD_LINES = (
         "no column 'prompt' or 'messages' (there are: 'question'); data.*.fields says which column is what",
     ),
     ({"prompt": "  "}, "the prompt is empty"),
-    ({"prompt": ["a"]}, "turn 1 of the messages has no role among system, user, assistant, tool"),
-    ({"prompt": {"a": 1}}, "the prompt is an object, not text"),
+    ({"prompt": ["a"]}, f"turn 1 of the messages has no role among {', '.join(ROLES)}"),
+    ({"prompt": {"a": 1}}, f"turn 1 of the messages has no role among {', '.join(ROLES)}"),
+    ({"prompt": 3}, "the prompt is a number, not text"),
     ("[1, 2]", "a row is an object with columns, this is a list"),
     (b'{"prompt": "\xff"}', "not UTF-8: invalid start byte at byte 12"),
-    ({"prompt": "x", "answer": True}, "the answer is true or false, not text or a number"),
+    ({"prompt": "x", "answer": ["a"]}, "the answer is a list, not text or a number"),
     (
         {"messages": [{"role": "robot", "content": "x"}]},
-        "turn 1 of the messages has no role among system, user, assistant, tool",
+        f"turn 1 of the messages has no role among {', '.join(ROLES)}",
     ),
     ({"messages": [{"role": "system", "content": "x"}]}, "messages without a user turn: no prompt"),
     ({"prompt": "also fine", "answer": 42}, None),
@@ -58,17 +60,19 @@ def test_bad_lines_are_put_aside_with_line_and_reason(tmp_path: Path):
     prompts(file, aside)
     loaded = prompts(file, aside)  # loading again, as on resume, lists nothing twice
     entries = [json.loads(line) for line in read_lines(aside)]
-    assert [(p.prompt_id, p.answer) for p in loaded.rows] == [("train:1", "a"), ("train:13", "42")]
+    assert [(p.prompt_id, p.answer) for p in loaded.rows] == [("train:1", "a"), ("train:14", "42")]
     reasons = {number: reason for number, (line, reason) in enumerate(BAD_LINES, start=1) if reason and line}
     assert {entry["row"]: entry["reason"] for entry in entries} == reasons
     assert entries[0]["content"] == '{"prompt": "cut'
     assert loaded.report.counts() == {
         "source": str(file),
         "split": "train",
-        "read": 12,
+        "format": "prompt_answer",
+        "unanswered": 0,
+        "read": 13,
         "kept": 2,
         "too_long": 0,
-        "quarantined": 10,
+        "quarantined": 11,
     }
 
 
@@ -103,7 +107,7 @@ def test_columns_are_mapped_and_further_ones_passed_on(tmp_path: Path):
         prompts(file, fields=columns, answer_after="@@")
     with pytest.raises(
         DataError,
-        match=r"no column 'q' \(there are: 'question', 'solution', 'level'\), and data\.\*\.fields asks for it",
+        match=r"no column 'q' \(there are: 'question', 'solution', 'level.n'\), and data\.\*\.fields asks for it",
     ):
         prompts(file, fields={"prompt": "q"})
     with pytest.raises(ConfigError, match="both prompt and messages"):
@@ -138,14 +142,18 @@ def test_unreadable_sources_are_one_clear_line(tmp_path: Path):
     cut = tmp_path / "cut.jsonl.gz"
     cut.write_bytes(gzip.compress(b'{"prompt": "x"}\n' * 1000)[:-20])
     broken = write(tmp_path / "broken.json", '[{"prompt": "x"},', "oops]")
-    table = write(tmp_path / "rows.csv", "hello")
+    table = write(tmp_path / "rows.xlsx", "hello")
     not_parquet = write(tmp_path / "bad.parquet", "hello")
     for path, message in [
         (cut, "can't be read"),
         (broken, f"{broken}:2: broken JSON: Expecting value (column 1)"),
-        (table, "unknown kind of file; there are .jsonl, .jsonl.gz, .ndjson, .json, .parquet, .txt"),
+        (
+            table,
+            "unknown kind of file; there are .jsonl, .ndjson, .json, .csv, .tsv, .txt (also with .gz or .zst), "
+            ".parquet, .arrow",
+        ),
         (tmp_path / "absent.jsonl", "no such file or folder"),
-        (not_parquet, "can't be loaded"),
+        (not_parquet, "can't be read"),
     ]:
         with pytest.raises(DataError) as error:
             prompts(path)

@@ -49,7 +49,13 @@ def test_documents_are_ended_and_cut_into_blocks_that_begin_with_bos(tmp_path: P
         "train:block-4",
     ]
     counts = {"read": 5, "kept": 3, "too_long": 0, "quarantined": 2, "blocks": 4}
-    assert loaded.report.counts() == {"source": str(file), "split": "train", **counts}
+    assert loaded.report.counts() == {
+        "source": str(file),
+        "split": "train",
+        "format": "text",
+        "unanswered": 0,
+        **counts,
+    }
     aside = [json.loads(line) for line in read_lines(tmp_path / "aside.jsonl")]
     assert [(entry["row"], entry["reason"]) for entry in aside] == [
         (2, "the text is empty"),

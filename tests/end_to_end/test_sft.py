@@ -52,10 +52,12 @@ def early(workplace: Workplace) -> Run:
     settings = (
         f"method={{name: sft, batch_size: {BATCH}, max_tokens: 128}}",
         "data.train.path=instructions.jsonl",
+        "data.train.split=train",
         "data.train.weight=2",
         "data.also=[{path: chats.jsonl}]",
         "data.mix_temperature=3",
         "data.eval.path=held_out.jsonl",
+        "data.eval.split=train",
         f"loop={{steps: {MOST}, eval_every: {EVERY}, patience: {PATIENCE}, keep_last: 1}}",
     )
     return workplace.train(CONFIGS / "sft/instructions.yaml", "early", (*TINY, *settings))

@@ -57,7 +57,16 @@ def test_as_many_as_a_step_takes_are_enough(pairs: str):
     rows = rows_of({"train": {"path": pairs}}, name="sft", batch_size=5)
     assert len({row.row_id for row in rows.training().take(5)}) == 5
     assert [report.counts() for report in rows.reports] == [
-        {"source": pairs, "split": "train", "read": 6, "kept": 5, "too_long": 0, "quarantined": 1}
+        {
+            "source": pairs,
+            "split": "train",
+            "format": "prompt_answer",
+            "read": 6,
+            "kept": 5,
+            "too_long": 0,
+            "quarantined": 1,
+            "unanswered": 0,
+        }
     ]
 
 
@@ -72,7 +81,7 @@ def test_raw_text_is_cut_into_blocks_for_training_and_for_measuring(tmp_path: Pa
     """BOS and three tokens a block: `abcde` and EOS are two blocks, `xy` and EOS one."""
     data = {
         "train": {"path": jsonl(tmp_path / "t.jsonl", {"text": "abcde"}), "split": "train"},
-        "eval": {"path": jsonl(tmp_path / "e.jsonl", {"text": "xy"}), "split": "test"},
+        "eval": {"path": jsonl(tmp_path / "test.jsonl", {"text": "xy"}), "split": "test"},
     }
     rows = rows_of(data, name="sft", tokens="all", batch_size=2, max_tokens=4)
     found, held_out = rows.training().take(2), rows.held_out()
@@ -88,3 +97,33 @@ def test_a_method_that_measures_itself_holds_out_rows_of_its_own_kind(pairs: str
     held_out = rows_of({"train": {"path": pairs}, "eval": {"path": pairs}}, name="sft").held_out()
     assert held_out is not None
     assert [isinstance(row, Demonstration) for row in held_out] == [True] * 5
+
+
+def test_another_tokenizer_s_lengths_are_not_judged_but_what_is_too_long_for_any_is(tmp_path: Path):
+    """Bytes stand in for tokens of up to 256 of them: 600 may well be 5 tokens, 20 million can't be."""
+    file = jsonl(tmp_path / "rows.jsonl", {"prompt": "x" * 600}, {"prompt": "x" * 20_000_000})
+    rows = rows_of({"train": {"path": file}, "max_prompt_tokens": 5}, name="grpo")
+    config = rows.experiment.data.train
+    assert config is not None
+    rows.any_length = True
+    report = rows.read(config, "prompts").report
+    assert (report.read, report.kept, report.too_long) == (2, 1, 1)
+    rows.any_length = False
+    with pytest.raises(DataError, match="2 longer than 5 tokens"):
+        rows.read(config, "prompts")
+
+
+def test_what_is_held_out_is_not_trained_on(tmp_path: Path):
+    """By its hash, from every training set; each report says which part it is of."""
+    file = jsonl(tmp_path / "rows.jsonl", *({"prompt": f"q{i}", "answer": "a"} for i in range(40)))
+    rows = rows_of(
+        {"train": {"path": file}, "also": [{"path": file}], "eval": {"share": 0.3}}, name="sft", batch_size=1
+    )
+    trained, held_out = (
+        {row.token_ids for row in rows.training().take(200)},
+        {row.token_ids for row in rows.held_out() or ()},
+    )
+    assert (len(trained) + len(held_out), trained & held_out) == (40, set())
+    counts = [(report.split, report.read) for report in rows.reports]
+    rest = ("train, all but the share 0.3", len(trained))
+    assert counts == [rest, rest, ("train, the share 0.3", len(held_out))]

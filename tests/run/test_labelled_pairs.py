@@ -22,13 +22,13 @@ def test_pairs_dialogues_and_rankings(tmp_path: Path):
         {"prompt": "Hi?", "answers": ["a", "b", "c"], "grades": [1, 3, 2]},
         {"prompt": "Hi?", "chosen": "No.", "rejected": "Hello!", "preference": 0.25},
     ]
-    found, report = load_labelled_pairs(dataset(tmp_path, *rows, split="test"))
+    found, report = load_labelled_pairs(dataset(tmp_path, *rows))
     turns = ({"role": "user", "content": "Hi?"},)
     assert found == [
-        LabelledPair("test:1", "Hi?", "Hello!", "No."),
-        LabelledPair("test:2", turns, "Hello!", "No."),
-        LabelledPair("test:3", "Hi?", "b", "a"),
-        LabelledPair("test:4", "Hi?", "Hello!", "No."),
+        LabelledPair("train:1", "Hi?", "Hello!", "No."),
+        LabelledPair("train:2", turns, "Hello!", "No."),
+        LabelledPair("train:3", "Hi?", "b", "a"),
+        LabelledPair("train:4", "Hi?", "Hello!", "No."),
     ]
     assert (report.read, report.kept, report.quarantined) == (4, 4, 0)
 

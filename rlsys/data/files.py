@@ -1,0 +1,224 @@
+"""Rows of one file: JSON lines, JSON, CSV, TSV, text, Parquet and Arrow. Those of text may be compressed, and in UTF-16
+with a byte order mark."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from rlsys.data.raw import RawRow
+from rlsys.errors import DataError
+
+PACKED = ("", ".gz", ".zst")
+LINES, TABLES = (".jsonl", ".ndjson"), {".csv": ",", ".tsv": "\t"}
+TEXTS = (*LINES, ".json", *TABLES, ".txt")
+BINARY = (".parquet", ".arrow")
+FILES = (*(text + packed for text in TEXTS for packed in PACKED), *BINARY)
+"""Suffixes of the files that can be read, in upper case, too."""
+KINDS = f"{', '.join(TEXTS)} (also with {' or '.join(PACKED[1:])}), {', '.join(BINARY)}"
+"""The same, for people."""
+MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+BATCH = 1000
+"""Rows of a Parquet or Arrow file that are in memory at once."""
+
+
+def suffix_of(path: Path | str) -> str | None:
+    """That of `FILES` which the name ends in."""
+    name = str(path).lower()
+    return next((suffix for suffix in FILES if name.endswith(suffix)), None)
+
+
+def read_file(path: Path) -> Iterator[RawRow]:
+    """Its rows, in order. A line that is broken is a row with a problem. Raises DataError for a file that can't be
+    read."""
+    suffix = suffix_of(path)
+    if suffix is None:
+        raise DataError(f"{path}: unknown kind of file; there are {KINDS}")
+    if suffix in BINARY:
+        return _numbered(_parquet(path) if suffix == ".parquet" else _arrow(path))
+    kind = next(text for text in TEXTS if suffix.startswith(text) and suffix.removeprefix(text) in PACKED)
+    if kind == ".txt":
+        return iter([read_text(1, path)])
+    return _guarded(_rows(path, kind), path, (OSError, EOFError, UnicodeError, zlib.error))
+
+
+def read_text(number: int, path: Path) -> RawRow:
+    """The whole file is one document, in the column `text`."""
+    try:
+        with _opened(path) as file:
+            content = file.read()
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: can't be read: {error}") from error
+    try:
+        return RawRow(number, {"text": content.decode(_encoding(content))})
+    except UnicodeDecodeError as error:
+        return RawRow(number, content.decode("utf-8", "replace"), _undecodable(error))
+
+
+def _opened(path: Path) -> Any:
+    """A buffered binary file of what is in it, unpacked."""
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rb")
+    if path.suffix.lower() == ".zst":
+        import pyarrow  # here, because only some files need it
+
+        return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"))
+    return path.open("rb")
+
+
+def _encoding(start: bytes) -> str:
+    return next((encoding for mark, encoding in MARKS if start.startswith(mark)), "utf-8")
+
+
+def _undecodable(error: UnicodeDecodeError) -> str:
+    return (
+        f"not {'UTF-8' if error.encoding == 'utf-8' else error.encoding.upper()}: {error.reason} at byte {error.start}"
+    )
+
+
+def _rows(path: Path, kind: str) -> Iterator[RawRow]:
+    with _opened(path) as file:
+        encoding = _encoding(file.peek(4)[:4])
+        if kind in TABLES:
+            yield from _table(io.TextIOWrapper(file, encoding, "surrogateescape", newline=""), TABLES[kind], path)
+        elif kind in LINES:
+            yield from _lines(file, encoding)
+        else:
+            yield from _json(file.read(), path)
+
+
+def _lines(file: Iterable[bytes], encoding: str) -> Iterator[RawRow]:
+    """JSON lines one by one, so that one bad line costs one row and has a number. Blank lines are no rows."""
+    if encoding == "utf-16":
+        text = io.TextIOWrapper(file, encoding, newline="\n")  # type: ignore[arg-type]
+        file = (line.encode("utf-8", "surrogatepass") for line in text)
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            yield _line(number, line)
+
+
+def _line(number: int, line: bytes) -> RawRow:
+    try:
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        return RawRow(number, line.decode("utf-8", "replace").rstrip("\r\n"), _undecodable(error))
+    try:
+        return RawRow(number, json.loads(text))
+    except json.JSONDecodeError as error:
+        return RawRow(number, text, f"broken JSON: {error.msg} (column {error.colno})")
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits, nesting thousands deep
+        return RawRow(number, text, f"broken JSON: {error}")
+
+
+def _json(content: bytes, path: Path) -> Iterator[RawRow]:
+    """A list of rows; or, as many data sets call them .json, JSON lines."""
+    try:
+        text = content.decode(_encoding(content))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: {_undecodable(error)}") from error
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and text.lstrip().startswith("{"):
+            yield from _lines(io.BytesIO(text.encode("utf-8", "surrogatepass")), "utf-8")
+            return
+        raise DataError(f"{path}:{error.lineno}: broken JSON: {error.msg} (column {error.colno})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: can't be read: {error}") from error
+    if not isinstance(found, list):
+        raise DataError(f"{path}: a JSON data file holds a list of objects, this one a {type(found).__name__}")
+    yield from _numbered(found)
+
+
+def _table(text: IO[str], delimiter: str, path: Path) -> Iterator[RawRow]:
+    """A header, then rows. Cells are text; a blank one is missing (null)."""
+    csv.field_size_limit(2**31 - 1)  # the module's own limit is 128 KiB a cell
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    try:
+        header = next(reader, None)
+    except csv.Error as error:
+        raise DataError(f"{path}:1: broken header: {error}") from error
+    if header is None:
+        return
+    if doubled := [name for name in header if header.count(name) > 1]:
+        raise DataError(f"{path}:1: the header names the column {doubled[0]!r} twice")
+    number = 0
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            number += 1
+            yield RawRow(number, "", f"broken CSV: {error} (line {reader.line_num})")
+            continue
+        if cells is None:
+            return
+        if cells:  # a blank line is no row
+            number += 1
+            yield _cells(number, header, cells, delimiter)
+
+
+def _cells(number: int, header: list[str], cells: list[str], delimiter: str) -> RawRow:
+    whole = delimiter.join(cells)
+    if len(cells) != len(header):
+        return RawRow(
+            number, whole.encode("utf-8", "replace").decode(), f"{len(cells)} cells, and the header has {len(header)}"
+        )
+    try:
+        whole.encode("utf-8")
+    except UnicodeEncodeError:  # what the encoding could not read is escaped
+        return RawRow(number, whole.encode("utf-8", "replace").decode(), "bytes that the file's encoding does not have")
+    return RawRow(number, {name: cell if cell.strip() else None for name, cell in zip(header, cells, strict=True)})
+
+
+def _parquet(path: Path) -> Iterator[Any]:
+    import pyarrow.parquet  # here, because only these files need it
+
+    def rows() -> Iterator[Any]:
+        with pyarrow.parquet.ParquetFile(str(path)) as file:
+            for batch in file.iter_batches(BATCH):
+                yield from batch.to_pylist()
+
+    return _guarded(rows(), path, (OSError, pyarrow.ArrowException))
+
+
+def _arrow(path: Path) -> Iterator[Any]:
+    """Arrow's file format, or its stream format, as `datasets` writes it."""
+    import pyarrow
+
+    def rows() -> Iterator[Any]:
+        with pyarrow.memory_map(str(path)) as source:
+            try:
+                file = pyarrow.ipc.open_file(source)
+            except pyarrow.ArrowInvalid:
+                source.seek(0)
+                batches: Iterable[Any] = pyarrow.ipc.open_stream(source)
+            else:
+                batches = (file.get_batch(index) for index in range(file.num_record_batches))
+            for batch in batches:
+                for start in range(0, batch.num_rows, BATCH):
+                    yield from batch.slice(start, BATCH).to_pylist()
+
+    return _guarded(rows(), path, (OSError, pyarrow.ArrowException))
+
+
+def _numbered(values: Iterable[Any]) -> Iterator[RawRow]:
+    return (RawRow(number, value) for number, value in enumerate(values, start=1))
+
+
+def _guarded(values: Iterator[Any], path: Path, errors: tuple[type[Exception], ...]) -> Iterator[Any]:
+    """Whatever breaks on the way is a DataError that names the last good row."""
+    count = 0
+    try:
+        for value in values:
+            count += 1
+            yield value
+    except errors as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{path}: can't be read{f' after row {count}' * bool(count)}: {why}") from error
