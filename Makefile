@@ -33,7 +33,7 @@ demo-distill: setup  ## Distillation: a student that learned from wrong answers 
 	@$(BIN)/rlsys train configs/distill/demo.yaml seed=$(SEED)
 
 demo-preference: setup  ## Every preference loss (DPO, IPO, KTO, ...) on one task, one table; about 6 minutes on 2 cores (SEED=1)
-	@$(BIN)/python -m benchmarks.preference --seed $(SEED)
+	@$(BIN)/python -m benchmarks.preference --seed $(SEED) $(ARGS)
 
 # Exit code 5 of pytest: ARGS choose no test of this part.
 FAST = $(BIN)/python -m pytest -m "not engine and not slow" -n auto $(ARGS) || [ $$? -eq 5 ]
@@ -64,7 +64,7 @@ format: setup  ## Format the code and sort its imports
 estimators: setup  ## Every policy-gradient method on sorting, three seeds; about 30 minutes on 2 cores (ARGS="--only ppo" for some)
 	@$(BIN)/python -m benchmarks.estimators $(ARGS)
 
-bench: setup  ## Measure throughput and overheads as ratios; prints a table and saves JSON
+bench: setup  ## Measure throughput and overheads as ratios; about 8 minutes on 2 cores (ARGS=--quick only shows that it works)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 overoptimization: setup  ## Draw the over-optimisation curve of a reward model; about 10 minutes on 2 cores (SEED=1 for another seed)

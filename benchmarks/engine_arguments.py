@@ -23,12 +23,11 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
 
     spec = EngineSpec(**message["spec"] | {"config": RolloutConfig(**message["spec"]["config"])})
     chosen, default = engine_args(spec), EngineArgs(model=spec.model)
-    engine = changed(chosen, default)
+    engine = {name: value for name, value in changed(chosen, default).items() if name not in OURS_ALONE}
     params, plain = sampling_params(Sampling(**message["sampling"]), seed=0), SamplingParams()
     sampling = {name: getattr(params, name) for name in SAMPLING if getattr(params, name) != getattr(plain, name)}
     return {
-        "engine": {"model": spec.model}
-        | {name: as_dictionary(engine[name]) for name in engine if name not in OURS_ALONE},
+        "engine": {"model": spec.model} | {name: as_dictionary(value) for name, value in engine.items()},
         "sampling": sampling,
     }
 

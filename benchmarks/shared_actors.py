@@ -14,9 +14,10 @@ ROLES = ("policy", "reference", "rollout", "reward")
 
 
 def sharing(roles: Roles, start: Path) -> Spawn:
-    """A `Spawn` that starts nothing: it puts policy and sampler back to where they are now (weights, optimizer, schedule,
-    random states; kept in the folder `start`), and hands out the roles that a run needs. So each run is the one that it
-    would be by itself. One that trains what it samples from must be the last: a sampler takes no older version.
+    """A `Spawn` that starts nothing: it puts policy and sampler back to where they are now (weights, optimizer,
+    schedule, random states; kept in the folder `start`), and hands out the roles that a run needs. So each run is the
+    one that it would be by itself. One that trains what it samples from must be the last: a sampler takes no older
+    version.
     """
     assert roles.policy is not None
     roles.policy.save_state(start)

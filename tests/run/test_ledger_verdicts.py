@@ -2,6 +2,7 @@ import json
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,8 +49,7 @@ def test_they_are_found_by_step_phase_sample_and_kind(tmp_path: Path) -> None:
         ledger.record(1, [group(COMPARED, FAILED)], {}, "train")
         ledger.record(2, [group(later, prefix="t")], {}, "beside")
 
-        def ids(*where: object, **more: str) -> list[str]:
-            # pyright: ignore[reportArgumentType]
+        def ids(*where: Any, **more: Any) -> list[str]:
             return [verdict.verdict_id for verdict in ledger.verdicts(*where, **more)]
 
         assert ids(1) == ["q1/compare/0", "q2/score/0"]
