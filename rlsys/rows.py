@@ -12,6 +12,7 @@ from rlsys.algorithm import Algorithm, Measures, RowKind, TakesRows
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.models import Experiment
 from rlsys.data.answered import load_answered
+from rlsys.data.chat import uses_template
 from rlsys.data.labelled import check_labels, load_labelled
 from rlsys.data.load import Comparison, Loaded, Report, load_comparisons, load_demonstrations, load_prompts, load_texts
 from rlsys.data.mixture import build_source
@@ -136,6 +137,13 @@ class Rows:
                     f"{config.path}: row {row.row_id} has the log-probs of {row.reference_model}, and {key} is {self.reference}; set "
                     f"reference.path to that model, named as it was then (a folder or a hub id), or make them anew by stage reference_log_probs"
                 )
+
+    @property
+    def templated(self) -> bool:
+        """Whether the chat template renders any rows."""
+        data = self.experiment.data
+        configs = [data.train, *data.also, *([data.eval] if data.eval else [])]
+        return self.algorithm.rows != "texts" and any(uses_template(config, self.tokenizer) for config in configs)
 
     @property
     def longest(self) -> int:

@@ -28,3 +28,5 @@ class EngineSpec:
     """Nothing trains the model: sample from the weights that were loaded, as version 0, where an engine otherwise waits for proven ones."""
     template_variables: Mapping[str, bool | int | str] = field(default_factory=dict)
     """For the chat template, where the engine is asked as a judge."""
+    stop_ids: tuple[int, ...] = ()
+    """Tokens that end a sample, beside those that vLLM reads from the model's tokenizer and generation config."""
