@@ -77,16 +77,10 @@ def _after_mark(tokenizer: Any, turns: list[dict[str, Any]]) -> str | None:
     end of them."""
     import jinja2  # comes with transformers
 
+    faults = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False)
-    except (
-        jinja2.TemplateError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ):  # templates are programs
+    except faults:  # templates are programs
         return None
     _, mark, tail = text.rpartition(MARK)
     return tail if mark else None

@@ -27,9 +27,7 @@ class Decoder:
         if not self.unknown(ids):
             return self._decoded(ids)
         runs = [(known, list(run)) for known, run in groupby(ids, key=self.known.__contains__)]
-        return "".join(
-            self._decoded(run) if known else "".join(map("<|unknown:{}|>".format, run)) for known, run in runs
-        )
+        return "".join(self._decoded(run) if known else "".join(map("<|unknown:{}|>".format, run)) for known, run in runs)
 
     def unknown(self, token_ids: Sequence[int]) -> int:
         """How many of the ids the tokenizer lacks."""

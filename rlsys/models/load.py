@@ -62,8 +62,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
         raise ConfigError(f"{path}: no tokenizer can be loaded: {first_line(error)}") from error
     if tokenizer.get_vocab().keys() <= tokenizer.added_tokens_encoder.keys():
         raise ConfigError(
-            f"{path}: holds no tokenizer (such as tokenizer.json); copy the files of the one that the model was trained with "
-            f"into it"
+            f"{path}: holds no tokenizer (such as tokenizer.json); copy the files of the one that the model was trained with into it"
         )
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"{path}: the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")

@@ -104,7 +104,7 @@ def random_model(shape: Shape, seed: int) -> Qwen3ForCausalLM:
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """One token per byte of UTF-8 (the id is the byte's value), then the special tokens: it can express any text and needs no training."""
-    core = Tokenizer(models.BPE(vocab={character: byte for byte, character in enumerate(_byte_characters())}, merges=[]))
+    core = Tokenizer(models.BPE(vocab={character: byte for byte, character in enumerate(byte_characters())}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIALS])
@@ -120,7 +120,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def _byte_characters() -> list[str]:
+def byte_characters() -> list[str]:
     """The character that stands for each byte in `tokenizers`' ByteLevel: printable Latin-1 for itself, the others from U+0100 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(0x100, 0x200))

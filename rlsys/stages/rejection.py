@@ -31,8 +31,9 @@ from rlsys.roles import Roles
 from rlsys.rollouts import collect_groups, in_order, rollout_metrics
 from rlsys.stages.makes_data import MakesData, counted
 
-OUTCOMES = ("accepted", "duplicates", "over_cap", "rejected", "unscored", "empty", "truncated")
-"""What becomes of a sample; only `accepted` ones make rows. `rejected`: the reward is too low, or another sample's is higher."""
+OUTCOMES = ("accepted", "duplicates", "over_cap", "rejected", "unscored", "empty", "truncated", "unknown_tokens")
+"""What becomes of a sample; only `accepted` ones make rows. `rejected`: the reward is too low, or another sample's is higher.
+`unknown_tokens`: it has ids that the tokenizer lacks, and no text says these."""
 
 
 class Config(Model):
@@ -189,6 +190,8 @@ class Algorithm(MakesData[Config]):
                 counts["empty"] += 1
             elif trajectory.finish_reason == "length":
                 counts["truncated"] += 1
+            elif trajectory.unknown_tokens:
+                counts["unknown_tokens"] += 1
             elif self.config.keep == "correct" and score < self.config.threshold:
                 counts["rejected"] += 1
             else:
