@@ -291,6 +291,7 @@ class Crew:
             sleeps=self.use_gpus and experiment.cluster.colocate,
             fixed="policy" not in self.request.needs,
             template_variables=judge.template_variables if judge is not None and judge.backend == "rollout" else {},
+            stop_ids=self.request.stop_ids,
         )
 
 

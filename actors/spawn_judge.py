@@ -22,6 +22,7 @@ from rlsys.judging.asking.judge import ModelJudge
 from rlsys.judging.backend import Backend, judge_identity
 from rlsys.judging.build import build_judge
 from rlsys.models.load import load_config, load_tokenizer, local_path
+from rlsys.models.stop_tokens import stop_token_ids
 from rlsys.models.version import version_of
 
 LONGEST = 8192
@@ -47,16 +48,17 @@ class JudgeStarter:
         match self.config.backend:
             case "vllm":
                 model = local_path(self.config.model, self.output / "playground")
-                backend: Backend = self.engines(model)
+                tokenizer = load_tokenizer(model)
+                backend: Backend = self.engines(model, stop_token_ids(tokenizer, model, bool(tokenizer.chat_template)))
             case "openai":
-                model, backend = None, self.endpoint()
+                tokenizer, backend = None, self.endpoint()
             case "rollout":
                 assert rollout is not None and policy is not None, "the config is checked for a sampler"  # noqa: PT018
-                model, backend = policy, RolloutBackend(rollout, policy.name, self.timeout)
-        specials = load_tokenizer(model).all_special_tokens if model is not None else []
+                tokenizer, backend = load_tokenizer(policy), RolloutBackend(rollout, policy.name, self.timeout)
+        specials = tokenizer.all_special_tokens if tokenizer is not None else []
         return build_judge(self.config, backend, self.output, self.seed, specials)
 
-    def engines(self, model: Path) -> EngineBackend:
+    def engines(self, model: Path, stop_ids: tuple[int, ...]) -> EngineBackend:
         config = self.config.engine
         own = load_config(model).get_text_config()
         # vLLM's "auto" would make bfloat16 of float32.
@@ -71,6 +73,7 @@ class JudgeStarter:
             sleeps=self.sleeps,
             fixed=True,
             template_variables=self.config.template_variables,
+            stop_ids=stop_ids,
         )
         actors = self.seats("judge", JudgeActor, environment(config, self.on_gpu), [(spec,)] * config.engines)
         fetch([actor.start.remote() for actor in actors], "the judge's engines to start", self.start_timeout)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def fsync(path: Path) -> None:
@@ -51,3 +55,13 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return value
+
+
+def save_weights(folder: Path, weights: dict[str, Tensor]) -> None:
+    """Write `weights` as the safetensors of a Hugging Face folder, readable by whom its config.json is: the library
+    makes files that only their owner may read."""
+    from huggingface_hub import save_torch_state_dict  # takes a second
+
+    save_torch_state_dict(weights, folder, metadata={"format": "pt"})
+    for file in folder.glob("*.safetensors"):
+        shutil.copymode(folder / "config.json", file)

@@ -229,6 +229,8 @@ class SpawnRequest:
     """Of the policy's tokenizer."""
     heads: int = 1
     """Of a reward model in training."""
+    stop_ids: tuple[int, ...] = ()
+    """Tokens that end a sample, beside those that the policy's tokenizer and generation config name."""
 
 
 Spawn = Callable[[Experiment, SpawnRequest], AbstractContextManager[Roles]]

@@ -53,9 +53,11 @@ class Trajectory:
     log_probs: list[float]
     policy_versions: list[int]
     finish_reason: str
-    """`stop` (EOS or a stop string), `length` (ran into the token limit)."""
+    """`stop` (ended with EOS or another token that ends a turn), `length` (ran into the token limit)."""
     text: str
-    """The response, decoded, special tokens left out."""
+    """The response, decoded, special tokens left out; an id that the tokenizer lacks is shown as `<|unknown:ID|>`."""
+    unknown_tokens: int = 0
+    """How many ids of the response the tokenizer lacks."""
 
     def __post_init__(self) -> None:
         lengths = {len(self.token_ids), len(self.loss_mask), len(self.log_probs), len(self.policy_versions)}

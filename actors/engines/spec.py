@@ -29,3 +29,5 @@ class EngineSpec:
     for proven ones."""
     template_variables: Mapping[str, bool | int | str] = field(default_factory=dict)
     """For the chat template, where the engine is asked as a judge."""
+    stop_ids: tuple[int, ...] = ()
+    """Tokens that end a sample, beside those that vLLM reads from the model's tokenizer and generation config."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,18 +15,24 @@ from vllm.v1.engine.llm_engine import LLMEngine
 
 from rlsys.errors import ConfigError
 from rlsys.judging.backend import Failure, Message, Reply, Request
+from rlsys.models.decode import Decoder
 
 Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ChatModel:
-    """An engine with its tokenizer. It must be free: every call takes it to the end of its requests."""
+    """An engine with its tokenizer, and the tokens that end a reply. It must be free: every call takes it to the end of
+    its requests."""
 
     engine: LLMEngine
-    tokenizer: Any
+    decoder: Decoder
     max_model_len: int
     template_variables: Mapping[str, bool | int | str] = field(default_factory=dict)
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.decoder.tokenizer
 
     def ask(self, requests: Sequence[Request]) -> list[Reply | Failure]:
         """In order. Texts are sampled together, labels are scored together. A question too long for the model is a
@@ -37,7 +43,9 @@ class ChatModel:
         fits = [row for row, reply in enumerate(replies) if reply is None]
         texts = [row for row in fits if not requests[row].labels]
         labelled = [row for row in fits if requests[row].labels]
-        outputs = self.run([prompts[row] for row in texts], [text_params(requests[row]) for row in texts])
+        outputs = self.run(
+            [prompts[row] for row in texts], [text_params(requests[row], self.decoder.stop_ids) for row in texts]
+        )
         for row, output in zip(texts, outputs, strict=True):
             replies[row] = self.text(output)
         for row, scores in zip(
@@ -118,8 +126,13 @@ class ChatModel:
         done = output.outputs[0]
         if done.finish_reason not in ("stop", "length"):
             return Failure(f"vLLM ended the reply with {done.finish_reason!r}")
-        text = self.tokenizer.decode(done.token_ids, skip_special_tokens=True)
-        return Reply(text, done.finish_reason, {}, len(output.prompt_token_ids or ()), len(done.token_ids))
+        return Reply(
+            self.decoder.text(done.token_ids),
+            done.finish_reason,
+            {},
+            len(output.prompt_token_ids or ()),
+            len(done.token_ids),
+        )
 
 
 def exactly(labels: Mapping[str, tuple[Tokens, float]]) -> dict[str, float]:
@@ -134,10 +147,11 @@ def exactly(labels: Mapping[str, tuple[Tokens, float]]) -> dict[str, float]:
     return scores
 
 
-def text_params(request: Request) -> SamplingParams:
+def text_params(request: Request, stop_ids: Collection[int]) -> SamplingParams:
     return SamplingParams(
         temperature=request.temperature,
         max_tokens=request.max_tokens,
+        stop_token_ids=list(stop_ids),
         seed=request.seed,
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,

@@ -26,6 +26,7 @@ from actors.weight_sync.records import Handshake, Update
 from rlsys.config.sampling import Sampling
 from rlsys.errors import ActorError, ConfigError, WeightSyncError
 from rlsys.judging.backend import Failure, Reply, Request
+from rlsys.models.decode import Decoder
 from rlsys.samples import UNSAMPLED, Group, Prompt, Trajectory, stable_seed
 
 CPU_BATCHED_TOKENS = 4096
@@ -53,7 +54,7 @@ class VllmEngine:
         if spec.config.tensor_parallel > 1 and not spec.on_gpu:
             raise ConfigError(f"rollout.tensor_parallel={spec.config.tensor_parallel} needs GPUs; on CPU set it to 1")
         self.engine = LLMEngine.from_engine_args(engine_args(spec))
-        self.tokenizer: Any = self.engine.get_tokenizer()
+        self.decoder = Decoder(self.engine.get_tokenizer(), frozenset(spec.stop_ids))
         if spec.fixed:
             self.engine.set_weight_version("0")
             self.version = 0
@@ -81,7 +82,7 @@ class VllmEngine:
             for index in range(sampling.n):
                 seed = stable_seed(self.spec.seed, tag, prompt.prompt_id, prompt.epoch, index)
                 tokens = TokensPrompt(prompt_token_ids=list(prompt.token_ids))
-                self.engine.add_request(f"{row}:{index}", tokens, sampling_params(sampling, seed))
+                self.engine.add_request(f"{row}:{index}", tokens, sampling_params(sampling, seed, self.spec.stop_ids))
         try:
             while unfinished:
                 for output in self.engine.step():
@@ -115,7 +116,7 @@ class VllmEngine:
         if self.version is None:
             raise WeightSyncError("the sampler holds no proven weights: sync them before asking it anything")
         with self._awake():
-            replies = ChatModel(self.engine, self.tokenizer, self.spec.max_model_len, self.spec.template_variables).ask(
+            replies = ChatModel(self.engine, self.decoder, self.spec.max_model_len, self.spec.template_variables).ask(
                 requests
             )
         if self.spec.fixed:
@@ -213,17 +214,11 @@ class VllmEngine:
                 )
 
     def _group(self, prompt: Prompt, tag: str, outputs: Sequence[RequestOutput]) -> Group:
-        texts = self.tokenizer.batch_decode(
-            [output.outputs[0].token_ids for output in outputs], skip_special_tokens=True
-        )
-        samples = [
-            trajectory(prompt, tag, i, output, text)
-            for i, (output, text) in enumerate(zip(outputs, texts, strict=True))
-        ]
+        samples = (trajectory(prompt, tag, index, output, self.decoder) for index, output in enumerate(outputs))
         return Group(prompt, tuple(samples))
 
 
-def trajectory(prompt: Prompt, tag: str, index: int, output: RequestOutput, text: str) -> Trajectory:
+def trajectory(prompt: Prompt, tag: str, index: int, output: RequestOutput, decoder: Decoder) -> Trajectory:
     """One finished request as a sample. Raises ActorError for any ending other than stop and length, and for log-probs
     that are no numbers."""
     done = output.outputs[0]
@@ -251,17 +246,19 @@ def trajectory(prompt: Prompt, tag: str, index: int, output: RequestOutput, text
         log_probs=[0.0] * before + log_probs,
         policy_versions=[UNSAMPLED] * before + versions,
         finish_reason=done.finish_reason,
-        text=text,
+        text=decoder.text(response),
+        unknown_tokens=decoder.unknown(response),
     )
 
 
-def sampling_params(sampling: Sampling, seed: int) -> SamplingParams:
+def sampling_params(sampling: Sampling, seed: int, stop_ids: Sequence[int] = ()) -> SamplingParams:
     """One sample. `logprobs=0` returns the sampled token's alone, flat in one list."""
     return SamplingParams(
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         top_k=sampling.top_k,
         max_tokens=sampling.max_tokens,
+        stop_token_ids=list(stop_ids),
         seed=seed,
         logprobs=0,
         flat_logprobs=True,

@@ -17,7 +17,8 @@ FLOAT_NOISE = Fraction(1, 10**12)
 
 _CURRENCY = re.compile(r"(USD|EUR|GBP|INR|€|£|¥|₹|Rs\.?)\s*")
 _PLAIN = re.compile(
-    r"(?P<whole>[1-9]\d{0,2}(?:,\d{3})+(?![\d,])|\d+(?!,\d{3}(?!\d))|(?=\.\d))(?:\.(?P<part>\d*)(?:\\overline\{(?P<again>\d+)\})?)?"
+    r"(?P<whole>[1-9]\d{0,2}(?:,\d{3})+(?![\d,])|\d+(?!,\d{3}(?!\d))|(?=\.\d))"
+    r"(?:\.(?P<part>\d*)(?:\\overline\{(?P<again>\d+)\})?)?"
 )
 _TEN = re.compile(
     r"(?:[eE](?P<e>[-+]?\d+)(?!\w)|\s*(?:\\times|\\cdot|\*|x|×)\s*10\s*\^\s*\{?\s*(?P<ten>[-+]?\s*\d+)\s*\}?)"

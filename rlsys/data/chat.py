@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from rlsys.data.lengths import check_length
 from rlsys.data.messages import Message
 from rlsys.data.raw import BadRow
 from rlsys.errors import ConfigError
+from rlsys.models.turn_ends import special_ids, turn_end_ids, turn_end_problem
 
 if TYPE_CHECKING:  # importing transformers takes seconds, and a configuration check needs none of it
     from transformers import PreTrainedTokenizerBase
@@ -46,7 +48,9 @@ class Renderer:
                 f"{config.path}: chat_template is always, but the tokenizer {tokenizer.name_or_path!r} has no chat "
                 "template"
             )
-        templated = has_template and config.chat_template != "never"
+        templated = uses_template(config, tokenizer)
+        if templated and (problem := turn_end_problem(tokenizer)):
+            raise ConfigError(f"{config.path}: {problem}")
         if config.system_prompt is not None and not templated:
             raise ConfigError(
                 f"{config.path}: system_prompt needs a chat template, and none is used; put it into the prompts instead"
@@ -55,6 +59,15 @@ class Renderer:
         if not isinstance(eos_id, int):
             raise ConfigError(f"the tokenizer {tokenizer.name_or_path!r} has no EOS token: no response could ever end")
         return cls(tokenizer, templated, config.system_prompt, eos_id, most_tokens)
+
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """What may end an assistant's turn; samplers stop at each of them."""
+        return frozenset(turn_end_ids(self.tokenizer, self.templated))
+
+    @cached_property
+    def specials(self) -> frozenset[int]:
+        return special_ids(self.tokenizer)
 
     def prompt(self, turns: str | Sequence[Message], tools: Tools = None) -> tuple[str, list[int]]:
         """Exactly what is sent to the sampler, as text and as tokens: everything before the response."""
@@ -167,21 +180,34 @@ class Renderer:
         return list(out["input_ids"]), mask
 
     def _close(self, ids: list[int], mask: list[int]) -> tuple[list[int], list[int]]:
-        """Make every assistant turn end in its end-of-turn token, trained, and nothing after it trained."""
+        """Make every assistant turn end in its end-of-turn token, trained, and nothing after it trained. What a
+        template puts in its place inside a dialogue alone (gpt-oss does) is not trained: a sampler would go on after
+        it."""
         mask, position = list(mask), 0
-        specials = set(self.tokenizer.all_special_ids)
         for trained, run in groupby(list(mask)):
             end = (start := position) + len(list(run))
             position = end
             if not trained:
                 continue
-            last = max((i for i in range(start, end) if ids[i] in specials), default=end - 1)
-            if end < len(ids) and ids[end] == self.eos_id:  # the template's mark stops short of it
+            tail = end  # special tokens and white space behind what was said
+            while tail > start and (ids[tail - 1] in self.specials | self.ends or not self._says(ids[tail - 1])):
+                tail -= 1
+            if found := [i for i in range(tail, end) if ids[i] in self.ends]:
+                mask[found[0] + 1 : end] = [0] * (end - found[0] - 1)
+            elif end < len(ids) and ids[end] in self.ends:  # the template's mark stops short of it
                 mask[end] = 1
-            elif not str(self.tokenizer.decode(ids[last + 1 : end])).strip():  # the line break after the end of a turn
-                mask[last + 1 : end] = [0] * (end - last - 1)
+            elif others := [i for i in range(tail, end) if ids[i] in self.specials]:
+                mask[others[0] : end] = [0] * (end - others[0])
         length = max((i + 1 for i, trained in enumerate(mask) if trained), default=0)
         ids, mask = ids[:length], mask[:length]
-        if ids and ids[-1] not in specials:
+        if ids and ids[-1] not in self.ends:
             return [*ids, self.eos_id], [*mask, 1]
         return ids, mask
+
+    def _says(self, token_id: int) -> bool:
+        return bool(str(self.tokenizer.decode([token_id])).strip())
+
+
+def uses_template(config: DatasetConfig, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the rows of a data set are rendered with the chat template."""
+    return bool(tokenizer.chat_template) and config.chat_template != "never"

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import torch
-from huggingface_hub import save_torch_state_dict
 from torch import Tensor
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import AutoTokenizer
 
+from rlsys.files import save_weights
 from rlsys.models.load import load_config
 from rlsys.models.value_model import HEADS
 
@@ -19,7 +18,8 @@ def write_model(
     folder: Path, source: Path, dtype: torch.dtype, weights: dict[str, Tensor], architecture: str, heads: int | None
 ) -> None:
     """Write `weights` (on the CPU, under the names of a model of class `architecture`) with the config and tokenizer of
-    `source`. `heads`: outputs of its scalar head; none for a language model."""
+    `source`. `heads`: outputs of its scalar head; none for a language model. Its generation config is for whoever knows
+    where it stops to write (`save_generation_config`)."""
     folder.mkdir(parents=True, exist_ok=True)
     config = load_config(source)
     tokenizer = AutoTokenizer.from_pretrained(str(source))
@@ -32,8 +32,5 @@ def write_model(
         # EOS.
         config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id != tokenizer.eos_token_id else None
     config.save_pretrained(folder)
-    if heads is None:
-        with suppress(OSError):  # a model need not come with one
-            GenerationConfig.from_pretrained(str(source)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    save_torch_state_dict(weights, folder, metadata={"format": "pt"})
+    save_weights(folder, weights)

@@ -72,6 +72,12 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(str(path))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: no tokenizer can be loaded: {first_line(error)}") from error
+    if tokenizer.get_vocab().keys() <= tokenizer.added_tokens_encoder.keys():
+        raise ConfigError(
+            f"{path}: holds no tokenizer (such as tokenizer.json); copy the files of the one that the model was "
+            "trained "
+            "with into it"
+        )
     if tokenizer.eos_token_id is None:
         raise ConfigError(
             f"{path}: the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json"
@@ -90,6 +96,19 @@ def tokenizer_difference(one: PreTrainedTokenizerBase, other: PreTrainedTokenize
     if one.eos_token_id != other.eos_token_id:
         return f"end-of-sequence tokens {one.eos_token_id} and {other.eos_token_id}"
     return None
+
+
+def embedding_problem(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> str | None:
+    """Why a model of this config can't be given all of the tokenizer's tokens; None where it can."""
+    embeddings = config.get_text_config().vocab_size
+    text, largest = max(tokenizer.get_vocab().items(), key=lambda token: token[1])
+    if largest < embeddings:
+        return None
+    return (
+        f"the tokenizer has the token {text!r} with id {largest}, and the model has {embeddings} embeddings; take the "
+        "tokenizer that the model was trained with, or give the model more by "
+        f"resize_token_embeddings({largest + 1}) and save it"
+    )
 
 
 def load_config(path: Path) -> PreTrainedConfig:

@@ -10,11 +10,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-from huggingface_hub import save_torch_state_dict
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from rlsys.errors import ConfigError
+from rlsys.files import save_weights
 from rlsys.playground.shapes import SIZES, Shape
 
 RECIPE = "playground.json"
@@ -61,7 +61,7 @@ def build(size: str, folder: Path, seed: int = 0) -> Path:
         model.config.architectures = [type(model).__name__]
         model.config.save_pretrained(draft)
         # The model's own `save_pretrained` would import DeepSpeed here, where nothing trains, and draw a progress bar.
-        save_torch_state_dict(dict(model.named_parameters()), draft, metadata={"format": "pt"})
+        save_weights(draft, dict(model.named_parameters()))
         byte_tokenizer().save_pretrained(draft)
         (draft / RECIPE).write_text(json.dumps(recipe))
         draft.chmod(0o755)  # mkdtemp's are private

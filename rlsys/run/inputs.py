@@ -12,6 +12,7 @@ from rlsys.check.sizes import longest_sequence
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.experiment import Experiment
 from rlsys.data.answered import load_answered
+from rlsys.data.chat import uses_template
 from rlsys.data.labelled import check_labels, load_labelled
 from rlsys.data.load import Comparison, Loaded, Report, load_comparisons, load_demonstrations, load_prompts, load_texts
 from rlsys.data.mixture import WithPretraining, build_source
@@ -158,6 +159,14 @@ class Inputs:
     @property
     def facts(self) -> Facts:
         return self.experiment.method.facts
+
+    @property
+    def templated(self) -> bool:
+        """Whether the chat template renders any rows."""
+        data = self.experiment.data
+        held_out = data.held_out()
+        configs = [*data.training(), *([held_out] if held_out else [])]
+        return self.facts.rows != "texts" and any(uses_template(config, self.tokenizer) for config in configs)
 
     @property
     def longest(self) -> int:

@@ -20,8 +20,9 @@ from rlsys.errors import ConfigError, DataError, RlsysError, RunError
 from rlsys.judging.asking import constitution_files, templates
 from rlsys.judging.asking.constitution_files import own_names
 from rlsys.methods.base import SAMPLED, Measures, Method, build_method
-from rlsys.models.load import load_config, load_tokenizer, local_path, tokenizer_difference
+from rlsys.models.load import embedding_problem, load_config, load_tokenizer, local_path, tokenizer_difference
 from rlsys.models.reward_scale import read_scale, write_scale
+from rlsys.models.stop_tokens import save_generation_config, stop_token_ids
 from rlsys.models.value_model import is_value_model
 from rlsys.rewards.composite import part_names
 from rlsys.roles import Roles, Spawn, SpawnRequest
@@ -92,7 +93,8 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
     steps = experiment.loop.steps
     assert steps is not None
     updates = steps * facts.updates_per_step
-    request = SpawnRequest(facts.needs, model, updates, tokenizer.pad_token_id, facts.heads)
+    stop_ids = stop_token_ids(tokenizer, model, rows.templated)
+    request = SpawnRequest(facts.needs, model, updates, tokenizer.pad_token_id, facts.heads, stop_ids)
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(run_dir.ledger))
         metrics = stack.enter_context(MetricsLog(run_dir, experiment.logging))
@@ -112,7 +114,7 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
         state = loop.run()
         check_made(experiment, run_dir, state)
         with progress.timed("export"):
-            hashes = export(roles, run_dir, state)
+            hashes = export(roles, run_dir, state, request)
         verdicts = list(ledger.verdicts(texts=False))
         summary = summarize(run_dir, state, rows.reports, source, hashes, time.monotonic() - started, verdicts)
         summary["warnings"] = [*([judged] if judged else []), *loop.watch.warnings(state.step)]
@@ -166,11 +168,13 @@ def check_made(experiment: Experiment, run_dir: RunDir, state: State) -> None:
         )
 
 
-def export(roles: Roles, run_dir: RunDir, state: State) -> dict[str, str]:
+def export(roles: Roles, run_dir: RunDir, state: State, request: SpawnRequest) -> dict[str, str]:
     """Write the trained models; returns the hash of each. The run's model is `final`; a critic is kept beside it, for
     whoever goes on."""
     for role, model in roles.trained().items():
         model.export(run_dir.path / "critic" if role == "critic" else run_dir.final)
+    if roles.policy is not None:
+        save_generation_config(run_dir.final, request.model, request.stop_ids)
     if roles.reward_model is not None and "eval/score_std" in state.after:
         write_scale(run_dir.final, state.after["eval/score_mean"], state.after["eval/score_std"])
     return {role: model.weight_hash() for role, model in roles.trained().items()}
@@ -207,16 +211,19 @@ def judge_warning(experiment: Experiment, policy: Path) -> str | None:
 
 
 def check_tokenizers(experiment: Experiment, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises ConfigError unless every other model reads tokens as the policy does: samples go to them as token ids."""
+    """Raises ConfigError unless every model has an embedding of each of its tokens, and every other model reads tokens
+    as the policy does: samples go to them as token ids."""
     for key, path in model_paths(experiment).items():
-        if key not in (("model", "path"), ("judge", "model")):  # a judge is asked in words
-            other = load_tokenizer(local_path(path, experiment.output / "playground"))
-            if difference := tokenizer_difference(tokenizer, other):
-                raise ConfigError(
-                    f"{'.'.join(map(str, key))} {path}: its tokenizer is not the policy's ({difference}), and samples "
-                    "are handed over as token ids; "
-                    f"choose a model with the tokenizer of {experiment.model.path}"
-                )
+        folder, name = local_path(path, experiment.output / "playground"), ".".join(map(str, key))
+        other = tokenizer if key == ("model", "path") else load_tokenizer(folder)
+        asked_in_words = key == ("judge", "model")
+        if not asked_in_words and (difference := tokenizer_difference(tokenizer, other)):
+            raise ConfigError(
+                f"{name} {path}: its tokenizer is not the policy's ({difference}), and samples are handed over as "
+                f"token ids; choose a model with the tokenizer of {experiment.model.path}"
+            )
+        if problem := embedding_problem(other, load_config(folder)):
+            raise ConfigError(f"{name} {path}: {problem}")
 
 
 def check_windows(experiment: Experiment, longest: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
 from support.engine_setup import SPEC, Setup, open_sync, start_engines, start_trainer
+from transformers import AutoModelForCausalLM
 
 from actors.rollout import RolloutHandle, environment
 from rlsys.config.actors import RolloutConfig
@@ -17,6 +19,7 @@ from rlsys.models.load import load_tokenizer
 from rlsys.samples import Prompt
 
 EOS = 258
+STOPS = (65, 260)
 PROMPTS = [Prompt(f"p{i}", "", tuple((17 * i + 3 * j) % 250 for j in range(12)), epoch=i % 2) for i in range(40)]
 
 
@@ -88,14 +91,46 @@ def test_a_slow_engine_is_a_timeout_that_says_what_for(setup: Setup) -> None:
         list(impatient.generate(PROMPTS, Sampling(1.0, 1.0, 0, 60, 4), tag="slow"))
 
 
+@pytest.fixture(scope="session")
+def wide_path(model_path: Path) -> Path:
+    """Beside the other one: a model with 38 embeddings more than its tokenizer has tokens."""
+    model = AutoModelForCausalLM.from_pretrained(model_path)
+    model.resize_token_embeddings(300)
+    model.save_pretrained(path := model_path.with_name("wide"))
+    load_tokenizer(model_path).save_pretrained(path)
+    return path
+
+
+def check_stops_and_unknown_tokens(rollout: RolloutHandle, model: Path) -> None:
+    """`STOPS` end samples as EOS does, trained and out of sight; ids that the tokenizer lacks are in sight, and
+    kept."""
+    tokenizer = load_tokenizer(model)
+    groups = list(rollout.generate(PROMPTS, Sampling(1.0, 1.0, 0, 32, 4), tag="ends"))
+    samples = [sample for group in groups for sample in group.trajectories]
+    responses = [sample.token_ids[12:] for sample in samples]
+    assert {response[-1] for response in responses} >= {EOS, *STOPS}
+    for sample, response in zip(samples, responses, strict=True):
+        assert (response[-1] in {EOS, *STOPS}) == (sample.finish_reason == "stop")
+        assert {EOS, *STOPS}.isdisjoint(response[:-1])
+        assert sample.loss_mask[12:] == [1] * len(response)
+        assert sample.unknown_tokens == sum(token >= 262 for token in response)
+        assert re.findall(r"<\|unknown:(\d+)\|>", sample.text) == [str(token) for token in response if token >= 262]
+        if not sample.unknown_tokens:
+            assert sample.text == tokenizer.decode(
+                [token for token in response if token not in STOPS], skip_special_tokens=True
+            )
+    assert sum(sample.unknown_tokens for sample in samples) > 0
+
+
 @pytest.mark.engine
-def test_an_engine_from_birth_to_death(ray_session: None, model_path: Path) -> None:
+def test_an_engine_from_birth_to_death(ray_session: None, wide_path: Path) -> None:
     """Without proven weights it does not sample; when it dies, whoever waits for it is told so."""
-    trainer, rollout = start_trainer(model_path), start_engines(model_path, 1)
+    trainer, rollout = start_trainer(wide_path), start_engines(wide_path, 1, stop_ids=STOPS)
     with pytest.raises(WeightSyncError, match="sync them before sampling"):
         list(rollout.generate(PROMPTS, Sampling(1.0, 1.0, 0, 8, 1), tag="early"))
     sync = open_sync(trainer, rollout)
     sync.sync(0)
+    check_stops_and_unknown_tokens(rollout, wide_path)
     groups = rollout.generate(PROMPTS * 4, Sampling(1.0, 1.0, 0, 64, 64), tag="dies")
     next(groups)
     ray.kill(rollout.actors[0])

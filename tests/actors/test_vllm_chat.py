@@ -9,6 +9,7 @@ import pytest
 
 from rlsys.errors import ConfigError
 from rlsys.judging.backend import Message
+from rlsys.models.decode import Decoder
 from rlsys.playground.models import byte_tokenizer
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def model(template: str | None, variables: Mapping[str, bool | int | str] | None
 
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = template
-    return ChatModel(None, tokenizer, 100, variables or {})  # type: ignore[arg-type]
+    return ChatModel(None, Decoder(tokenizer), 100, variables or {})  # type: ignore[arg-type]
 
 
 def seen(chat_model: ChatModel, messages: tuple[Message, ...] = QUESTION) -> str:

@@ -190,7 +190,9 @@ def test_a_config_fits_a_laptop_as_is_told(config: str, monkeypatch: pytest.Monk
         }
         if stage.teacher is None:
             del given["teacher.ranks"]
-        if stage.data.train is not None and stage.data.train.path == "seed_tasks.jsonl":  # which whoever has no seeds of their own downloads
+        if (
+            stage.data.train is not None and stage.data.train.path == "seed_tasks.jsonl"
+        ):  # which whoever has no seeds of their own downloads
             given["data.train.path"] = "owner/seeds"
         own += [
             f"{f'{stage.name}.' * (kind_of(path) == 'recipe')}{key}={value}"

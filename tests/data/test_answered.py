@@ -48,6 +48,7 @@ def test_messages_beside_a_prompt_have_the_answer(tmp_path: Path):
     config = load_config(Path(__file__).parents[2] / "configs" / "spin" / "chat.yaml", this_machine=False)
     assert config.data.eval is not None
     for one in (config.data.train, config.data.eval):
+        assert one is not None
         (row,) = load(tmp_path / "rows.jsonl", [ultrachat], fields=one.fields).rows
         assert row.demonstration.token_ids[-2:] == (ord("b"), EOS)
     (row,) = load(tmp_path / "rows.jsonl", [ultrachat]).rows

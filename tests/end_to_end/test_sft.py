@@ -11,18 +11,26 @@ from typing import Any
 import pytest
 import torch
 from support.command_line import CONFIGS, Run, Workplace
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BatchEncoding
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.collate import collate
 from rlsys.data.load import load_demonstrations
 from rlsys.files import read_lines
 from rlsys.models.load import load_tokenizer
+from rlsys.playground.models import build
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
+CHAT = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|system|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+"""Ends turns in a token that is not the model's EOS, as when ChatML is taught to a base model."""
+EOS, END_OF_TURN = 258, 259
 TINY = (
-    "model={path: 'playground:0.5m', dtype: float32}",
+    "model.path=base",
+    "model.dtype=float32",
     "policy={ranks: 1, learning_rate: 3.0e-3, tokens_per_micro_batch: 8192, packing: packed}",
 )
 EVERY, PATIENCE, BATCH, MOST = 5, 2, 16, 200
@@ -39,6 +47,8 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 @pytest.fixture(scope="module")
 def early(workplace: Workplace) -> Run:
+    base = build("0.5m", workplace.folder / "base")
+    (base / "chat_template.jinja").write_text(CHAT)
     chance = random.Random(0)
     instructions = [{"instruction": word(chance), "input": "", "output": word(chance)} for _ in range(30)]
     broken = [{"instruction": "x", "input": ""}, {"instruction": "x", "input": "", "output": "  "}]
@@ -90,6 +100,18 @@ def test_its_model_is_the_best_one(early: Run):
         count += int(trained.sum())
     assert count == 10 * 9  # eight letters and the end of each answer
     assert total / count == pytest.approx(early.summary["after"]["eval/nll"], rel=1e-4)
+
+
+def test_plain_transformers_stops_where_its_turns_were_taught_to_end(early: Run):
+    final = early.folder.final
+    tokenizer, model = load_tokenizer(final), AutoModelForCausalLM.from_pretrained(final)
+    assert json.loads((final / "generation_config.json").read_text())["eos_token_id"] == [EOS, END_OF_TURN]
+    asked = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "abcdefgh\n\n"}], add_generation_prompt=True, return_tensors="pt"
+    )
+    assert isinstance(asked, BatchEncoding)
+    answer = model.generate(**asked, max_new_tokens=50, do_sample=False)[0, asked["input_ids"].shape[1] :].tolist()
+    assert answer.index(END_OF_TURN) == len(answer) - 1 < 20
 
 
 def test_the_summary_shows_the_balance_and_what_was_left_out(early: Run):

@@ -123,17 +123,22 @@ def test_a_path_that_was_shown_is_a_duplicate(tmp_path: Path):
         collected(asked(tmp_path, 1), ("3+5=8",), demonstration="shown")
 
 
-def test_answers_without_an_end_are_left_out(tmp_path: Path):
-    class Cut(Scripted):
+@pytest.mark.parametrize(
+    ("changes", "outcome"), [({"finish_reason": "length"}, "truncated"), ({"unknown_tokens": 1}, "unknown_tokens")]
+)
+def test_answers_whose_text_is_not_all_that_was_sampled_are_left_out(
+    tmp_path: Path, changes: dict[str, Any], outcome: str
+):
+    class Changed(Scripted):
         def generate(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group]:
             for group in super().generate(prompts, sampling, tag):
                 first, *rest = group.trajectories
-                yield Group(group.prompt, (replace(first, finish_reason="length"), *rest))
+                yield Group(group.prompt, (replace(first, **changes), *rest))
 
     made = named("rft", prompts_per_step=1, samples=2)
-    roles = Roles(rollout=Cut(("3+5=8", "4+4=8")), reward=FunctionReward(verified))
+    roles = Roles(rollout=Changed(("3+5=8", "4+4=8")), reward=FunctionReward(verified))
     experience = made.collect(roles, Stream(asked(tmp_path, 1), 0, shuffle=False), STEP)
-    assert (texts(experience), plain(experience)) == (["4+4=8"], {"accepted": 1, "truncated": 1})
+    assert (texts(experience), plain(experience)) == (["4+4=8"], {"accepted": 1, outcome: 1})
 
 
 def test_best_of_n_takes_the_first_of_equals_whatever_its_reward(tmp_path: Path):

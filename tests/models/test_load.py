@@ -20,7 +20,14 @@ from transformers import (
 )
 
 from rlsys.errors import ConfigError
-from rlsys.models.load import choose_attention, load_causal_lm, load_tokenizer, local_path
+from rlsys.models.load import (
+    choose_attention,
+    embedding_problem,
+    load_causal_lm,
+    load_config,
+    load_tokenizer,
+    local_path,
+)
 
 SMALL: dict[str, Any] = {
     "vocab_size": 40,
@@ -78,6 +85,28 @@ def test_a_tokenizer_without_padding_pads_with_its_end_token(tiny: Path, tmp_pat
 def test_a_tokenizer_without_an_end_token_is_refused(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no end-of-sequence token"):
         load_tokenizer(without(tiny, tmp_path / "no-eos", "eos_token"))
+
+
+def test_a_folder_without_tokenizer_files_is_refused(tiny: Path, tmp_path: Path) -> None:
+    """Where transformers makes a tokenizer that knows no text."""
+    shutil.copytree(tiny, tmp_path / "bare", ignore=shutil.ignore_patterns("tokenizer*", "chat_template*"))
+    with pytest.raises(ConfigError) as caught:
+        load_tokenizer(tmp_path / "bare")
+    assert str(caught.value) == (
+        f"{tmp_path}/bare: holds no tokenizer (such as tokenizer.json); copy the files of the one that the model was "
+        "trained with into it"
+    )
+
+
+def test_a_tokenizer_larger_than_the_embeddings_is_a_problem(tiny: Path) -> None:
+    tokenizer, config = load_tokenizer(tiny), load_config(tiny)
+    assert embedding_problem(tokenizer, config) is None
+    tokenizer.add_tokens(["<|im_end|>"])
+    assert embedding_problem(tokenizer, config) == (
+        "the tokenizer has the token '<|im_end|>' with id 262, and the model has 262 embeddings; take the tokenizer "
+        "that the model was "
+        "trained with, or give the model more by resize_token_embeddings(263) and save it"
+    )
 
 
 @pytest.mark.parametrize("name", ["capped", "scaled"])

@@ -146,9 +146,9 @@ CONFIG = RolloutConfig(max_num_seqs=64, gpu_memory_fraction=0.3)
 SPEC = EngineSpec(model="", dtype="float32", max_model_len=80, seed=3, config=CONFIG)
 
 
-def start_engines(model: Path, count: int, gpus: float = 0.0) -> RolloutHandle:
+def start_engines(model: Path, count: int, gpus: float = 0.0, stop_ids: tuple[int, ...] = ()) -> RolloutHandle:
     """With less than a whole GPU each, engines sleep between calls."""
-    spec = replace(SPEC, model=str(model), on_gpu=gpus > 0, sleeps=0 < gpus < 1)
+    spec = replace(SPEC, model=str(model), on_gpu=gpus > 0, sleeps=0 < gpus < 1, stop_ids=stop_ids)
     remote: Any = ray.remote(RolloutActor).options(
         num_cpus=1, num_gpus=gpus, runtime_env={"env_vars": environment(CONFIG, on_gpu=gpus > 0)}
     )

@@ -31,9 +31,9 @@ from rlsys.methods.shared.sampling import collect_groups, in_order, rollout_metr
 from rlsys.roles import Roles
 from rlsys.samples import Prompt, Score, ScoredGroup, Trajectory
 
-OUTCOMES = ("accepted", "duplicates", "over_cap", "rejected", "unscored", "empty", "truncated")
+OUTCOMES = ("accepted", "duplicates", "over_cap", "rejected", "unscored", "empty", "truncated", "unknown_tokens")
 """What becomes of a sample; only `accepted` ones make rows. `rejected`: the reward is too low, or another sample's is
-higher."""
+higher. `unknown_tokens`: it has ids that the tokenizer lacks, and no text says these."""
 
 
 class RejectionSettings(MethodConfig):
@@ -219,6 +219,8 @@ class Rejection(MakesData[RejectionSettings]):
                 counts["empty"] += 1
             elif trajectory.finish_reason == "length":
                 counts["truncated"] += 1
+            elif trajectory.unknown_tokens:
+                counts["unknown_tokens"] += 1
             elif self.config.KEEP == "correct" and score < self.paths.threshold:
                 counts["rejected"] += 1
             else:

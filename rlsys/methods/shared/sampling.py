@@ -98,6 +98,7 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
         "rollout/response_length_mean": fmean(lengths),
         "rollout/response_length_max": float(max(lengths)),
         "rollout/stopped_rate": fmean(sample.finish_reason == "stop" for sample in samples),
+        "rollout/unknown_tokens": float(sum(sample.unknown_tokens for sample in samples)),
     }
     if all(result == UNSCORED for result in results):
         return metrics
