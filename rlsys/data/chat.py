@@ -1,12 +1,12 @@
-"""The one place where rows become tokens: prompts, and demonstrations with the mask of what is trained, by the tokenizer's
-chat template or as plain text."""
+"""The one place where rows become tokens: prompts, and demonstrations with the mask of what is trained, by the
+tokenizer's chat template or as plain text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.lengths import check_length
@@ -69,8 +69,8 @@ class Renderer:
         return text, self._tokens(text)
 
     def demonstration(self, prompt: str | Sequence[Message], answer: str | Message, tools: Tools = None) -> Masked:
-        """A prompt and its answer, of which only the answer is trained, EOS included (or the end of a turn that the chat
-        template has instead). Raises BadRow for what can't be shown."""
+        """A prompt and its answer, of which only the answer is trained, EOS included (or the end of a turn that the
+        chat template has instead). Raises BadRow for what can't be shown."""
         if isinstance(prompt, str) and self.template is None:
             self._check_plain(tools, answer)
             assert isinstance(answer, str)
@@ -82,13 +82,13 @@ class Renderer:
         return only
 
     def dialogue(self, turns: Sequence[Message], tools: Tools = None) -> list[Masked]:
-        """Demonstrations that train every turn of the assistant once, but those of `weight: 0`, each after exactly what a
-        sample would go on from. Nearly always that is one sequence; under a template that renders the last turn in
+        """Demonstrations that train every turn of the assistant once, but those of `weight: 0`, each after exactly what
+        a sample would go on from. Nearly always that is one sequence; under a template that renders the last turn in
         another way than earlier ones (Qwen3, gpt-oss) each turn needs its own.
 
         A turn is what it adds to the prompt before it; where the template marks what the assistant says
-        ({% generation %}), of that only what is marked. Each sequence ends in a trained EOS (or the template's own end of
-        a turn): what comes after is cut off. Raises BadRow for what can't be shown.
+        ({% generation %}), of that only what is marked. Each sequence ends in a trained EOS (or the template's own end of a turn):
+        what comes after is cut off. Raises BadRow for what can't be shown.
         """
         template, (messages, names) = self._template, self._messages(turns)
         check_length(self.tokenizer, template.render(messages, tools), self.most_tokens)
@@ -100,34 +100,25 @@ class Renderer:
         sequences = []
         while left:
             last = left[-1]
-            within = [index for index in left if found[last].text.startswith(found[index].text)]
+            within = [index for index in left if found[last].text.startswith(found[index].through)]
             spans = {names[index]: found[index] for index in within}
             sequences.append(self._masked(messages[: last + 1], tools, spans))
             left = [index for index in left if index not in within]
         return sequences[::-1]
 
     def _masked(self, messages: Sequence[Message], tools: Tools, turns: dict[str, Turn]) -> Masked:
-        """The messages' tokens, of which these turns are trained; the last turn is the end."""
-        template = self._template
-        text = template.render(messages, tools)
-        check_length(self.tokenizer, text, self.most_tokens)
-        out: Any = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids, offsets, marked = list(out["input_ids"]), out["offset_mapping"], template.marked(messages, tools)
-        mask, end = [0] * len(ids), 0
+        """The messages' tokens, of which these turns are trained, through the last of them, which is the last
+        message."""
+        ids, places, marked = self._template.tokens(messages, tools)
+        text, mask, end = [*turns.values()][-1].text, [0] * len(ids), 0
         for name, turn in turns.items():
-            # A special token may cover the white space behind it.
-            within = [
-                place
-                for place, (start, stop) in enumerate(offsets)
-                if turn.start <= start < len(turn.text)
-                and (stop <= len(turn.text) or text[len(turn.text) : stop].isspace())
-            ]
-            trained = [place for place in within if marked is None or marked[place]]
+            within = turn.among(places, text)
+            trained = [place for place in within if marked[place]]
             if not trained:
                 raise BadRow(f"{name}: the chat template does not mark it as the assistant's, or it has no token")
-            for place in [*trained, *within[-1:] * turn.ended]:
+            for place in [*trained, *within[-1:][: turn.ended]]:
                 mask[place], end = 1, place + 1
-        if turns and not [*turns.values()][-1].ended:
+        if not [*turns.values()][-1].ended:
             return [*ids[:end], self.eos_id], [*mask[:end], 1]
         return ids[:end], mask[:end]
 
@@ -138,8 +129,8 @@ class Renderer:
         return self.template
 
     def _messages(self, turns: str | Sequence[Message]) -> tuple[list[Message], list[str]]:
-        """Messages for the template, and what to call each. System texts at the beginning become one, the config's first,
-        with a blank line between; answers lose an end of the turn that they bring themselves."""
+        """Messages for the template, and what to call each. System texts at the beginning become one, the config's
+        first, with a blank line between; answers lose an end of the turn that they bring themselves."""
         own = [{"role": "user", "content": turns}] if isinstance(turns, str) else turns
         named = [(self._bare(turn), f"turn {number} ({turn['role']})") for number, turn in enumerate(own, start=1)]
         if self.system_prompt is not None:

@@ -154,9 +154,9 @@ def load_demonstrations(
     config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int, strict: bool, quarantine: Path | None
 ) -> Loaded[Demonstration]:
     """Prompts with their whole answers (`answer_after` is for ground truths and cuts nothing here), or messages of
-    which every assistant turn is trained, of at most `max_tokens` tokens in all. A row is several demonstrations where the
-    chat template renders the last turn in another way than earlier ones (see `Renderer.dialogue`), and the report counts
-    it once. Otherwise as `load_prompts`."""
+    which every assistant turn is trained, of at most `max_tokens` tokens in all. A row is several demonstrations where
+    the chat template renders the last turn in another way than earlier ones (see `Renderer.dialogue`), and the report
+    counts it once. Otherwise as `load_prompts`."""
     renderer, report = Renderer.create(config, tokenizer, max_tokens), Report.of(config)
 
     def make(raw: RawRow, row_id: str) -> list[Demonstration]:

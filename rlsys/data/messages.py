@@ -20,15 +20,15 @@ HALF = re.compile("[\ud800-\udfff]")
 
 
 def checked_messages(turns: Sequence[Any]) -> list[Message]:
-    """Each has a role of `ROLES` and text as content; a turn with tool calls, and a tool's result, may be empty. Keys that
-    say nothing (null, an empty list) are gone. Tool calls have the form {type: function, function: {name, arguments}},
-    and arguments in JSON are parsed. Raises BadRow."""
+    """Each has a role of `ROLES` and text as content; a turn with tool calls, and a tool's result, may be empty. Keys
+    that say nothing (null, an empty list) are gone. Tool calls have the form {type: function, function: {name,
+    arguments}}, and arguments in JSON are parsed. Raises BadRow."""
     return [_checked(turn, f"turn {number} of the messages") for number, turn in enumerate(turns, start=1)]
 
 
 def check_whole(value: Any, name: str) -> None:
-    """Raises BadRow for half a character (a lone surrogate, as of an emoji that was cut) in a text, or in one within: no
-    tokenizer can read it."""
+    """Raises BadRow for half a character (a lone surrogate, as of an emoji that was cut) in a text, or in one within:
+    no tokenizer can read it."""
     for item in (
         [*value.keys(), *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
     ):

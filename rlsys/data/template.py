@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,11 +32,26 @@ class Turn:
     """A turn of the assistant, as a sample would go on from the prompt before it."""
 
     text: str
-    """The prompt and the turn, through the end of the turn."""
+    """The prompt and the turn, and what the template puts behind a dialogue that ends there."""
     start: int
     """The turn's first character."""
+    end: int
+    """The one after its last."""
     ended: bool
     """Whether it ends in a special token."""
+
+    @property
+    def through(self) -> str:
+        return self.text[: self.end]
+
+    def among(self, places: Sequence[tuple[int, int]], text: str) -> range:
+        """Which of the text's tokens are the turn's, by the first character of each and the one after its last. Special
+        tokens may swallow the white space behind them; a token that is otherwise shared with what follows is not the
+        turn's."""
+        first, after = bisect_left(places, (self.start, 0)), bisect_left(places, (self.end, 0))
+        while after > first and text[self.end : places[after - 1][1]].strip():
+            after -= 1
+        return range(first, after)
 
 
 @dataclass(frozen=True)
@@ -56,15 +72,19 @@ class Template:
         return cls(tokenizer)
 
     def render(self, messages: Sequence[Message], tools: Tools = None, ask: bool = False) -> str:
-        """The text; with `ask`, up to where the assistant's answer begins. Raises BadRow when the template refuses it."""
+        """The text; with `ask`, up to where the assistant's answer begins. Raises BadRow when the template refuses
+        it."""
         return self._apply([*map(self._given, messages)], tools, tokenize=False, add_generation_prompt=ask)
 
-    def marked(self, messages: Sequence[Message], tools: Tools) -> list[int] | None:
-        """1 on each token that the template marks as the assistant's ({% generation %}); None if it marks nothing."""
-        if not GENERATION_MARK.search(self.tokenizer.get_chat_template(tools=tools)):  # type: ignore[arg-type]
-            return None
+    def tokens(self, messages: Sequence[Message], tools: Tools) -> tuple[list[int], list[tuple[int, int]], list[int]]:
+        """Of each token its id, its place in the text, and whether it is marked as the assistant's ({% generation %}):
+        1 on all tokens if the template marks nothing."""
+        marks = bool(GENERATION_MARK.search(self.tokenizer.get_chat_template(tools=tools)))  # type: ignore[arg-type]
+        places = {"return_dict": True, "tokenizer_kwargs": {"return_offsets_mapping": True}}
         given = [*map(self._given, messages)]
-        return list(self._apply(given, tools, return_assistant_tokens_mask=True, return_dict=True)["assistant_masks"])
+        out = self._apply(given, tools, return_assistant_tokens_mask=marks, **places)
+        ids = list(out["input_ids"])
+        return ids, out["offset_mapping"], out["assistant_masks"] if marks else [1] * len(ids)
 
     def turn(self, messages: Sequence[Message], index: int, tools: Tools, name: str) -> Turn:
         """The turn of this index. Raises BadRow when it does not go on from what a sample goes on from, or is not all
@@ -77,7 +97,7 @@ class Template:
         end, ended = self._end(text, len(before))
         if _squeezed(messages[index]["content"]) not in _squeezed(text[len(before) : end]):
             raise BadRow(f"{name}: the chat template leaves out or changes a part of its text")
-        return Turn(text[:end], len(before), ended)
+        return Turn(text, len(before), end, ended)
 
     def without_end(self, text: str) -> str:
         """An answer without what ends a turn, which the template adds."""
@@ -86,8 +106,8 @@ class Template:
         return text if end is None else self.without_end(bare.removesuffix(end))
 
     def check_shown(self, messages: Sequence[Message], tools: Tools, names: Sequence[str]) -> None:
-        """Raises BadRow, by the turn's name and the key, for what the messages say and the template does not show. What a
-        turn of the assistant says counts as shown if it is shown while the turn is the last one: templates leave out
+        """Raises BadRow, by the turn's name and the key, for what the messages say and the template does not show. What
+        a turn of the assistant says counts as shown if it is shown while the turn is the last one: templates leave out
         earlier thinking, from what a sample goes on from, too."""
         if tools is not None:
             self._check_tools(messages, tools)
@@ -129,7 +149,7 @@ class Template:
     def _apply(self, messages: list[Message], tools: Tools = None, **options: Any) -> Any:
         try:
             return self.tokenizer.apply_chat_template(messages, tools=tools, **options)  # type: ignore[arg-type]
-        except Exception as error:  # noqa: BLE001  a template is a program of someone else's, and may raise anything
+        except Exception as error:  # a template is a program of someone else's, and may raise anything
             reason = next(iter(str(error).splitlines()), "") or type(error).__name__
             raise BadRow(f"the chat template refuses it: {reason}") from error
 
@@ -141,8 +161,8 @@ class Template:
 
     @cached_property
     def _wants_json(self) -> bool:
-        """Whether arguments of tool calls must be given as JSON: as objects they come out as Python writes them, or not at
-        all."""
+        """Whether arguments of tool calls must be given as JSON: as objects they come out as Python writes them, or not
+        at all."""
         for call, is_json in ((CALL, False), (_in_json(CALL), True)):
             try:
                 text = self._apply([ASKED, {"role": "assistant", "content": "", "tool_calls": [call]}], tokenize=False)

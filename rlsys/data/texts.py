@@ -72,8 +72,8 @@ class Cutter:
         return [*tokens, eos]  # type: ignore[list-item]
 
     def blocks(self, documents: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-        """Blocks of `block_tokens`, the last one of what is left; none of a single token. One that begins with a BOS of its
-        own gets no second one."""
+        """Blocks of `block_tokens`, the last one of what is left; none of a single token. One that begins with a BOS of
+        its own gets no second one."""
         bos = self.tokenizer.bos_token_id
         lead = [bos] if isinstance(bos, int) else []
         tokens = list(chain.from_iterable(documents))

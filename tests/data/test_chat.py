@@ -19,7 +19,8 @@ ASK = "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 CHATML = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|eos|>\n' }}{% endfor %}" + ASK
 NO_END = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{% endfor %}" + ASK
 MARK_WITHOUT_END = (
-    "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}<|eos|>"
+    "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}"
+    "{% generation %}{{ m.content }}{% endgeneration %}<|eos|>"
     "{% else %}{{ m.content }}{% endif %}{% endfor %}"
 )
 FORGETFUL = "{% for m in messages %}<|{{ m.role }}|>{{ m.content if loop.last else '...' }}<|eos|>{% endfor %}"

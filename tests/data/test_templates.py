@@ -166,17 +166,21 @@ def test_weights_are_obeyed(tmp_path: Path, weights: tuple[Turn, Turn], wanted: 
 def test_tool_calls_tools_and_results_are_rendered():
     qwen, harmony, llama = (trained(family, [ASK, *CALLED, FOUR], TOOLS) for family in ("qwen3", "harmony", "llama3"))
     assert qwen == [
-        f"<|im_start|>system\n# Tools\n\n{json.dumps(TOOLS[0])}<|im_end|>\n<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n{rest}"
+        f"<|im_start|>system\n# Tools\n\n{json.dumps(TOOLS[0])}<|im_end|>\n<|im_start|>user\n2+2?<|im_end|>\n"
+        f"<|im_start|>assistant\n{rest}"
         for rest in (
-            '«<think>\n\n</think>\n\n<tool_call>\n{"name": "look", "arguments": {"at": "Oslo"}}\n</tool_call><|im_end|>»',
-            '<tool_call>\n{"name": "look", "arguments": {"at": "Oslo"}}\n</tool_call><|im_end|>\n<|im_start|>user\n<tool_response>\n4 C\n'
-            "</tool_response><|im_end|>\n<|im_start|>assistant\n«<think>\n\n</think>\n\n4<|im_end|>»",
+            "«<think>\n\n</think>\n\n"
+            '<tool_call>\n{"name": "look", "arguments": {"at": "Oslo"}}\n</tool_call><|im_end|>»',
+            '<tool_call>\n{"name": "look", "arguments": {"at": "Oslo"}}\n</tool_call><|im_end|>\n'
+            "<|im_start|>user\n<tool_response>\n4 C\n</tool_response><|im_end|>\n"
+            "<|im_start|>assistant\n«<think>\n\n</think>\n\n4<|im_end|>»",
         )
     ]
     assert harmony == [
-        f'{H}<|start|>developer<|message|>\ntype look = {{"type": "object"}}<|end|><|start|>user<|message|>2+2?<|end|><|start|>assistant'
-        '« to=functions.look<|channel|>commentary json<|message|>{"at": "Oslo"}<|call|>»<|start|>functions.look to=assistant'
-        '<|channel|>commentary<|message|>"4 C"<|end|><|start|>assistant«<|channel|>final<|message|>4<|return|>»'
+        f'{H}<|start|>developer<|message|>\ntype look = {{"type": "object"}}<|end|><|start|>user<|message|>2+2?<|end|>'
+        '<|start|>assistant« to=functions.look<|channel|>commentary json<|message|>{"at": "Oslo"}<|call|>»'
+        '<|start|>functions.look to=assistant<|channel|>commentary<|message|>"4 C"<|end|>'
+        "<|start|>assistant«<|channel|>final<|message|>4<|return|>»"
     ]
     # Arguments that came as JSON are not escaped a second time.
     assert f'{L[0]}assistant{L[1]}«{{"name": "look", "parameters": {{"at": "Oslo"}}}}<|eot_id|>»' in llama[0]
@@ -186,7 +190,8 @@ def test_a_template_that_takes_arguments_as_json_gets_them_so():
     tokenizer = tokenizer_with("chatml")
     tokenizer.chat_template = (
         "{% for m in messages %}{{ m.role + ':' + m.content }}"
-        "{% for call in m.tool_calls or [] %}{{ call.function.name + call.function.arguments }}{% endfor %}{{ eos_token }}{% endfor %}"
+        "{% for call in m.tool_calls or [] %}{{ call.function.name + call.function.arguments }}{% endfor %}"
+        "{{ eos_token }}{% endfor %}"
     )
     (one,) = Renderer.create(DatasetConfig(path="x"), tokenizer).dialogue([ASK, CALLED[0]])
     assert show(tokenizer, *one) == 'user:2+2?<|endoftext|>«assistant:look{"at": "Oslo"}<|endoftext|>»'
@@ -244,9 +249,7 @@ def test_a_tool_s_result_may_end_the_prompt(tmp_path: Path):
     for loader in (load_prompts, load_demonstrations):
         with pytest.raises(NoUsableRow, match=r"turn 3 \(tool\): the chat template does not show its text"):
             load(loader, tmp_path, "zephyr", row)
-        with pytest.raises(
-            NoUsableRow, match="the chat template refuses it: Message has tool role, but there was no previous"
-        ):
+        with pytest.raises(NoUsableRow, match="the chat template refuses it: Message has tool role, but there was"):
             load(loader, tmp_path, "harmony", row)
 
 
@@ -267,7 +270,10 @@ def test_text_beside_a_tool_call_that_the_template_drops_puts_the_row_aside():
 
 
 def test_system_texts_are_merged_or_refused():
-    merged = "<|im_start|>system\nAdd.\n\nBe brief.<|im_end|>\n<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n«4<|im_end|>»"
+    merged = (
+        "<|im_start|>system\nAdd.\n\nBe brief.<|im_end|>\n<|im_start|>user\n2+2?<|im_end|>\n"
+        "<|im_start|>assistant\n«4<|im_end|>»"
+    )
     assert trained("chatml", [turn("system", "Add."), BRIEF, ASK, FOUR]) == [merged]
     assert trained("chatml", [BRIEF, ASK, FOUR], system_prompt="Add.") == [merged]
     assert trained("llama2", [BRIEF, ASK, FOUR], system_prompt="Add.") == [
