@@ -91,7 +91,7 @@ def test_a_circle_would_be_seen():
 def test_how_much_there_is_to_read_of_a_method(graph: grimp.ImportGraph):
     """Raise the number knowingly: it is what somebody opens to read GRPO whole."""
     found = house.to_read(graph, *house.GRPO)
-    print(*found, sep="\n")  # noqa: T201
+    print(*found, sep="\n")
     assert len(found) == 20
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlsys.config.dataset import DatasetConfig, RowFormat
-from rlsys.data.messages import Message
+from rlsys.data.messages import Message, check_whole
 from rlsys.data.nested import ABSENT, find, listed, look
 from rlsys.data.prompt_format import filled, format_columns
 from rlsys.data.raw import BadRow, RawRow
@@ -104,6 +104,8 @@ def checked(raw: RawRow, config: DatasetConfig) -> dict[str, Any]:
     if not isinstance(raw.value, dict):
         raise BadRow(f"a row is an object with columns, this is {kind(raw.value)}")
     value = {column: item for column, item in raw.value.items() if column not in config.ignore}
+    for column, item in value.items():
+        check_whole(item, f"the column {column!r}")
     asked = dict.fromkeys(format_columns(config), "prompt_format") | dict.fromkeys(config.fields.values(), "fields")
     return value | {column: find(value, column, key) for column, key in asked.items() if column not in value}
 

@@ -49,7 +49,7 @@ class Ranking:
     def rendered(self, renderer: Renderer) -> list[tuple[list[int], list[int]]]:
         """Token ids and loss mask of the prompt with each answer; only the answer's tokens and its EOS have mask 1."""
         prompt, lead = self.prompt, ""
-        if self.from_dialogues and not renderer.templated:
+        if self.from_dialogues and renderer.template is None:
             assert not isinstance(prompt, str)
             prompt, lead = dialogue.prompt_text(prompt), " "
         answers = [lead + answer if isinstance(answer, str) else answer for answer in self.answers]

@@ -164,18 +164,29 @@ def load_demonstrations(
     config: DatasetConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int, strict: bool, quarantine: Path | None
 ) -> Loaded[Demonstration]:
     """Prompts with their whole answers (`answer_after` is for ground truths and cuts nothing here), or messages of
-    which every assistant turn is trained, of at most `max_tokens` tokens in all. Otherwise as `load_prompts`."""
+    which every assistant turn is trained, of at most `max_tokens` tokens in all. A row is several demonstrations where
+    the chat template renders the last turn in another way than earlier ones (see `Renderer.dialogue`), and the report
+    counts it once. Otherwise as `load_prompts`."""
     renderer, report = Renderer.create(config, tokenizer, max_tokens), Report.of(config)
 
-    def make(raw: RawRow, row_id: str) -> Demonstration:
+    def make(raw: RawRow, row_id: str) -> list[Demonstration]:
         row = parse(raw, config, learn=True)
-        token_ids, loss_mask = renderer.demonstration(*row.demonstration(), row.tools)
-        if not any(loss_mask) or loss_mask[0]:
+        turns, answer = row.demonstration()
+        if answer is not None:
+            masked = [renderer.demonstration(turns, answer, row.tools)]
+        else:
+            assert not isinstance(turns, str)
+            masked = renderer.dialogue(turns, row.tools)
+        if any(not any(mask) or mask[0] for _, mask in masked):
             raise BadRow("no assistant token after the first position: nothing to train on")
         report.formats[row.format] += 1
-        return Demonstration(row_id, tuple(token_ids), tuple(loss_mask))
+        return [Demonstration(row_id, tuple(ids), tuple(mask)) for ids, mask in masked]
 
-    return load_rows(config, make, lambda row: len(row.token_ids), max_tokens, strict, quarantine, report)
+    def size(made: list[Demonstration]) -> int:
+        return max(len(one.token_ids) for one in made)
+
+    loaded = load_rows(config, make, size, max_tokens, strict, quarantine, report)
+    return Loaded([one for made in loaded.rows for one in made], loaded.report)
 
 
 def load_comparisons(
@@ -235,7 +246,7 @@ def load_rows(
 ) -> Loaded[Any]:
     """What `make` makes of each row and its id, if its `size` is at most `most` tokens; `report` is filled in."""
     report = report or Report.of(config)
-    kept, bad, unseen = [], [], set(config.ignore)
+    kept, bad, unseen = [], [], {column for column in config.ignore if "." not in column}
     for raw in read_rows(config):
         if report.read == config.limit:
             unseen.clear()  # who knows what follows

@@ -52,7 +52,7 @@ class Cutter:
         return cls(config, tokenizer, block_tokens)
 
     def document(self, raw: RawRow) -> list[int]:
-        """The row's text as tokens, EOS last."""
+        """The row's text as tokens, one EOS last, whether the text has it or not."""
         value, column = checked(raw, self.config), self.config.fields.get("text", "text")
         if column not in value:
             raise no_column(value, "text")
@@ -64,15 +64,22 @@ class Cutter:
         tokenized = (
             self.tokenizer(piece, add_special_tokens=False)["input_ids"] for piece in pieces(text, self.tokenizer)
         )
-        return [*chain.from_iterable(tokenized), self.tokenizer.eos_token_id]  # type: ignore[list-item]
+        tokens, eos = list(chain.from_iterable(tokenized)), self.tokenizer.eos_token_id
+        while tokens and tokens[-1] == eos:
+            tokens.pop()
+        if not tokens:
+            raise BadRow("the text is empty")
+        return [*tokens, eos]  # type: ignore[list-item]
 
     def blocks(self, documents: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-        """Blocks of `block_tokens`, the last one of what is left; none of a single token."""
+        """Blocks of `block_tokens`, the last one of what is left; none of a single token. One that begins with a BOS of
+        its own gets no second one."""
         bos = self.tokenizer.bos_token_id
         lead = [bos] if isinstance(bos, int) else []
         tokens = list(chain.from_iterable(documents))
         step = self.block_tokens - len(lead)
         for start in range(0, len(tokens), step):
-            block = lead + tokens[start : start + step]
+            block = tokens[start : start + step]
+            block = block if block[:1] == lead else lead + block
             if len(block) > 1:
                 yield block

@@ -143,7 +143,7 @@ def serve(handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         signal.setitimer(signal.ITIMER_REAL, time_limit + GRACE)
         try:
             answer = handle(json.loads(line))
-        except Exception as error:  # noqa: BLE001 - the parent makes an abstention of it, whatever it is
+        except Exception as error:  # noqa: BLE001 - the parent reports whatever it is
             answer = {"error": f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"}
         signal.setitimer(signal.ITIMER_REAL, 0)
         answers.write(json.dumps(answer) + "\n")

@@ -5,6 +5,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.chat import Renderer
+from rlsys.data.raw import BadRow
 from rlsys.errors import ConfigError
 from rlsys.playground.models import BOS, EOS, byte_tokenizer
 
@@ -18,8 +19,8 @@ ASK = "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 CHATML = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|eos|>\n' }}{% endfor %}" + ASK
 NO_END = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{% endfor %}" + ASK
 MARK_WITHOUT_END = (
-    "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% "
-    "endgeneration %}<|eos|>"
+    "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}"
+    "{% generation %}{{ m.content }}{% endgeneration %}<|eos|>"
     "{% else %}{{ m.content }}{% endif %}{% endfor %}"
 )
 FORGETFUL = "{% for m in messages %}<|{{ m.role }}|>{{ m.content if loop.last else '...' }}<|eos|>{% endfor %}"
@@ -56,7 +57,7 @@ def trained(tokenizer: PreTrainedTokenizerFast, ids: list[int], mask: list[int])
 )
 def test_every_assistant_turn_and_its_end_is_trained_and_nothing_else(template: str | None, wanted: str):
     tokenizer = with_template(template) if template else byte_tokenizer()
-    assert trained(tokenizer, *renderer(tokenizer).demonstration(TURNS)) == wanted
+    assert [trained(tokenizer, *one) for one in renderer(tokenizer).dialogue(TURNS)] == [wanted]
 
 
 @pytest.mark.parametrize("template", [None, CHATML, NO_END])
@@ -64,19 +65,18 @@ def test_a_demonstration_starts_with_the_tokens_of_its_prompt(template: str | No
     tokenizer = with_template(template) if template else byte_tokenizer()
     render = renderer(tokenizer, system_prompt="be brief")
     text, ids = render.prompt(TURNS[:3])
-    whole, mask = render.demonstration(TURNS)
+    ((whole, mask),) = render.dialogue(TURNS)
     assert whole[: len(ids)] == ids
     assert sum(mask[len(ids) :]) == len(whole) - len(ids) == 2
     assert tokenizer.decode(ids) == text
     assert "<|system|>be brief" in text
-    assert render.demonstration("q", "a") == render.demonstration(
-        [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
-    )
+    (said,) = render.dialogue([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}])
+    assert render.demonstration("q", "a") == said
 
 
-def test_a_template_that_rewrites_earlier_turns_is_refused():
-    with pytest.raises(ConfigError, match=r"has no \{% generation %\} marks and does not simply add each turn"):
-        renderer(with_template(FORGETFUL)).demonstration(TURNS)
+def test_a_template_that_forgets_what_was_said_is_refused():
+    with pytest.raises(BadRow, match=r"turn 1 \(user\): the chat template does not show its text"):
+        renderer(with_template(FORGETFUL)).dialogue(TURNS)
 
 
 @pytest.mark.parametrize("settings", [{"chat_template": "never"}, {}], ids=["never", "no template"])

@@ -324,9 +324,12 @@ def test_a_column_within_a_column(tmp_path: Path):
 
 def test_keys_of_a_message_stay(tmp_path: Path):
     """Data sets made from a prompt show them again."""
+    tokenizer, file = byte_tokenizer(), tmp_path / "rows.jsonl"
+    tokenizer.chat_template = "{{ messages[0].name }}" + str(tokenizer.chat_template)
     named = {**Q, "name": "Ada"}
-    (prompt,) = load(tmp_path, "prompts", {"messages": [named, A]}).rows
-    assert prompt.turns == (named,)
+    file.write_text(json.dumps({"messages": [named, A]}))
+    (prompt,) = load_prompts(DatasetConfig(path=str(file)), tokenizer, 1000, True, None).rows
+    assert (prompt.turns, prompt.text) == ((named,), "Ada<|bos|><|user|>q<|assistant|>")
 
 
 def test_the_answer_belongs_to_the_prompt(tmp_path: Path):

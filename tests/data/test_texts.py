@@ -102,3 +102,12 @@ def test_settings_that_mean_nothing_here(tmp_path: Path, settings: dict, message
     (tmp_path / "a.txt").write_text("a")
     with pytest.raises(ConfigError, match=message):
         texts(tmp_path / "a.txt", **{"block_tokens": 4, **settings})
+
+
+def test_documents_that_bring_their_own_bos_or_eos_have_it_once(tmp_path: Path):
+    file = tmp_path / "corpus.jsonl"
+    file.write_text(
+        "".join(json.dumps({"text": text}) + "\n" for text in ("<|bos|>ab<|eos|>", "c", "<|eos|>", "<|bos|>d"))
+    )
+    assert shown(texts(file, 20).rows) == ["^ab$c$^d$"]
+    assert shown(texts(file, 5).rows) == ["^ab$", "^c$^d", "^$"]

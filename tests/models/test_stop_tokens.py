@@ -100,7 +100,7 @@ def test_the_ends_of_turns(family: str) -> None:
 def test_what_is_taught_ends_at_the_first_token_that_a_sampler_stops_at(family: str) -> None:
     tokenizer = tokenizer_of(family)
     renderer = Renderer.create(DatasetConfig(path="x"), tokenizer)
-    ids, mask = renderer.demonstration(TURNS)
+    ((ids, mask),) = renderer.dialogue(TURNS)
     trained = [token for token, bit in zip(ids, mask, strict=True) if bit]
     assert tokenizer.decode(trained) == BY_HAND[family][1]
     ends = turn_end_ids(tokenizer, templated=True)
@@ -118,9 +118,9 @@ def test_an_end_that_is_none_is_not_taught() -> None:
         "{% else %}{% generation %}{{ " + answer + " + ('<|return|>' if loop.last else '<|end|>') }}{% endgeneration %}"
         "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"
     )
-    ids, mask = Renderer.create(DatasetConfig(path="x"), tokenizer).demonstration(TURNS * 2)
-    trained = tokenizer.decode([token for token, bit in zip(ids, mask, strict=True) if bit])
-    assert trained == "<|channel|>final<|message|>a" + "<|channel|>final<|message|>a<|return|>"
+    sequences = Renderer.create(DatasetConfig(path="x"), tokenizer).dialogue(TURNS * 2)
+    trained = [tokenizer.decode([token for token, bit in zip(*one, strict=True) if bit]) for one in sequences]
+    assert trained == ["<|channel|>final<|message|>a<|return|>"] * 2
 
 
 def test_without_a_template_and_with_one_that_can_not_render_an_answer_only_eos_ends() -> None:
@@ -135,7 +135,7 @@ def test_an_end_that_is_text_is_refused_where_the_template_is_used(chat_template
     tokenizer.name_or_path = "my/base"
     config = DatasetConfig(path="rows.jsonl", chat_template=chat_template)
     if not refused:
-        assert sorted(Renderer.create(config, tokenizer).ends) == [tokenizer.eos_token_id]
+        assert Renderer.create(config, tokenizer).demonstration("q", "a")[0][-1] == tokenizer.eos_token_id
         return
     with pytest.raises(ConfigError) as caught:
         Renderer.create(config, tokenizer)

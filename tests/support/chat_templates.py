@@ -1,7 +1,6 @@
 """Chat templates with the quirks of well-known families, each on a tokenizer of single bytes that has the family's own
 tokens."""
 
-# ruff: noqa: E501  (templates stand as models have them)
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -35,7 +34,9 @@ CHATML = r"""
 
 LLAMA3 = r"""
 {{- bos_token }}
-{%- if messages[0].role == 'system' %}{% set system = messages[0].content | trim %}{% set messages = messages[1:] %}{% endif -%}
+{%- if messages[0].role == 'system' -%}
+{%- set system = messages[0].content | trim %}{% set messages = messages[1:] -%}
+{%- endif -%}
 {%- if system is defined or tools -%}
 {{ '<|start_header_id|>system<|end_header_id|>\n\n' }}
 {%- for tool in tools or [] %}{{ tool | tojson + '\n\n' }}{% endfor -%}
@@ -43,9 +44,12 @@ LLAMA3 = r"""
 {%- endif -%}
 {%- for message in messages -%}
 {%- if message.tool_calls -%}
-{%- if message.tool_calls | length != 1 %}{{ raise_exception('This model only supports single tool-calls at once!') }}{% endif -%}
+{%- if message.tool_calls | length != 1 -%}
+{{ raise_exception('This model only supports single tool-calls at once!') }}
+{%- endif -%}
 {%- set call = message.tool_calls[0].function -%}
-{{ '<|start_header_id|>assistant<|end_header_id|>\n\n{"name": "' + call.name + '", "parameters": ' + call.arguments | tojson + '}<|eot_id|>' }}
+{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
+{{- '{"name": "' + call.name + '", "parameters": ' + call.arguments | tojson + '}<|eot_id|>' }}
 {%- elif message.role == 'tool' -%}
 {{ '<|start_header_id|>ipython<|end_header_id|>\n\n' + message.content | tojson + '<|eot_id|>' }}
 {%- else -%}
@@ -62,7 +66,8 @@ GEMMA = r"""
 {%- if (message.role == 'user') != (loop.index0 % 2 == 0) -%}
 {{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}
 {%- endif -%}
-{{ '<start_of_turn>' + ('model' if message.role == 'assistant' else message.role) + '\n' + message.content | trim + '<end_of_turn>\n' }}
+{%- set role = 'model' if message.role == 'assistant' else message.role -%}
+{{ '<start_of_turn>' + role + '\n' + message.content | trim + '<end_of_turn>\n' }}
 {%- endfor -%}
 {%- if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif -%}
 """
@@ -71,7 +76,7 @@ MISTRAL = r"""
 {{- bos_token }}
 {%- for message in messages -%}
 {%- if (message.role == 'user') != (loop.index0 % 2 == 0) -%}
-{{ raise_exception('After the optional system message, conversation roles must alternate user/assistant/user/assistant/...') }}
+{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}
 {%- endif -%}
 {%- if message.role == 'user' %}{{ '[INST] ' + message.content + ' [/INST]' }}
 {%- else %}{{ ' ' + message.content + eos_token }}{% endif -%}
@@ -79,7 +84,9 @@ MISTRAL = r"""
 """
 
 LLAMA2 = r"""
-{%- if messages[0].role == 'system' %}{% set system = messages[0].content %}{% set messages = messages[1:] %}{% endif -%}
+{%- if messages[0].role == 'system' -%}
+{%- set system = messages[0].content %}{% set messages = messages[1:] -%}
+{%- endif -%}
 {%- for message in messages -%}
 {%- if message.role == 'user' -%}
 {%- set lead = '<<SYS>>\n' + system + '\n<</SYS>>\n\n' if loop.first and system is defined else '' -%}
@@ -114,7 +121,9 @@ QWEN3 = r"""
 {%- set content = content.split('</think>')[-1].lstrip('\n') -%}
 {%- endif -%}
 {{ '<|im_start|>assistant\n' }}
-{%- if loop.index0 > last.query and (loop.last or thought) %}{{ '<think>\n' + thought.strip('\n') + '\n</think>\n\n' }}{% endif -%}
+{%- if loop.index0 > last.query and (loop.last or thought) -%}
+{{ '<think>\n' + thought.strip('\n') + '\n</think>\n\n' }}
+{%- endif -%}
 {{ content }}
 {%- for call in message.tool_calls or [] -%}
 {%- if (loop.first and content) or not loop.first %}{{ '\n' }}{% endif -%}
@@ -136,25 +145,37 @@ HARMONY = r"""
 {{- '<|start|>system<|message|>You are a model.<|end|>' }}
 {%- if messages[0].role in ('system', 'developer') or tools -%}
 {{ '<|start|>developer<|message|>' }}
-{%- if messages[0].role in ('system', 'developer') %}{{ messages[0].content }}{% set messages = messages[1:] %}{% endif -%}
-{%- for tool in tools or [] %}{{ '\ntype ' + tool.function.name + ' = ' + tool.function.parameters | tojson }}{% endfor -%}
+{%- if messages[0].role in ('system', 'developer') -%}
+{{ messages[0].content }}{% set messages = messages[1:] -%}
+{%- endif -%}
+{%- for tool in tools or [] -%}
+{{ '\ntype ' + tool.function.name + ' = ' + tool.function.parameters | tojson }}
+{%- endfor -%}
 {{ '<|end|>' }}
 {%- endif -%}
 {%- set last = namespace(call=none) -%}
 {%- for message in messages -%}
 {%- if message.role == 'assistant' and message.tool_calls -%}
-{%- if message.thinking %}{{ '<|start|>assistant<|channel|>analysis<|message|>' + message.thinking + '<|end|>' }}{% endif -%}
+{%- if message.thinking -%}
+{{ '<|start|>assistant<|channel|>analysis<|message|>' + message.thinking + '<|end|>' }}
+{%- endif -%}
 {%- set call = message.tool_calls[0].function -%}
 {%- set last.call = call.name -%}
-{{ '<|start|>assistant to=functions.' + call.name + '<|channel|>commentary json<|message|>' + call.arguments | tojson + '<|call|>' }}
+{{ '<|start|>assistant to=functions.' + call.name + '<|channel|>commentary json<|message|>' }}
+{{- call.arguments | tojson + '<|call|>' }}
 {%- elif message.role == 'assistant' -%}
 {%- if loop.last and not add_generation_prompt -%}
-{%- if message.thinking %}{{ '<|start|>assistant<|channel|>analysis<|message|>' + message.thinking + '<|end|>' }}{% endif -%}
+{%- if message.thinking -%}
+{{ '<|start|>assistant<|channel|>analysis<|message|>' + message.thinking + '<|end|>' }}
+{%- endif -%}
 {{ '<|start|>assistant<|channel|>final<|message|>' + message.content + '<|return|>' }}
 {%- else %}{{ '<|start|>assistant<|channel|>final<|message|>' + message.content + '<|end|>' }}{% endif -%}
 {%- elif message.role == 'tool' -%}
-{%- if last.call is none %}{{ raise_exception('Message has tool role, but there was no previous assistant message with a tool call!') }}{% endif -%}
-{{ '<|start|>functions.' + last.call + ' to=assistant<|channel|>commentary<|message|>' + message.content | tojson + '<|end|>' }}
+{%- if last.call is none -%}
+{{ raise_exception('Message has tool role, but there was no previous tool call!') }}
+{%- endif -%}
+{{ '<|start|>functions.' + last.call + ' to=assistant<|channel|>commentary<|message|>' }}
+{{- message.content | tojson + '<|end|>' }}
 {%- elif message.role == 'user' %}{{ '<|start|>user<|message|>' + message.content + '<|end|>' }}{% endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif -%}

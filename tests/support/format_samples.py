@@ -91,10 +91,10 @@ MEANT: dict[str, str] = {
 
 HEAD = """# Data formats
 
-Made from `tests/support/format_samples.py`: every row below is read, and trained on for one step, in the tests. What was
-found is said by `rlsys validate` and by the run (`format` in `summary.json`); `data.train.format` settles what is in doubt,
-`fields` names columns (`reward_model.ground_truth` is one within one), `ignore` leaves some out. Rows that can't be
-used are put aside with their reason in the run's `quarantine.jsonl`, and counted.
+Made from `tests/support/format_samples.py`: every row below is read, and trained on for one step, in the tests. What
+was found is said by `rlsys validate` and by the run (`format` in `summary.json`); `data.train.format` settles what is
+in doubt, `fields` names columns (`reward_model.ground_truth` is one within one), `ignore` leaves some out. Rows that
+can't be used are put aside with their reason in the run's `quarantine.jsonl`, and counted.
 
 ## Files
 
