@@ -16,7 +16,7 @@ from rlsys.config.dataset import DatasetConfig
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import STAGE, datasets
 from rlsys.config.schema import Key, dotted
-from rlsys.data.load import Loaded, Report
+from rlsys.data.report import Loaded, Report
 from rlsys.data.sources import PLAYGROUND, elsewhere, read_rows
 from rlsys.errors import ConfigError, DataError, NoUsableRow
 from rlsys.models.load import load_tokenizer

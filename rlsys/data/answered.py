@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.chat import Renderer
 from rlsys.data.columns import Row, parse
-from rlsys.data.load import Demonstration, Loaded, Report, load_rows
+from rlsys.data.load import Demonstration, load_rows
 from rlsys.data.messages import Message
 from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.report import Loaded, Report
 from rlsys.data.turns import as_answer
 from rlsys.samples import Prompt
 

@@ -11,9 +11,10 @@ from rlsys.config.dataset import DatasetConfig
 from rlsys.data import comparisons
 from rlsys.data.chat import Renderer
 from rlsys.data.columns import check_format, checked, no_column, prompt_of, tools_of
-from rlsys.data.load import Demonstration, Loaded, Report, load_rows
+from rlsys.data.load import Demonstration, load_rows
 from rlsys.data.messages import Message
 from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.report import Loaded, Report
 from rlsys.data.turns import as_answer
 from rlsys.data.values import kind, present, truth
 from rlsys.errors import ConfigError, DataError

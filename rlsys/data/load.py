@@ -4,11 +4,10 @@ counted."""
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data import comparisons, texts
@@ -16,6 +15,7 @@ from rlsys.data.chat import Renderer
 from rlsys.data.columns import parse
 from rlsys.data.lengths import TooLong
 from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.report import Loaded, Report, TextReport
 from rlsys.data.sources import read_rows
 from rlsys.errors import ConfigError, DataError, NoUsableRow
 from rlsys.files import read_lines, write_whole
@@ -57,71 +57,6 @@ class Comparison:
     """Which reference that is: its name and version."""
     columns: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The row as the data set has it, for data sets made from it."""
-
-
-@dataclass
-class Report:
-    """What became of the rows of one data set: read = kept + too_long + quarantined."""
-
-    source: str
-    split: str
-    """And the part of it, where only a part is read."""
-    read: int = 0
-    kept: int = 0
-    too_long: int = 0
-    """Left out for their length in tokens."""
-    quarantined: int = 0
-    """Left out as unreadable; each is in the run's `quarantine.jsonl`."""
-    unanswered: int = 0
-    """Kept prompts without a ground truth."""
-    formats: Counter[str] = field(default_factory=Counter)
-    """What the usable rows were read as, by the number of rows."""
-    reason: str = ""
-    """Why the first row that was left out was."""
-
-    @classmethod
-    def of(cls, config: DatasetConfig) -> Self:
-        return cls(config.path, config.label)
-
-    @property
-    def format(self) -> str:
-        """What the rows were read as, for people: `sharegpt`, or `messages (19), sharegpt (1)`."""
-        if len(self.formats) < 2:
-            return next(iter(self.formats), "")
-        return ", ".join(f"{name} ({count})" for name, count in self.formats.most_common())
-
-    @property
-    def left_out(self) -> str | None:
-        """What was left out and why, for people; None: nothing was."""
-        if not self.too_long + self.quarantined:
-            return None
-        return (
-            f"{self.source}: {self.too_long + self.quarantined:,} of {self.read:,} rows left out "
-            f"({self.too_long:,} too long, {self.quarantined:,} unusable; the first: {self.reason})"
-        )
-
-    def counts(self) -> dict[str, int | str]:
-        names = ("source", "split", "format", "read", "kept", "too_long", "quarantined", "unanswered")
-        return {name: getattr(self, name) for name in names}
-
-
-@dataclass
-class TextReport(Report):
-    """Rows are documents here."""
-
-    blocks: int = 0
-    """What they were cut into."""
-
-    def counts(self) -> dict[str, int | str]:
-        return super().counts() | {"blocks": self.blocks}
-
-
-@dataclass(frozen=True)
-class Loaded(Generic[RowT]):
-    """Usable rows in the order of the data set."""
-
-    rows: list[RowT]
-    report: Report
 
 
 def load_prompts(

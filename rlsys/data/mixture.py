@@ -11,7 +11,8 @@ from typing import Any, Generic, TypeVar
 
 from rlsys.config.experiment import DataConfig
 from rlsys.data.answered import Answered
-from rlsys.data.load import Comparison, Demonstration, Loaded
+from rlsys.data.load import Comparison, Demonstration
+from rlsys.data.report import Loaded
 from rlsys.data.stream import Source, Stream
 from rlsys.errors import DataError
 from rlsys.samples import Prompt, stable_seed

@@ -14,8 +14,9 @@ from rlsys.config.experiment import Experiment
 from rlsys.data.answered import load_answered
 from rlsys.data.chat import uses_template
 from rlsys.data.labelled import check_labels, load_labelled
-from rlsys.data.load import Comparison, Loaded, Report, load_comparisons, load_demonstrations, load_prompts, load_texts
+from rlsys.data.load import Comparison, load_comparisons, load_demonstrations, load_prompts, load_texts
 from rlsys.data.mixture import WithPretraining, build_source
+from rlsys.data.report import Loaded, Report
 from rlsys.data.stream import Source, Stream
 from rlsys.data.tasks import load_tasks
 from rlsys.errors import DataError

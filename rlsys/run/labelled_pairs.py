@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.judge import JudgeConfig
 from rlsys.data import comparisons
-from rlsys.data.load import Report
 from rlsys.data.raw import BadRow
+from rlsys.data.report import Report
 from rlsys.data.sources import read_rows
 from rlsys.errors import NoUsableRow
 from rlsys.judging.asking.constitution import Principle

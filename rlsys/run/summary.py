@@ -7,8 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rlsys.data.load import Report
 from rlsys.data.mixture import Mixture, WithPretraining
+from rlsys.data.report import Report
 from rlsys.data.stream import Source
 from rlsys.judging.auditing.quality import run_quality
 from rlsys.judging.auditing.quality_rows import quality_rows

@@ -13,8 +13,8 @@ from rlsys.check.load import load as load_config
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.experiment import DataConfig
 from rlsys.data.answered import Answered, load_answered
-from rlsys.data.load import Loaded
 from rlsys.data.mixture import build_source
+from rlsys.data.report import Loaded
 from rlsys.errors import DataError
 
 

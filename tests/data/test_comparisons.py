@@ -9,8 +9,9 @@ from transformers import PreTrainedTokenizerFast
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.experiment import DataConfig
 from rlsys.data.collate import collate_comparisons
-from rlsys.data.load import Comparison, Loaded, load_comparisons
+from rlsys.data.load import Comparison, load_comparisons
 from rlsys.data.mixture import build_source
+from rlsys.data.report import Loaded
 from rlsys.errors import ConfigError, DataError
 from rlsys.files import read_lines
 from rlsys.playground.letters import gold

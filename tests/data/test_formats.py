@@ -11,7 +11,8 @@ import pytest
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.answered import load_answered
 from rlsys.data.labelled import load_labelled
-from rlsys.data.load import Loaded, load_comparisons, load_demonstrations, load_prompts
+from rlsys.data.load import load_comparisons, load_demonstrations, load_prompts
+from rlsys.data.report import Loaded
 from rlsys.errors import ConfigError, DataError
 from rlsys.playground.models import byte_tokenizer
 

@@ -6,7 +6,7 @@ import pytest
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.labelled import Labelled, check_labels, load_labelled
-from rlsys.data.load import Loaded
+from rlsys.data.report import Loaded
 from rlsys.errors import ConfigError, DataError
 from rlsys.files import read_lines
 from rlsys.playground.models import byte_tokenizer

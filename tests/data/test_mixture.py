@@ -4,8 +4,9 @@ import pytest
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.experiment import DataConfig
-from rlsys.data.load import Demonstration, Loaded, Report
+from rlsys.data.load import Demonstration
 from rlsys.data.mixture import Mixture, build_source, probabilities
+from rlsys.data.report import Loaded, Report
 from rlsys.data.stream import Stream
 from rlsys.errors import DataError
 from rlsys.samples import Prompt

@@ -21,7 +21,8 @@ from rlsys.config.dataset import DatasetConfig
 from rlsys.config.sampling import SamplingConfig
 from rlsys.data.collate import collate
 from rlsys.data.labelled import load_labelled
-from rlsys.data.load import Demonstration, Loaded, load_comparisons, load_demonstrations, load_prompts, load_texts
+from rlsys.data.load import Demonstration, load_comparisons, load_demonstrations, load_prompts, load_texts
+from rlsys.data.report import Loaded
 from rlsys.data.stream import Stream
 from rlsys.methods import dpo, kto, sft
 from rlsys.methods.base import Method, Step

@@ -10,7 +10,7 @@ import pytest
 from support.scripted_sampler import TOKENIZER
 
 from rlsys.config.dataset import DatasetConfig
-from rlsys.data.load import Loaded
+from rlsys.data.report import Loaded
 from rlsys.data.tasks import Instance, Task, TaskSet, load_tasks
 from rlsys.errors import ConfigError, DataError
 

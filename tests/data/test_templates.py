@@ -11,9 +11,10 @@ from transformers import PreTrainedTokenizerFast
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.chat import Renderer
-from rlsys.data.load import Loaded, load_comparisons, load_demonstrations, load_prompts
+from rlsys.data.load import load_comparisons, load_demonstrations, load_prompts
 from rlsys.data.messages import checked_messages
 from rlsys.data.raw import BadRow
+from rlsys.data.report import Loaded
 from rlsys.data.stream import id_of
 from rlsys.errors import NoUsableRow
 from rlsys.files import read_lines

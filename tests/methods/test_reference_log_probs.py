@@ -14,8 +14,9 @@ from support.fakes import FrozenSoftmax, SoftmaxPolicy
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.experiment import DataConfig, Experiment
 from rlsys.config.sampling import SamplingConfig
-from rlsys.data.load import Comparison, Loaded, load_comparisons
+from rlsys.data.load import Comparison, load_comparisons
 from rlsys.data.mixture import build_source
+from rlsys.data.report import Loaded
 from rlsys.data.stream import Stream
 from rlsys.errors import ConfigError, DataError
 from rlsys.methods import dpo, simpo

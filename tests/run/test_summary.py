@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from rlsys.config.experiment import DataConfig
-from rlsys.data.load import Demonstration, Loaded, Report
+from rlsys.data.load import Demonstration
 from rlsys.data.mixture import WithPretraining, build_source
+from rlsys.data.report import Loaded, Report
 from rlsys.data.stream import Source, Stream
 from rlsys.methods.shared.difficulty import COLUMNS
 from rlsys.run.folder import RunDir

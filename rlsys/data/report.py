@@ -1,0 +1,76 @@
+"""What became of the rows of a data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Generic, Self, TypeVar
+
+from rlsys.config.dataset import DatasetConfig
+
+RowT = TypeVar("RowT")
+
+
+@dataclass
+class Report:
+    """What became of the rows of one data set: read = kept + too_long + quarantined."""
+
+    source: str
+    split: str
+    """And the part of it, where only a part is read."""
+    read: int = 0
+    kept: int = 0
+    too_long: int = 0
+    """Left out for their length in tokens."""
+    quarantined: int = 0
+    """Left out as unreadable; each is in the run's `quarantine.jsonl`."""
+    unanswered: int = 0
+    """Kept prompts without a ground truth."""
+    formats: Counter[str] = field(default_factory=Counter)
+    """What the usable rows were read as, by the number of rows."""
+    reason: str = ""
+    """Why the first row that was left out was."""
+
+    @classmethod
+    def of(cls, config: DatasetConfig) -> Self:
+        return cls(config.path, config.label)
+
+    @property
+    def format(self) -> str:
+        """What the rows were read as, for people: `sharegpt`, or `messages (19), sharegpt (1)`."""
+        if len(self.formats) < 2:
+            return next(iter(self.formats), "")
+        return ", ".join(f"{name} ({count})" for name, count in self.formats.most_common())
+
+    @property
+    def left_out(self) -> str | None:
+        """What was left out and why, for people; None: nothing was."""
+        if not self.too_long + self.quarantined:
+            return None
+        return (
+            f"{self.source}: {self.too_long + self.quarantined:,} of {self.read:,} rows left out "
+            f"({self.too_long:,} too long, {self.quarantined:,} unusable; the first: {self.reason})"
+        )
+
+    def counts(self) -> dict[str, int | str]:
+        names = ("source", "split", "format", "read", "kept", "too_long", "quarantined", "unanswered")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass
+class TextReport(Report):
+    """Rows are documents here."""
+
+    blocks: int = 0
+    """What they were cut into."""
+
+    def counts(self) -> dict[str, int | str]:
+        return super().counts() | {"blocks": self.blocks}
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[RowT]):
+    """Usable rows in the order of the data set."""
+
+    rows: list[RowT]
+    report: Report
