@@ -86,9 +86,9 @@ class Renderer:
         a sample would go on from. Nearly always that is one sequence; under a template that renders the last turn in
         another way than earlier ones (Qwen3, gpt-oss) each turn needs its own.
 
-        A turn is what it adds to the prompt before it; where the template marks what the assistant says
-        ({% generation %}), of that only what is marked. Each sequence ends in a trained EOS (or the template's own end of a turn):
-        what comes after is cut off. Raises BadRow for what can't be shown.
+        A turn is what it adds to the prompt before it; where the template marks what the assistant says, by
+        {% generation %}, of that only what is marked. Each sequence ends in a trained EOS (or the template's own end of
+        a turn): what comes after is cut off. Raises BadRow for what can't be shown.
         """
         template, (messages, names) = self._template, self._messages(turns)
         check_length(self.tokenizer, template.render(messages, tools), self.most_tokens)
