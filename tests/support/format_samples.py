@@ -117,7 +117,13 @@ Null, NaN and infinity are missing values. A float that is a whole number is wri
 """
 MIDDLE = """
 `prompt` may be messages in every one of them, `system` (text) comes before the prompt, `tools` (a list) go to the
-chat template.
+chat template, and so do all keys of a message (`tool_calls`, `reasoning_content`, `name`). A row is put aside, with the
+turn and the key, if the template does not show what it says; `ignore: [messages.timestamp]` reads all rows without
+that key. Turns of the assistant with `weight: 0` or `train: false` are not trained. System texts at the beginning
+become one, with a blank line between. An end of the turn that an answer brings itself (`4</s>`) is trained once.
+
+Every turn is trained after exactly what a sample would go on from. Where a template shows the last turn otherwise than
+earlier ones (Qwen3, gpt-oss), that takes one sequence for each turn of a dialogue.
 
 ## Public data sets
 
