@@ -111,9 +111,9 @@ def test_the_recipe_is_valid_and_its_files_are_used(tmp_path: Path) -> None:
     for quick in (False, True):
         _, experiments = load_recipe(STAGES, settings(3, tmp_path, quick))
         base, sft, reward_model, best_of_n, low, high = experiments
-        assert Path(base.data.train.path).is_file()
-        assert Path(sft.data.train.path).is_file()
-        assert Path(reward_model.data.train.path).is_file()
+        for trained in (base, sft, reward_model):
+            assert trained.data.train is not None
+            assert Path(trained.data.train.path).is_file()
         assert [experiment.seed for experiment in experiments] == [3] * 6
         assert best_of_n.method.answers == (8 if quick else 4096)
         for measured in (best_of_n, low, high):
