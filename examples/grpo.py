@@ -91,6 +91,7 @@ def main(steps: int = 40, settings: Sequence[str] = ()) -> list[float]:
     tokenizer = load_tokenizer(model)
     pad_id = tokenizer.pad_token_id
     assert isinstance(pad_id, int)
+    assert experiment.data.train is not None
     rows = load_prompts(experiment.data.train, tokenizer, experiment.data.max_prompt_tokens, False, None).rows
     prompts = Stream(rows, experiment.seed, shuffle=True)
     rewards = []

@@ -67,9 +67,12 @@ def test_a_key_with_dots_replaces_all_that_was_said_there(recipe: Path):
     in_common = '  data: {train: {path: "playground:sort_digits", wrong_fraction: 0.5}}\n  cluster:'
     text = RECIPE.replace('    data: {train: {path: "playground:sort_digits"}}\n', "").replace("  cluster:", in_common)
     recipe.write_text(text)
-    assert load_recipe(recipe)[1][1].data.train.wrong_fraction == 0.5
+    train = load_recipe(recipe)[1][1].data.train
+    assert train is not None
+    assert train.wrong_fraction == 0.5
     recipe.write_text(text.replace("    rewards:", '    data.train: {path: "playground:add"}\n    rewards:'))
     train = load_recipe(recipe)[1][1].data.train
+    assert train is not None
     assert (train.path, train.wrong_fraction) == ("playground:add", 0.0)
 
 

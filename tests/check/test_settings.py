@@ -327,6 +327,7 @@ def test_hub_ids_are_not_looked_up():
             "reference.path=gpt2",
         ],
     )
+    assert named.data.train is not None
     assert (named.model.path, named.data.train.path, named.reference.path) == (
         "Qwen/Qwen2.5-0.5B",
         "openai/gsm8k",

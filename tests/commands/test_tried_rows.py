@@ -238,6 +238,7 @@ def test_a_stage_of_a_recipe_has_the_tokenizer_of_the_model_before_it():
 def test_comparisons_to_measure_a_judge_by_are_read():
     jsonl("rows.jsonl", {"prompt": "q", "chosen": "a", "rejected": "a"})
     data = own().data.train
+    assert data is not None
     with pytest.raises(DataError) as error:
         list(first_labelled(data, "judge"))
     assert (

@@ -25,7 +25,7 @@ def ray_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def shared_ray(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Iterator[dict[str, str]]:
-    """What the environment of a run must say to join the cluster that the tests share: a run starts in half the time."""
+    """What the environment of a run must say to join the cluster that the tests share: a run starts sooner so."""
     alone = Workplace.make(tmp_path_factory.mktemp("ray"), ray_folder / "shared")
     place = Workplace(alone.folder, alone.environment | OPEN)
     with ray_head(place, "--num-cpus=16", "--include-dashboard=false") as head:

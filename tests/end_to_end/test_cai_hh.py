@@ -1,5 +1,5 @@
-"""configs/constitutional/hh.yaml, with mere overrides, on real red-team prompts and the principles that the paper's authors
-published.
+"""configs/constitutional/hh.yaml, with mere overrides, on real red-team prompts and the principles that the paper's
+authors published.
 
 A tiny model learns nothing from it and writes no sense: what is shown is that both phases go through whole, and that
 their ledgers tell the story.

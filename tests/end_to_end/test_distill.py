@@ -18,7 +18,10 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 STUDENT = ("model={path: 'playground:0.5m', dtype: float32}",)
 TRAINER = "policy={ranks: 2, learning_rate: 3.0e-3, tokens_per_micro_batch: 4096}"
-DATA = "data={train: {path: 'playground:sort_digits', limit: 200}, eval: {path: 'playground:sort_digits', split: test, limit: 40}}"
+DATA = (
+    "data={train: {path: 'playground:sort_digits', limit: 200}, "
+    "eval: {path: 'playground:sort_digits', split: test, limit: 40}}"
+)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 STEPS = 3
 SETTINGS = (
-    "method={name: grpo, prompts_per_step: 6, group_size: 4, mini_batches: 2, epochs: 2, kl_coef: 0.05, importance_sampling: sequence,"
+    "method={name: grpo, prompts_per_step: 6, group_size: 4, mini_batches: 2, epochs: 2, kl_coef: 0.05,"
+    " importance_sampling: sequence,"
     " clip_high: 0.28, dual_clip: 3.0, reduction: token_mean, entropy_coef: 0.01, overlong_share: 0.25, equal_groups: "
     "resample}",
     "model.lora={rank: 4, alpha: 16, dropout: 0.1}",

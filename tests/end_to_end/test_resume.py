@@ -30,8 +30,8 @@ GRACE = 10.0
 """Seconds that our processes may outlive the driver."""
 SETTINGS = (
     "rewards=[{name: my_rewards.graded}, {name: math, weight: 0.1}]",
-    "method={name: ppo, prompts_per_step: 16, epochs: 1, mini_batches: 2, kl_coef: 0.1, kl_target: 0.5, kl_horizon: 100,"
-    " normalize_rewards: running, ptx_coef: 0.1, ptx_batch: 2}",
+    "method={name: ppo, prompts_per_step: 16, epochs: 1, mini_batches: 2, kl_coef: 0.1, kl_target: 0.5,"
+    " kl_horizon: 100, normalize_rewards: running, ptx_coef: 0.1, ptx_batch: 2}",
     "data.pretrain={path: corpus.jsonl}",
     "data.max_prompt_tokens=24",
     "critic={ranks: 1, zero_stage: 1, learning_rate: 1.0e-3}",

@@ -104,7 +104,8 @@ def test_its_model_is_the_best_one(early: Run):
 
 def test_plain_transformers_stops_where_its_turns_were_taught_to_end(early: Run):
     final = early.folder.final
-    tokenizer, model = load_tokenizer(final), AutoModelForCausalLM.from_pretrained(final)
+    model: Any = AutoModelForCausalLM.from_pretrained(final)
+    tokenizer = load_tokenizer(final)
     assert json.loads((final / "generation_config.json").read_text())["eos_token_id"] == [EOS, END_OF_TURN]
     asked = tokenizer.apply_chat_template(
         [{"role": "user", "content": "abcdefgh\n\n"}], add_generation_prompt=True, return_tensors="pt"
