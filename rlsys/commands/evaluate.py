@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from rlsys.check.load import checked
-from rlsys.check.sizes import longest_sequence
 from rlsys.commands.named_models import dtype_of, files, model_paths
 from rlsys.config.document import Document, Override
 from rlsys.config.experiment import Experiment
@@ -59,7 +58,8 @@ class Measured:
 
 def prepared(models: Sequence[str], settings: Sequence[Override], output: Path) -> dict[str, Experiment]:
     """The run of each model; whatever is wrong with any of them is found before one starts. Raises ConfigError."""
-    from rlsys.run.train import check_windows  # brings transformers
+    from rlsys.models.load import local_path  # brings transformers
+    from rlsys.run.preflight import check_models
 
     experiments = {}
     for name, path in model_paths(models).items():
@@ -72,7 +72,7 @@ def prepared(models: Sequence[str], settings: Sequence[Override], output: Path) 
         folder = files(name, path, output)
         model = {"path": str(folder)} | ({} if "dtype" in document.data["model"] else {"dtype": dtype_of(folder)})
         experiment = experiment.model_copy(update={"model": experiment.model.model_copy(update=model)})
-        check_windows(experiment, longest_sequence(experiment))
+        check_models(experiment, lambda path: local_path(path, output / "playground"))
         experiments[name] = experiment
     return experiments
 

@@ -41,6 +41,7 @@ class Sampler:
         `plain`: without the chat template. Raises ConfigError."""
         from rlsys.models.load import load_tokenizer  # brings transformers
         from rlsys.models.stop_tokens import stop_token_ids
+        from rlsys.run.preflight import check_tokenizers
 
         document = Document.empty("rlsys sample")
         document.data = {"name": NAME, "model": {"path": path}, "data": {}, "loop": {"steps": 1}}
@@ -50,6 +51,7 @@ class Sampler:
         experiment = document.validated(Experiment).model_copy(update={"method": evaluate.Config()})
         folder = files(name, path, experiment.output)
         tokenizer = load_tokenizer(folder)
+        check_tokenizers(experiment, tokenizer, lambda _: folder)
         shown = DatasetConfig(path=name, system_prompt=system, chat_template="never" if plain else "auto")
         assert isinstance(tokenizer.pad_token_id, int), "load_tokenizer sees to it that there is a pad token"
         renderer = Renderer.create(shown, tokenizer)
