@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ app.command()(command.main)
 
 
 @pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str, int]]:
     """Every benchmark answers at once with a missed aim, but for `sync`, which fails; returns what was run."""
     calls: list[tuple[str, str, int]] = []
 
@@ -31,6 +32,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
         return [Result(name, size, "ours / theirs", "s", (1.0,), (2.0,), Aim(0.9, more_is_better=True))]
 
     monkeypatch.setattr(command, "run_one", run_one)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # logs of what failed stay
     return calls
 
 
