@@ -60,8 +60,6 @@ def _training_rows(experiment: Experiment) -> Iterator[Problem]:
         yield Problem(("data", "train"), missing)
     elif data.train is None and data.also:
         yield Problem(("data", "also"), "is for training sets beside data.train, and there is none; leave it out")
-    elif data.train is None and data.eval is not None and data.eval.share is not None:
-        yield Problem(("data", "eval", "share"), "is of data.train, and there is none; give data.eval.path instead")
 
 
 def _judge(experiment: Experiment) -> Iterator[Problem]:

@@ -53,6 +53,14 @@ def test_a_sound_config_passes():
     assert (sound.evaluation.reward, sound.policy.ranks) == ("exact_match", 2)
 
 
+def test_only_what_measures_and_no_more_needs_no_training_rows():
+    assert load("tiny.yaml", [*EVALUATE, "data.train=null"]).data.train is None
+    missing = "data.train: required key is missing: grpo needs rows, as in train: {path: FILE}"
+    assert missing in message("data.train=null")
+    also = "data.also: is for training sets beside data.train, and there is none; leave it out"
+    assert also in message(*EVALUATE, "data.train=null", "data.also=[{path: x/y}]")
+
+
 def test_a_method_that_measures_itself_has_held_out_data():
     held_out = ("data.eval={path: x/y}", "loop.eval_every=5", "loop.patience=2")
     assert load("tiny.yaml", [*REWARD_MODEL, *held_out, "policy.tokens_per_micro_batch=8192"]).loop.patience == 2
