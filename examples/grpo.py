@@ -95,6 +95,7 @@ def main(steps: int = 40, settings: Sequence[str] = ()) -> list[float]:
     rows = load_prompts(experiment.data.train, tokenizer, experiment.data.max_prompt_tokens, False, None).rows
     prompts = Stream(rows, experiment.seed, shuffle=True)
     rewards = []
+    experiment.output.mkdir(parents=True, exist_ok=True)
     with spawn(experiment, SpawnRequest(frozenset({"policy", "rollout", "reward"}), model, steps, pad_id)) as roles:
         assert roles.weight_sync is not None
         for number in range(1, steps + 1):
