@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+from statistics import fmean
 from typing import Any
 
 import pytest
 import torch
-from support.command_line import CONFIGS, Run, Workplace
+from support.command_line import CONFIGS, ROOT, Run, Workplace
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 pytestmark = pytest.mark.engine
@@ -117,3 +120,24 @@ def test_the_resolved_config_and_the_recipe_are_kept(recipe: Run, run: Run):
     assert f"steps: {STEPS}" in run.folder.config.read_text()
     assert str(Run(recipe.path / "warmup").folder.final) in run.folder.config.read_text()
     assert json.loads((run.folder.final / "config.json").read_text())["vocab_size"] > 256
+
+
+def rewards_of_example(name: str, workplace: Workplace, recipe: Run, steps: int, *settings: str) -> list[float]:
+    """The mean reward of each step of a loop in `examples/`, which begins with the warm-up's model."""
+    model = Run(recipe.path / "warmup").folder.final
+    given = (f"model.path={model}", f"output={workplace.folder}", *settings)
+    told = workplace.succeed(sys.executable, ROOT / "examples" / name, str(steps), *given)
+    rewards = [float(reward) for reward in re.findall(r"^step \d+: reward (\S+)", told, re.MULTILINE)]
+    assert len(rewards) == steps
+    return rewards
+
+
+def test_the_example_of_grpo_learns(workplace: Workplace, recipe: Run):
+    rewards = rewards_of_example("grpo.py", workplace, recipe, 8, "policy.learning_rate=2.0e-4")
+    assert fmean(rewards[-2:]) > fmean(rewards[:2]) + 0.05
+
+
+@pytest.mark.slow
+def test_the_example_of_ppo_learns(workplace: Workplace, recipe: Run):
+    rewards = rewards_of_example("ppo.py", workplace, recipe, 10)
+    assert fmean(rewards[-2:]) > fmean(rewards[:2]) + 0.05

@@ -82,8 +82,10 @@ class TableCritic(ConstantCritic):
 
 
 def of_tokens(prompt: Prompt, sample: Trajectory) -> RewardResult:
-    """Scores that differ, and now and then none."""
-    return Abstention("down") if sample.text.startswith("3 3") else Score(sum(map(int, sample.text.split())) / 3)
+    """Scores that differ, and now and then none; of one prompt only the first sample has any."""
+    if sample.text.startswith("3 3") or (prompt.prompt_id == "p3" and sample.sample_index):
+        return Abstention("down")
+    return Score(sum(map(int, sample.text.split())) / 3)
 
 
 def models() -> Roles:
@@ -153,7 +155,7 @@ def test_ppo(monkeypatch: pytest.MonkeyPatch, epochs: int, mini_batches: int):
 
 
 def test_the_numbers_of_ppo_are_the_method_s_defaults():
-    config = of_ppo.Config()
+    config = of_ppo.Config(name="ppo")
     chosen = (config.epochs, config.mini_batches, config.kl_coef, config.gamma, config.gae_lambda)
     assert chosen == (ppo.EPOCHS, ppo.MINI_BATCHES, ppo.KL_COEF, ppo.GAMMA, ppo.LAMBDA)
 
