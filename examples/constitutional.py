@@ -125,8 +125,8 @@ def main(steps: int = 100, settings: Sequence[str] = ()) -> tuple[float, float]:
     """Harmlessness on held-out prompts, before and after; `settings` are overrides of the demo's stages."""
     recipe, experiments = load_recipe(CONFIG, [*SETTINGS, *settings])
     stages = {stage.name: experiment for stage, experiment in zip(recipe.steps, experiments, strict=True)}
-    revise, sl_cai = stages["revise"], stages["sl_cai"]
-    model, seed, data = local_path(revise.model.path, revise.output), revise.seed, revise.data.train
+    revise, sl_cai, output = stages["revise"], stages["sl_cai"], recipe.output.absolute()
+    model, seed, data = local_path(revise.model.path, output), revise.seed, revise.data.train
     tokenizer, sampling = load_tokenizer(model), revise.sampling.sampling(1)
     pad_id = tokenizer.pad_token_id
     assert isinstance(pad_id, int)
@@ -134,9 +134,10 @@ def main(steps: int = 100, settings: Sequence[str] = ()) -> tuple[float, float]:
     longest = revise.data.max_prompt_tokens
     prompts = load_prompts(data, tokenizer, longest, False, None).rows
     held_out = load_prompts(data.model_copy(update={"split": "test"}), tokenizer, longest, False, None).rows[:MEASURED]
-    revise.output.mkdir(parents=True, exist_ok=True)
-    made = revise.output / "constitutional.jsonl"
-    together = revise.model_copy(update={"policy": sl_cai.policy})  # its stages take turns, here all are there at once
+    output.mkdir(parents=True, exist_ok=True)
+    made = output / "constitutional.jsonl"
+    # The demo's stages take turns; here all models are there at once.
+    together = revise.model_copy(update={"policy": sl_cai.policy, "output": output})
     with spawn(together, SpawnRequest(NEEDS, model, steps, pad_id)) as roles:
         assert roles.weight_sync is not None
         roles.weight_sync.sync(0)

@@ -23,4 +23,4 @@ def test_the_example_of_constitutional_ai_takes_the_harm_out(workplace: Workplac
     (found,) = re.findall(r"harmlessness (\S+) before, (\S+) after", told)
     before, after = map(float, found)
     assert before < -1
-    assert after > before / 2
+    assert after > before + 0.5
