@@ -28,6 +28,8 @@ class Report:
     """Kept prompts without a ground truth."""
     formats: Counter[str] = field(default_factory=Counter)
     """What the usable rows were read as, by the number of rows."""
+    untold: str = ""
+    """How many kept rows lack a ground truth that a reward reads, for people."""
     reason: str = ""
     """Why the first row that was left out was."""
 
@@ -44,13 +46,12 @@ class Report:
 
     @property
     def left_out(self) -> str | None:
-        """What was left out and why, for people; None: nothing was."""
-        if not self.too_long + self.quarantined:
-            return None
-        return (
-            f"{self.source}: {self.too_long + self.quarantined:,} of {self.read:,} rows left out "
-            f"({self.too_long:,} too long, {self.quarantined:,} unusable; the first: {self.reason})"
-        )
+        """What was left out and why, and what has no ground truth, for people; None: nothing."""
+        said = [self.untold] if self.untold else []
+        if left := self.too_long + self.quarantined:
+            why = f"{self.too_long:,} too long, {self.quarantined:,} unusable; the first: {self.reason}"
+            said.insert(0, f"{left:,} of {self.read:,} rows left out ({why})")
+        return f"{self.source}: {'; '.join(said)}" if said else None
 
     def counts(self) -> dict[str, int | str]:
         names = ("source", "split", "format", "read", "kept", "too_long", "quarantined", "unanswered")

@@ -21,6 +21,7 @@ from rlsys.data.stream import Source, Stream
 from rlsys.data.tasks import load_tasks
 from rlsys.errors import DataError
 from rlsys.methods.base import SAMPLED, Facts, RowKind
+from rlsys.run.ground_truths import check_truths
 
 LONGEST_TOKEN = 256
 """Bytes; twice the longest run of spaces that is one token in a tokenizer in use."""
@@ -91,6 +92,8 @@ class Inputs:
             longest = sys.maxsize if kind == "texts" else LONGEST_TOKEN * longest
             limits = {name: LONGEST_TOKEN * limit for name, limit in limits.items()}
         loaded = LOADERS[kind](config, self.tokenizer, longest, data.strict, self.quarantine, **limits)
+        if kind in ("prompts", "answered"):
+            loaded.report.untold = check_truths(self.experiment, loaded.rows, config.path)
         if kind == "comparisons" and self.facts.trains and not self.any_length:
             self.check_units(config, loaded.rows)
         return loaded

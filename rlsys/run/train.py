@@ -9,21 +9,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from rlsys.check.load import load
 from rlsys.config.document import save
 from rlsys.config.experiment import Experiment
-from rlsys.config.paths import model_paths, with_dataset_paths, with_model_paths
+from rlsys.config.paths import with_dataset_paths, with_model_paths
 from rlsys.data.answered import Answered
 from rlsys.errors import ConfigError, DataError, RlsysError, RunError
 from rlsys.judging.asking import constitution_files, templates
 from rlsys.judging.asking.constitution_files import own_names
-from rlsys.methods.base import SAMPLED, Measures, Method, build_method
-from rlsys.models.load import embedding_problem, load_config, load_tokenizer, local_path, tokenizer_difference
-from rlsys.models.reward_scale import read_scale, write_scale
+from rlsys.methods.base import Measures, Method, build_method
+from rlsys.models.load import load_tokenizer, local_path
+from rlsys.models.reward_scale import write_scale
 from rlsys.models.stop_tokens import save_generation_config, stop_token_ids
-from rlsys.models.value_model import is_value_model
 from rlsys.rewards.composite import part_names
 from rlsys.roles import Roles, Spawn, SpawnRequest
 from rlsys.run.checkpoint import Checkpoints
@@ -35,6 +32,7 @@ from rlsys.run.ledger import Ledger
 from rlsys.run.loop import COUNTS, Loop, State
 from rlsys.run.made_dataset import MadeDataset
 from rlsys.run.metrics import MetricsLog
+from rlsys.run.preflight import check_models
 from rlsys.run.progress import Progress, print_line
 from rlsys.run.separation import shared_weights
 from rlsys.run.summary import summarize, summary_rows
@@ -81,12 +79,10 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
     checkpoint = checkpoints.latest() if resume else None
     model = local_path(experiment.model.path, experiment.output / "playground")
     tokenizer = load_tokenizer(model)
-    check_tokenizers(experiment, tokenizer)
+    check_models(experiment, lambda path: local_path(path, experiment.output / "playground"))
     assert isinstance(tokenizer.pad_token_id, int), "load_tokenizer sees to it that there is a pad token"
     method, facts = build_method(experiment, tokenizer.pad_token_id), experiment.method.facts
     rows = Inputs(experiment, tokenizer, run_dir.quarantine)
-    check_windows(experiment, rows.longest)
-    check_reward_models(experiment)
     source = rows.training()
     experiment = in_steps(experiment, rows.training_rows)
     evaluator = build_evaluator(experiment, method, rows.held_out(), tokenizer.pad_token_id)
@@ -208,57 +204,6 @@ def judge_warning(experiment: Experiment, policy: Path) -> str | None:
         return None
     folder = local_path(config.model, experiment.output / "playground") if config.backend == "vllm" else None
     return shared_weights(config, folder, policy)
-
-
-def check_tokenizers(experiment: Experiment, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises ConfigError unless every model has an embedding of each of its tokens, and every other model reads tokens
-    as the policy does: samples go to them as token ids."""
-    for key, path in model_paths(experiment).items():
-        folder, name = local_path(path, experiment.output / "playground"), ".".join(map(str, key))
-        other = tokenizer if key == ("model", "path") else load_tokenizer(folder)
-        asked_in_words = key == ("judge", "model")
-        if not asked_in_words and (difference := tokenizer_difference(tokenizer, other)):
-            raise ConfigError(
-                f"{name} {path}: its tokenizer is not the policy's ({difference}), and samples are handed over as "
-                f"token ids; choose a model with the tokenizer of {experiment.model.path}"
-            )
-        if problem := embedding_problem(other, load_config(folder)):
-            raise ConfigError(f"{name} {path}: {problem}")
-
-
-def check_windows(experiment: Experiment, longest: int) -> None:
-    """Raises ConfigError if a model can't see as many tokens as the longest row or sample may have."""
-    for key, path in model_paths(experiment).items():
-        if key == ("judge", "model"):
-            continue
-        config = load_config(local_path(path, experiment.output / "playground")).get_text_config()
-        window = config.max_position_embeddings if hasattr(config, "max_position_embeddings") else None
-        if window is not None and longest > window:
-            sampled = experiment.method.facts.rows in SAMPLED
-            lower = "data.max_prompt_tokens or sampling.max_tokens" if sampled else "method.max_tokens"
-            raise ConfigError(
-                f"{'.'.join(map(str, key))} {path}: sees {window} tokens, and sequences may have {longest}; lower "
-                f"{lower}"
-            )
-
-
-def check_reward_models(experiment: Experiment) -> None:
-    """Raises ConfigError for what their folders do not have: a scalar head, a scale to normalise by, several heads to
-    combine."""
-    for index, config in enumerate(experiment.reward_models):
-        folder = local_path(config.path, experiment.output / "playground")
-        if not is_value_model(load_config(folder)):
-            raise ConfigError(
-                f"reward_models.{index}.path {config.path}: this model has no scalar head; train one by method "
-                "reward_model"
-            )
-        if config.normalize:
-            read_scale(folder)
-        if config.ensemble == "mean_minus_std" and (load_config(folder).num_labels or 1) < 2:
-            raise ConfigError(
-                f"reward_models.{index}.ensemble: mean_minus_std needs several heads, and {config.path} has one; "
-                "choose mean"
-            )
 
 
 def build_evaluator(experiment: Experiment, method: Method, rows: list[Any] | None, pad_id: int) -> Evaluator | None:

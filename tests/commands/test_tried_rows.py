@@ -46,13 +46,13 @@ def test_only_the_first_rows_count_and_unusable_ones_among_them_are_counted():
     jsonl("few.jsonl", good, bad, good)
     told = [*first_rows(own("data.also=[{path: few.jsonl}]", "data.eval={path: owner/held-out}"))]
     assert told == [
-        "    rows that can be used: data.train 19 of the first 20 (first left out: no answer to learn from), "
-        "data.also.0 2 of all 3 "
+        "    rows that can be used: data.train 19 of the first 20 as prompt_answer (first left out: no answer to "
+        "learn from), data.also.0 2 of all 3 as prompt_answer "
         f"(first left out: no answer to learn from){ANY_LENGTH}",
         "    not read: data.eval owner/held-out (no such file, so a hub id)",
     ]
     assert [*first_rows(own("data.train={path: few.jsonl, limit: 1}"))] == [
-        f"    rows that can be used: data.train 1 of all 1{ANY_LENGTH}"
+        f"    rows that can be used: data.train 1 of all 1 as prompt_answer{ANY_LENGTH}"
     ]
 
 
@@ -85,7 +85,8 @@ def test_unusable_first_rows_are_a_mistake_only_where_the_run_reads_no_others(
     config = own("data.train.path=late.jsonl", *overrides)
     if problem is None:
         assert [*first_rows(config)] == [
-            "    warning: data.train late.jsonl: none of the first 20 rows can be used: no answer to learn from"
+            "    rows that can be used: data.train 1 of all 21 as prompt_answer (first left out: no answer to learn "
+            f"from){ANY_LENGTH}"
         ]
         return
     with pytest.raises(DataError) as error:
@@ -93,27 +94,29 @@ def test_unusable_first_rows_are_a_mistake_only_where_the_run_reads_no_others(
     assert str(error.value) == problem
 
 
+DPO = ["method={name: dpo, batch_size: 1}"]
+KTO = ["method={name: kto, batch_size: 2}"]
+SPIN = ["method={name: spin, scored: false, prompts_per_step: 1}"]
+
+
 @pytest.mark.parametrize(
-    ("method", "usable", "unusable"),
+    ("method", "usable", "unusable", "read_as"),
     [
-        (["method={name: dpo, batch_size: 1}"], {"prompt": "q", "chosen": "a", "rejected": "b"}, "chosen"),
-        (["method={name: kto, batch_size: 2}"], {"prompt": "q", "chosen": "a", "rejected": "b"}, "rejected"),
-        (["method={name: sft, tokens: all, batch_size: 1}"], {"text": "words"}, "text"),
+        (DPO, {"prompt": "q", "chosen": "a", "rejected": "b"}, "chosen", "chosen_rejected"),
+        (KTO, {"prompt": "q", "chosen": "a", "rejected": "b"}, "rejected", "chosen_rejected"),
+        (["method={name: sft, tokens: all, batch_size: 1}"], {"text": "words"}, "text", "text"),
+        (SPIN, {"prompt": "q", "answer": "a"}, "prompt", "prompt_answer"),
         (
-            ["method={name: spin, scored: false, prompts_per_step: 1}"],
-            {"prompt": "q", "answer": "a"},
-            "prompt",
-        ),
-        (
-            ["method={name: grpo, prompts_per_step: 1}", "rewards=[{name: exact_match}]"],
+            ["method={name: grpo, prompts_per_step: 1}", "rewards=[{name: format, args: {regex: a}}]"],
             {"prompt": "q"},
+            "prompt",
             "prompt",
         ),
     ],
 )
-def test_each_method_reads_its_own_columns(method: list[str], usable: dict[str, Any], unusable: str):
+def test_each_method_reads_its_own_columns(method: list[str], usable: dict[str, Any], unusable: str, read_as: str):
     jsonl("rows.jsonl", usable)
-    assert [*first_rows(own(*method))] == [f"    rows that can be used: data.train 1 of all 1{ANY_LENGTH}"]
+    assert [*first_rows(own(*method))] == [f"    rows that can be used: data.train 1 of all 1 as {read_as}{ANY_LENGTH}"]
     jsonl("rows.jsonl", {f"my_{column}" if column == unusable else column: value for column, value in usable.items()})
     with pytest.raises(
         DataError, match=f"^own: data.train: rows.jsonl: no usable row among 1 .*no column '{unusable}'"
@@ -156,9 +159,11 @@ def test_lengths_count_where_the_tokenizer_is_the_models_own():
     """`q` and five bytes, with BOS, two roles and EOS, are ten tokens."""
     jsonl("rows.jsonl", {"prompt": "q", "answer": "a"}, {"prompt": "q", "answer": "a" * 5})
     told = [*first_rows(own("model.path=playground:0.5m", "method.max_tokens=9"))]
-    assert told == ["    rows that can be used: data.train 1 of all 2 (first left out: longer than 9 tokens)"]
+    assert told == [
+        "    rows that can be used: data.train 1 of all 2 as prompt_answer (first left out: longer than 9 tokens)"
+    ]
     told = [*first_rows(own("model.path=playground:0.5m", "method.max_tokens=10"))]
-    assert told == ["    rows that can be used: data.train 2 of all 2"]
+    assert told == ["    rows that can be used: data.train 2 of all 2 as prompt_answer"]
     with pytest.raises(DataError, match=r"no usable row among 2 \(2 longer than 4 tokens, 0 bad\)$"):
         list(first_rows(own("model.path=playground:0.5m", "method.max_tokens=4")))
 
@@ -194,9 +199,21 @@ def test_held_out_prompts_need_no_answer():
     """A method that samples is measured by samples, whatever it learns from."""
     jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
     jsonl("asked.jsonl", {"prompt": "q"})
-    grpo = ["method={name: grpo, prompts_per_step: 1}", "rewards=[{name: exact_match}]"]
+    grpo = ["method={name: grpo, prompts_per_step: 1}", "rewards=[{name: format, args: {regex: a}}]"]
     told = [*first_rows(own(*grpo, "data.eval={path: asked.jsonl}"))]
-    assert told == [f"    rows that can be used: data.train 1 of all 1, data.eval 1 of all 1{ANY_LENGTH}"]
+    read = "data.train 1 of all 1 as prompt_answer, data.eval 1 of all 1 as prompt"
+    assert told == [f"    rows that can be used: {read}{ANY_LENGTH}"]
+
+
+@pytest.mark.parametrize("reward", ["exact_match", "math"])
+def test_a_reward_that_reads_ground_truths_must_find_some(reward: str):
+    grpo = ["method={name: grpo, prompts_per_step: 1}", f"rewards=[{{name: {reward}}}]"]
+    jsonl("rows.jsonl", *[{"prompt": "q"}] * 30)
+    with pytest.raises(DataError, match=rf"rows.jsonl: no row has a ground truth that reward {reward} can read \(the "):
+        list(first_rows(own(*grpo)))
+    jsonl("rows.jsonl", {"prompt": "q"}, {"prompt": "q", "answer": "1"}, {"prompt": "q"})
+    (told,) = first_rows(own(*grpo))
+    assert f"3 of all 3 as prompt (2), prompt_answer (1) (2 of 3 without a ground truth that {reward} can read)" in told
 
 
 def test_a_tokenizer_that_is_here_is_used():
@@ -205,7 +222,9 @@ def test_a_tokenizer_that_is_here_is_used():
     Path("model/tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": None}))
     Path("model/chat_template.jinja").unlink(missing_ok=True)
     jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
-    assert [*first_rows(own("model.path=./model"))] == ["    rows that can be used: data.train 1 of all 1"]
+    assert [*first_rows(own("model.path=./model"))] == [
+        "    rows that can be used: data.train 1 of all 1 as prompt_answer"
+    ]
     with pytest.raises(
         ConfigError,
         match=r"^own: data.train: rows.jsonl: chat_template is always, but the tokenizer '.*model' has no chat",
@@ -231,7 +250,8 @@ def test_a_stage_of_a_recipe_has_the_tokenizer_of_the_model_before_it():
     jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
     _, (one, made) = load_recipe(Path("two.yaml"), ["one.model.path=playground:0.5m"])
     assert [*first_rows(made, [one])] == [
-        "    rows that can be used: data.train 1 of all 1, data.eval 20 of the first 20"
+        "    rows that can be used: data.train 1 of all 1 as prompt_answer, "
+        "data.eval 20 of the first 20 as prompt_answer"
     ]
 
 
@@ -246,6 +266,5 @@ def test_comparisons_to_measure_a_judge_by_are_read():
         == "judge: data: rows.jsonl: no usable comparison among 1 rows; first bad row, 1: chosen and rejected are equal"
     )
     jsonl("rows.jsonl", *[{"prompt": "q", "chosen": "a", "rejected": "a"}] * 21)
-    assert [*first_labelled(data, "judge")] == [
-        "    warning: data rows.jsonl: none of the first 20 rows can be used: chosen and rejected are equal"
-    ]
+    with pytest.raises(DataError, match="no usable comparison among 21 rows"):
+        list(first_labelled(data, "judge"))

@@ -17,7 +17,8 @@ from rlsys.playground.models import build
 from rlsys.run.evaluation import AnswerEvaluator, Judgement
 from rlsys.run.folder import RunDir
 from rlsys.run.loop import State
-from rlsys.run.train import anchored, build_evaluator, check_made, check_tokenizers, check_windows
+from rlsys.run.preflight import check_tokenizers, check_windows
+from rlsys.run.train import anchored, build_evaluator, check_made
 
 
 def test_files_of_a_judge_are_found_from_any_folder_and_our_own_names_stay_ours(
@@ -112,7 +113,7 @@ def test_models_that_read_tokens_otherwise_are_refused(
     tokenizer.add_tokens(["<|new|>"])
     tokenizer.save_pretrained(tmp_path / "other")
     with pytest.raises(ConfigError) as error:
-        check_tokenizers(experiment(model, **sections), load_tokenizer(model))
+        check_tokenizers(experiment(model, **sections), load_tokenizer(model), Path)
     assert str(error.value) == (
         f"{key} other: its tokenizer is not the policy's (262 and 263 tokens, 0 of the first mean something else in "
         f"the second), and samples are handed over as token ids; choose a model with the tokenizer of {model}"
@@ -121,17 +122,19 @@ def test_models_that_read_tokens_otherwise_are_refused(
 
 def test_models_with_the_policy_s_tokenizer_pass(model: Path) -> None:
     check_tokenizers(
-        experiment(model, reward_models=[{"path": str(model)}], critic={"path": str(model)}), load_tokenizer(model)
+        experiment(model, reward_models=[{"path": str(model)}], critic={"path": str(model)}),
+        load_tokenizer(model),
+        Path,
     )
 
 
 def test_rows_longer_than_a_models_window_are_refused(model: Path) -> None:
-    check_windows(experiment(model), 4096)
+    check_windows(experiment(model), 4096, Path)
     with pytest.raises(
         ConfigError,
         match=r"model\.path .*: sees 4096 tokens, and sequences may have 4097; lower data\.max_prompt_tokens or ",
     ):
-        check_windows(experiment(model), 4097)
+        check_windows(experiment(model), 4097, Path)
 
 
 def test_a_method_that_makes_no_row_at_all_ends_with_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""What is found out about models before any actor is started. `train` asks where its models lie;
+`validate` asks the same of those that are here already, and of a recipe's stages by the models that they begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from rlsys.check.sizes import longest_sequence
+from rlsys.config.experiment import Experiment
+from rlsys.config.paths import STAGE, model_paths
+from rlsys.config.schema import Key, dotted
+from rlsys.errors import ConfigError
+from rlsys.methods.base import SAMPLED
+from rlsys.models.load import embedding_problem, load_config, load_tokenizer, tokenizer_difference
+from rlsys.models.reward_scale import read_scale
+from rlsys.models.value_model import is_value_model
+
+At = Callable[[str], Path | None]
+"""The folder that a model path means; None: it is not here."""
+
+
+def check_models(experiment: Experiment, at: At) -> None:
+    """Raises ConfigError for models that can't work together: tokenizers, windows, heads. What is not here is left
+    out."""
+    if (policy := at(experiment.model.path)) is not None:
+        check_tokenizers(experiment, load_tokenizer(policy), at)
+    check_windows(experiment, longest_sequence(experiment), at)
+    check_reward_models(experiment, at)
+
+
+def check_tokenizers(experiment: Experiment, tokenizer: PreTrainedTokenizerBase, at: At) -> None:
+    """Raises ConfigError unless every model has an embedding of each of its tokens, and every other model reads tokens
+    as the policy does: samples go to them as token ids."""
+    for key, path, folder in _here(experiment, at):
+        other = tokenizer if key == ("model", "path") else load_tokenizer(folder)
+        asked_in_words = key == ("judge", "model")
+        if not asked_in_words and (difference := tokenizer_difference(tokenizer, other)):
+            raise ConfigError(
+                f"{dotted(key)} {path}: its tokenizer is not the policy's ({difference}), and samples are handed over "
+                f"as token ids; choose a model with the tokenizer of {experiment.model.path}"
+            )
+        if problem := embedding_problem(other, load_config(folder)):
+            raise ConfigError(f"{dotted(key)} {path}: {problem}")
+
+
+def check_windows(experiment: Experiment, longest: int, at: At) -> None:
+    """Raises ConfigError if a model can't see as many tokens as the longest row or sample may have."""
+    for key, path, folder in _here(experiment, at):
+        if key == ("judge", "model"):
+            continue
+        config = load_config(folder).get_text_config()
+        window = config.max_position_embeddings if hasattr(config, "max_position_embeddings") else None
+        if window is not None and longest > window:
+            sampled = experiment.method.facts.rows in SAMPLED
+            lower = "data.max_prompt_tokens or sampling.max_tokens" if sampled else "method.max_tokens"
+            raise ConfigError(
+                f"{dotted(key)} {path}: sees {window} tokens, and sequences may have {longest}; lower {lower}"
+            )
+
+
+def check_reward_models(experiment: Experiment, at: At) -> None:
+    """Raises ConfigError for what their folders do not have: a scalar head, a scale to normalise by, several heads to
+    combine."""
+    for index, config in enumerate(experiment.reward_models):
+        folder = None if config.path.startswith(STAGE) else at(config.path)
+        if folder is None:
+            continue
+        if not is_value_model(load_config(folder)):
+            raise ConfigError(
+                f"reward_models.{index}.path {config.path}: this model has no scalar head; train one by method "
+                "reward_model"
+            )
+        if config.normalize:
+            read_scale(folder)
+        if config.ensemble == "mean_minus_std" and (load_config(folder).num_labels or 1) < 2:
+            raise ConfigError(
+                f"reward_models.{index}.ensemble: mean_minus_std needs several heads, and {config.path} has one; "
+                "choose mean"
+            )
+
+
+def _here(experiment: Experiment, at: At) -> Iterator[tuple[Key, str, Path]]:
+    for key, path in model_paths(experiment).items():
+        if (folder := at(path)) is not None:
+            yield key, path, folder

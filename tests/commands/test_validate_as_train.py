@@ -1,0 +1,166 @@
+"""Whatever `train` refuses before it starts an actor, `validate` refuses, and nothing else: 200 mutations of four
+experiments, each given to both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from rlsys.commands.validate import experiments, validated
+from rlsys.errors import RlsysError
+from rlsys.playground.models import build
+from rlsys.run.recipe import run_recipe
+from rlsys.run.train import train
+
+COMMON = """
+model: {path: base, dtype: float32}
+loop: {steps: 1}
+cluster: {cpus: 16}
+"""
+CONFIGS = {
+    "sft": "method: {name: sft, batch_size: 2, max_tokens: 64}\n"
+    "data: {train: {path: qa.jsonl}, eval: {path: qa.jsonl}}",
+    "grpo": "method: {name: grpo, prompts_per_step: 2, group_size: 2}\nrewards: [{name: exact_match}]\n"
+    "sampling: {max_tokens: 8}\ndata: {train: {path: qa.jsonl}, max_prompt_tokens: 32}",
+    "dpo": "method: {name: dpo, batch_size: 2, max_tokens: 64}\ndata: {train: {path: pairs.jsonl}}",
+    "rft": "method: {name: rft, prompts_per_step: 2, samples: 2}\nrewards: [{name: math}]\nsampling: {max_tokens: 8}\n"
+    "data: {train: {path: qa.jsonl}, max_prompt_tokens: 32}",
+}
+MUTATIONS: tuple[str, ...] = (
+    "seed=3",
+    "model.path=nowhere/at/all",
+    "model.path=no_tokenizer",
+    "model.path=wide_tokenizer",
+    "model.path=other_tokenizer",
+    "reference.path=other_tokenizer",
+    "reference.path=base",
+    "critic.path=base",
+    "reward_models=[{path: base}]",
+    "teacher={path: base}",
+    "method.max_tokens=5000",
+    "method.max_tokens=3",
+    "method.batch_size=100",
+    "method.batch_size=0",
+    "method.batch_size=two",
+    "method.prompts_per_step=100",
+    "method.group_size=1",
+    "method.samples=0",
+    "method.nothing=1",
+    "method.name=grpoo",
+    "method=17",
+    "data.train.path=empty.jsonl",
+    "data.train.path=broken.jsonl",
+    "data.train.path=late.jsonl",
+    "data.train.path=untold.jsonl",
+    "data.train.path=half_told.jsonl",
+    "data.train.path=missing.jsonl",
+    "data.train.path=qa.jsonl",
+    "data.train.path=pairs.jsonl",
+    "data.train.path=long.jsonl",
+    "data.train.split=test",
+    "data.train.split=train[:1]",
+    "data.train.fields={answer: nothing}",
+    "data.train.fields={prompt: answer, answer: prompt}",
+    "data.train.format=messages",
+    "data.train.answer_after='####'",
+    "data.train.chat_template=always",
+    "data.train.system_prompt=Be brief.",
+    "data.train.limit=1",
+    "data.strict=true",
+    "data.eval={share: 0.5}",
+    "data.eval={path: empty.jsonl}",
+    "data.eval={path: untold.jsonl}",
+    "data.max_prompt_tokens=2",
+    "data.max_prompt_tokens=5000",
+    "sampling.max_tokens=5000",
+    "sampling.temperature=0",
+    "loop.epochs=1",
+    "loop={epochs: 0.5}",
+    "policy.tokens_per_micro_batch=10",
+    "stages=17",
+)
+
+
+class Started(Exception):
+    """Every check is behind us."""
+
+
+def starts(*_: Any) -> Any:
+    raise Started
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("place")
+    for name in ("base", "no_tokenizer", "wide_tokenizer", "other_tokenizer"):
+        build("0.5m", place / name)
+    for file in (place / "no_tokenizer").glob("*token*"):
+        file.unlink()
+    wide: Any = AutoTokenizer.from_pretrained(place / "wide_tokenizer")
+    wide.add_tokens(["<|more|>"])
+    wide.save_pretrained(place / "wide_tokenizer")
+    (place / "other_tokenizer" / "tokenizer.json").write_text(
+        (place / "base" / "tokenizer.json").read_text().replace('"a":97', '"a":98').replace('"b":98', '"b":97')
+    )
+    asked = [{"prompt": f"{n}+1=", "answer": str(n + 1)} for n in range(6)]
+    pairs = [{"prompt": f"{n}+1=", "chosen": str(n + 1), "rejected": "?"} for n in range(6)]
+    rows: dict[str, Sequence[Any]] = {
+        "qa": asked,
+        "pairs": pairs,
+        "empty": [],
+        "untold": [{"prompt": "a"}] * 4,
+        "half_told": [{"prompt": "a"}, *asked],
+        "late": [*[{"nothing": 1}] * 25, *asked],
+        "long": [{"prompt": "a" * 9000, "answer": "b", "chosen": "a", "rejected": "b"}] * 4,
+    }
+    for name, own in rows.items():
+        (place / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in own))
+    (place / "broken.jsonl").write_text("{\n" * 5)
+    for name, own in CONFIGS.items():
+        (place / f"{name}.yaml").write_text(f"name: {name}\n{own}\n{COMMON}")
+    return place
+
+
+def refusal(call: Any) -> str | None:
+    try:
+        call()
+    except Started:
+        return None
+    except RlsysError as error:
+        return str(error)
+    return None
+
+
+def trained(config: Path, overrides: Sequence[str], output: Path) -> None:
+    """As the command does."""
+    settings = [*overrides, f"output={output}"]
+    kind, found = experiments(config, settings)
+    if kind == "recipe":
+        run_recipe(config, settings, starts)
+    else:
+        train(found[0], starts)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_what_train_refuses_validate_refuses_and_nothing_else(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutation: str
+):
+    monkeypatch.chdir(place)
+    for name in CONFIGS:
+        config = Path(f"{name}.yaml")
+        told = refusal(lambda config=config: list(validated(config, [mutation])))
+        found = refusal(lambda config=config, name=name: trained(config, [mutation], tmp_path / name))
+        assert (told is None) == (found is None), f"{name} {mutation}: validate says {told!r}, train {found!r}"
+        for line in (told or "").splitlines():
+            assert line.strip()
+            assert "Traceback" not in line
+
+
+def test_they_are_two_hundred():
+    assert len(MUTATIONS) * len(CONFIGS) >= 200
+    assert len(set(MUTATIONS)) == len(MUTATIONS)
