@@ -21,14 +21,15 @@ HEADER = f"""\
 
 
 def main() -> None:
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-", ".[cpu,dev]"]
-    packages: list[dict[str, Any]] = [
-        item["metadata"] for item in json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["install"]
-    ]
+    dry_run = ["--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
+    command = [sys.executable, "-m", "pip", "install", *dry_run, ".[cpu,dev]"]
+    report = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    packages: list[dict[str, Any]] = [item["metadata"] for item in json.loads(report)["install"]]
     pins = {re.sub(r"[-_.]+", "-", package["name"]).lower(): package["version"] for package in packages}
     if not pins["torch"].endswith("+cpu"):
         sys.exit(
-            f"pip chose torch {pins['torch']}, which is no CPU build: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make lock"
+            f"pip chose torch {pins['torch']}, which is no CPU build: "
+            "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make lock"
         )
     sys.stdout.write(HEADER + "".join(f"{name}=={pins[name]}\n" for name in sorted(pins.keys() - LEFT_OUT)))
 
