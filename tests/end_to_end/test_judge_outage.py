@@ -29,7 +29,7 @@ def settings(url: str, output: Path, name: str) -> list[str]:
     # "10" would be two tokens to a model of bytes. The model is random, so its labels have little of the probability.
     judge = (
         f"{{backend: openai, model: {MODEL}, endpoint: {endpoint}, reward: {{}}, max_score: 9, min_label_mass: 0.0, "
-        "cache: null}}"
+        "cache: null}"
     )
     return [
         f"name={name}",
