@@ -185,8 +185,9 @@ class Template:
         return [str(self.tokenizer.decode([token])) for token in turn_end_ids(self.tokenizer, templated=True)]
 
     def _end(self, text: str, start: int) -> tuple[int, bool]:
-        """Where the turn that begins at `start` ends, and whether a special token ends it. Of several at the end of the
-        text (Phi-3 closes a dialogue by a second one) the template's own end of a turn is meant."""
+        """Where the turn that begins at `start` ends, and whether a token at which samplers stop ends it. Of several at
+        the end of the text (Phi-3 closes a dialogue by a second one) the template's own end of a turn is meant; where none
+        of them stops a sampler, the turn counts as not ended, and EOS is taught after it."""
         found, end = [], len(text)
         while True:
             end = start + len(text[start:end].rstrip())
@@ -196,7 +197,9 @@ class Template:
             found.append((end, last))
             end -= len(last)
         own = [end for end, token in found if token in self.ends]
-        return ((own[-1:] or [found[0][0]])[0], True) if found else (len(text), False)
+        if own:
+            return own[-1], True
+        return found[0][0] if found else len(text), False
 
 
 def _squeezed(text: str) -> str:

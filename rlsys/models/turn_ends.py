@@ -16,11 +16,15 @@ CALL_ID = "abcdefghi"
 """Mistral's templates take nine characters, no more and no less."""
 USER = {"role": "user", "content": "Really?"}
 ANSWER = {"role": "assistant", "content": MARK}
-CALL = {
-    "role": "assistant",
-    "content": "",
-    "tool_calls": [{"id": CALL_ID, "type": "function", "function": {"name": "look_up", "arguments": {"word": MARK}}}],
-}
+CALLS = [
+    {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"id": CALL_ID, "type": "function", "function": {"name": "look_up", "arguments": arguments}}],
+    }
+    for arguments in ({"word": MARK}, f'{{"word": "{MARK}"}}')
+]
+"""Templates take a call's arguments as an object, or as JSON."""
 RESULT = {"role": "tool", "name": "look_up", "tool_call_id": CALL_ID, "content": "Found."}
 
 
@@ -35,7 +39,8 @@ def turn_end_ids(tokenizer: PreTrainedTokenizerBase, templated: bool) -> tuple[i
     ends: list[int] = [eos]
     if templated:
         ends += _new_end(tokenizer, ends, [USER, ANSWER], USER)
-        ends += _new_end(tokenizer, ends, [USER, CALL], RESULT)
+        for call in CALLS:
+            ends += _new_end(tokenizer, ends, [USER, call], RESULT)
     return tuple(ends)
 
 

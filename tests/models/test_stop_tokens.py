@@ -27,6 +27,7 @@ TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 IM = ("<|im_start|>", "<|im_end|>")
 CHATML = FAMILIES["chatml"].template
 EOM = FAMILIES["llama3"].template.replace("arguments | tojson + '}<|eot_id|>'", "arguments | tojson + '}<|eom_id|>'")
+IN_JSON = FAMILIES["harmony"].template.replace("call.arguments | tojson", "call.arguments")
 GLM4 = (
     "{{ '[gMASK]<sop>' }}{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
@@ -61,6 +62,7 @@ FURTHER = {
         "<|end_of_text|>",
         ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>"),
     ),
+    "harmony, arguments in JSON": bytes_with(IN_JSON, "<|return|>", FAMILIES["harmony"].special),
     "glm4": bytes_with(GLM4, "<|endoftext|>", ("[gMASK]", "<sop>", "<|user|>", "<|assistant|>")),
     "command r7b": bytes_with(COMMAND, "<|END_OF_TURN_TOKEN|>", COMMAND_TOKENS),
 }
@@ -78,6 +80,7 @@ BY_HAND = {
     "chatml, instruct": ("<|im_end|>", "a<|im_end|>"),
     "chatml, end not special": ("<e> <|im_end|>", "a<|im_end|>"),
     "llama 3.1, built-in tools": ("<|end_of_text|> <|eot_id|> <|eom_id|>", "a<|eot_id|>"),
+    "harmony, arguments in JSON": ("<|return|> <|call|>", "<|channel|>final<|message|>a<|return|>"),
     "glm4": ("<|endoftext|>", "a<|endoftext|>"),
     "command r7b": ("<|END_OF_TURN_TOKEN|>", "<|START_RESPONSE|>a<|END_RESPONSE|><|END_OF_TURN_TOKEN|>"),
 }
