@@ -186,8 +186,8 @@ class Template:
 
     def _end(self, text: str, start: int) -> tuple[int, bool]:
         """Where the turn that begins at `start` ends, and whether a token at which samplers stop ends it. Of several at
-        the end of the text (Phi-3 closes a dialogue by a second one) the template's own end of a turn is meant; where none
-        of them stops a sampler, the turn counts as not ended, and EOS is taught after it."""
+        the end of the text (Phi-3 closes a dialogue by a second one) the template's own end of a turn is meant. Where
+        none of them stops a sampler, the turn counts as not ended, and EOS is taught after it."""
         found, end = [], len(text)
         while True:
             end = start + len(text[start:end].rstrip())
