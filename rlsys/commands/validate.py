@@ -12,6 +12,7 @@ from rlsys.check.recipe import load_recipe
 from rlsys.check.running_cluster import address_to_join
 from rlsys.check.seats import demands, seating
 from rlsys.config.experiment import Experiment
+from rlsys.config.judge import JudgeConfig
 from rlsys.config.judge_eval import JudgeEval
 from rlsys.config.kinds import Kind, kind_of
 from rlsys.config.paths import datasets
@@ -30,6 +31,7 @@ def validated(config: Path, overrides: Sequence[str]) -> Iterator[str]:
     for number, experiment in enumerate(found):
         tried = [*_tried(experiment, found[:number])]
         yield _summary(experiment)
+        yield from _scale_at_an_endpoint(experiment.judge)
         yield from tried
 
 
@@ -66,6 +68,17 @@ def _tried(experiment: Experiment, earlier: Sequence[Experiment]) -> Iterator[st
     from rlsys.commands.tried_rows import first_rows  # brings transformers
 
     yield from first_rows(experiment, earlier)
+
+
+def _scale_at_an_endpoint(judge: JudgeConfig | None) -> Iterator[str]:
+    """Only the endpoint knows the tokens of its model, so a long scale is a doubt, not an error."""
+    if judge is None or judge.backend != "openai" or judge.reward is None or judge.reward.mode != "score":
+        return
+    if judge.max_score >= 10:
+        yield (
+            f"    judge.max_score {judge.max_score}: if the model behind {judge.model!r} writes 10 as two tokens, it "
+            "may not be told apart from 1, and such scores will be missing; max_score: 9 is safe with every model"
+        )
 
 
 def _summary(experiment: Experiment) -> str:

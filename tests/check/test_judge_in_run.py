@@ -9,6 +9,7 @@ from support.judge_config import CONFIG, ENDPOINT, PAIRS, REVISE, message
 
 from rlsys.check.load import load
 from rlsys.check.seats import seating
+from rlsys.commands.validate import validated
 from rlsys.config.paths import datasets, model_paths
 
 
@@ -180,3 +181,9 @@ def test_samples_that_are_compared_with_each_other_must_be_several():
         in message(*REVISE, "judge.reward={mode: compare}")
     )
     assert load("judged.yaml", [*REVISE, "judge.reward={}"]).judge is not None
+
+
+@pytest.mark.parametrize(("highest", "said"), [(10, True), (9, False)])
+def test_validate_says_that_an_endpoint_may_not_tell_10_from_1(highest: int, said: bool):
+    lines = [*validated(Path("judged.yaml"), [*ENDPOINT, f"judge.max_score={highest}"])]
+    assert any("judge.max_score 10: " in line and "max_score: 9 is safe" in line for line in lines) == said

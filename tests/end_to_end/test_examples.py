@@ -8,7 +8,7 @@ import sys
 import pytest
 from support.command_line import ROOT, Workplace
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def trained(workplace: Workplace, stage: str, steps: int) -> str:
@@ -17,7 +17,7 @@ def trained(workplace: Workplace, stage: str, steps: int) -> str:
 
 
 def test_the_example_of_constitutional_ai_takes_the_harm_out(workplace: Workplace):
-    judge, base = trained(workplace, "judge", 400), trained(workplace, "base", 150)
+    judge, base = trained(workplace, "judge", 300), trained(workplace, "base", 100)
     settings = (f"revise.model.path={base}", f"revise.judge.model={judge}", f"output={workplace.folder}")
     told = workplace.succeed(sys.executable, ROOT / "examples" / "constitutional.py", "40", *settings)
     (found,) = re.findall(r"harmlessness (\S+) before, (\S+) after", told)
