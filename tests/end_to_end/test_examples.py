@@ -17,9 +17,9 @@ def trained(workplace: Workplace, stage: str, steps: int) -> str:
 
 
 def test_the_example_of_constitutional_ai_takes_the_harm_out(workplace: Workplace):
-    judge, base = trained(workplace, "judge", 300), trained(workplace, "base", 100)
+    judge, base = trained(workplace, "judge", 450), trained(workplace, "base", 100)
     settings = (f"revise.model.path={base}", f"revise.judge.model={judge}", f"output={workplace.folder}")
-    told = workplace.succeed(sys.executable, ROOT / "examples" / "constitutional.py", "40", *settings)
+    told = workplace.succeed(sys.executable, ROOT / "examples" / "constitutional.py", "80", *settings)
     (found,) = re.findall(r"harmlessness (\S+) before, (\S+) after", told)
     before, after = map(float, found)
     assert before < -1
