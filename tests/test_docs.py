@@ -96,6 +96,8 @@ KTO = "method={name: kto, beta: 0.1, batch_size: 16, max_tokens: 1024}"
 """What docs/preference.md says beside its config."""
 ANSWERED, PAIR = {"prompt": "1+1", "answer": "2"}, {"prompt": "hi", "chosen": "Hello!", "rejected": "What?"}
 SOLVED = {"prompt": "1+1", "answer": "1+1=2 #### 2"}
+ENOUGH = 2000
+"""Rows, as many as a step of SPIN takes."""
 SEED = {
     "instruction": "Give the plural.",
     "instances": [{"input": "mouse", "output": "mice"}],
@@ -131,7 +133,7 @@ TEXTS = shlex.split(SHOWN.replace("\\\n", " "), comments=True)
 def test_a_page_shows_a_config_for_ones_own_data(
     page: str, run: list[str], data: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Files that it shows, and data as it says, are all that `rlsys validate` asks for."""
+    """Files that it shows, and data as it says (enough for a step), are all that `rlsys validate` asks for."""
     from rlsys.commands.tried_rows import FIRST  # brings transformers
 
     monkeypatch.chdir(tmp_path)
@@ -139,7 +141,7 @@ def test_a_page_shows_a_config_for_ones_own_data(
         if name:
             Path(name).write_text(text, encoding="utf-8")
     for name, row in data.items():
-        Path(f"{name}.jsonl").write_text((json.dumps(row) + "\n") * (FIRST + 1), encoding="utf-8")
+        Path(f"{name}.jsonl").write_text((json.dumps(row) + "\n") * ENOUGH, encoding="utf-8")
     done = CliRunner().invoke(app, ["validate", *run], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     read = dict.fromkeys(re.findall(rf"(data\.\w+) {FIRST} of", done.stdout))

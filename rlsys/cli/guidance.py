@@ -1,0 +1,75 @@
+"""Commands that know rlsys and this machine: keys, presets, which method, what is installed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from rlsys.cli.shared import app
+from rlsys.errors import RlsysError
+
+
+@app.command()
+def explain(
+    key: Annotated[str, typer.Argument(help="A key or section, as in method.clip_high or policy.")] = "",
+) -> None:
+    """Say what a key means: its type, default and allowed values. Without a key, list the sections."""
+    from rlsys.commands.explain import explain as found
+
+    typer.echo("\n\n".join(str(entry) for entry in found(key)))
+
+
+@app.command()
+def presets(name: Annotated[str, typer.Argument(help="One of them, to see all its settings as YAML.")] = "") -> None:
+    """List the policy-gradient methods and what each chooses, or print one's settings, to copy and change."""
+    from rlsys.commands.presets import AXES, axes, settings_yaml
+    from rlsys.commands.presets import presets as found
+
+    if name:
+        typer.echo("\n".join(settings_yaml(name)))
+    else:
+        rows = [("preset", *AXES), *((preset, *axes(settings)) for preset, settings in found().items())]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@app.command()
+def choose(
+    data: Annotated[
+        list[str] | None, typer.Option(help="What there is; may be given several times.", show_default=False)
+    ] = None,
+    compute: Annotated[str | None, typer.Option(help="What it may take.", show_default=False)] = None,
+    need: Annotated[str | None, typer.Option(help="What is wanted.", show_default=False)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Print the whole table.")] = False,
+) -> None:
+    """Name a method and its config for your data, compute and need (exit code 1: none fits). What is not given as an
+    option is asked for."""
+    from rlsys.commands.choose import answered, ask, table, told
+    from rlsys.commands.choose import choose as choice
+
+    if everything:
+        typer.echo("\n".join(table()))
+        return
+    asked = {"data": ",".join(data) if data else None, "compute": compute, "need": need}
+    answers = {
+        question: answered(question, given or ask(question, typer.echo, typer.prompt))
+        for question, given in asked.items()
+    }
+    found = choice(frozenset(answers["data"]), answers["compute"][0], answers["need"][0])
+    if found.missing is not None:
+        raise RlsysError(found.missing)
+    typer.echo("\n".join(told(found)))
+
+
+@app.command()
+def doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out starting Ray, DeepSpeed and vLLM.")] = False,
+) -> None:
+    """Check this machine and installation; every problem comes with its remedy."""
+    from rlsys.commands.doctor import report
+
+    if not report(quick):
+        sys.exit(1)

@@ -1,0 +1,68 @@
+"""Commands about a config: run it, go on with it, measure its judge, look whether it can run."""
+
+from __future__ import annotations
+
+import typer
+
+from rlsys.cli.shared import AnyConfig, Config, Overrides, RunFolder, app
+
+
+@app.command()
+def train(config: Config, overrides: Overrides = None) -> None:
+    """Run an experiment or a recipe in a new folder."""
+    from rlsys.commands.validate import experiments
+
+    settings = overrides or []
+    kind, _ = experiments(config, settings)  # before Ray is even imported, so that a mistake costs no time
+    from actors.spawn import spawn
+
+    if kind == "recipe":
+        from rlsys.run.recipe import run_recipe
+
+        run_recipe(config, settings, spawn)
+    else:
+        from rlsys.check.load import load
+        from rlsys.run.train import train as run
+
+        run(load(config, settings), spawn)
+
+
+@app.command()
+def resume(run_folder: RunFolder) -> None:
+    """Go on with a run that was interrupted, from its newest checkpoint."""
+    from rlsys.run.folder import RunDir
+    from rlsys.run.recipe import RECIPE, resume_recipe
+
+    recipe = (run_folder / RECIPE).is_file()
+    if not recipe:
+        RunDir.open(run_folder)  # an error at once if it is none
+    from actors.spawn import spawn
+
+    if recipe:
+        resume_recipe(run_folder, spawn)
+    else:
+        from rlsys.run.train import resume as run
+
+        run(run_folder, spawn)
+
+
+@app.command(name="judge-eval")
+def judge_eval(config: AnyConfig, overrides: Overrides = None) -> None:
+    """Measure a judge alone: on labelled comparisons, and by attacks on it."""
+    from rlsys.commands.validate import evaluation_of_judge
+
+    evaluation = evaluation_of_judge(config, overrides or [])
+    from actors.spawn_judge import spawn_judge
+    from rlsys.commands.judge_eval import judge_eval as run
+
+    run(evaluation, spawn_judge)
+
+
+@app.command()
+def validate(config: AnyConfig, overrides: Overrides = None) -> None:
+    """Check an experiment, a recipe or the evaluation of a judge, try the first rows of its local data, and say what it
+    will need; starts nothing."""
+    from rlsys.commands.validate import validated
+
+    for line in validated(config, overrides or []):
+        typer.echo(line)
