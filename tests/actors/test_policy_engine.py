@@ -13,7 +13,7 @@ from rlsys.config.actors import LoraConfig, PolicyConfig
 from rlsys.errors import ConfigError, RlsysError
 from rlsys.objectives.value_loss import ClippedValueLoss
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 
 def test_a_scalar_head_s_gradient_that_is_not_finite_stops(one: Crew) -> None:

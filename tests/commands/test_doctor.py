@@ -68,6 +68,7 @@ def test_the_report_fails_when_anything_does(
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 def test_every_engine_starts_here():
     problems = [finding for finding in doctor._probe_all(list(PROBES)) if not finding.ok]
     assert problems == []

@@ -21,7 +21,7 @@ from rlsys.data.chat import Renderer
 from rlsys.models.load import load_tokenizer
 from rlsys.playground.models import build
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 PROMPT, OTHER = "Hello", "Sort: 4 2 9"
 BASE, RUN = "base", "trained"
@@ -70,14 +70,12 @@ def test_base_and_trained_answer_side_by_side(workplace: Workplace, models: None
     assert {row["finish_reason"] for row in rows} == {"stop"}
 
 
-@pytest.mark.slow
 def test_a_chat_over_a_pipe(workplace: Workplace, models: None):
     (workplace.folder / "said.txt").write_text(f"{PROMPT}\n/new\n{OTHER}\n/quit\nnot read\n")
     out = workplace.succeed("sh", "-c", f"rlsys chat {RUN} {' '.join(GREEDY)} < said.txt")
     assert out == "hi\n2 4 9\n"
 
 
-@pytest.mark.slow
 def test_models_measured_in_one_table(workplace: Workplace, models: None):
     """The base is right about one row of three, the run's model about two."""
     truths = [(PROMPT, "good day"), (PROMPT, "hi"), (OTHER, "2 4 9")]
@@ -92,7 +90,6 @@ def test_models_measured_in_one_table(workplace: Workplace, models: None):
     assert [cell for cell in row if cell.startswith("0.")] == ["0.333", "0.667"]
 
 
-@pytest.mark.slow
 def test_the_final_model_is_served(workplace: Workplace, models: None):
     """Until SIGTERM; then nothing of it is left."""
     process = workplace.start("rlsys", "serve", RUN, "--port", "0", "--", "--max-model-len", "256")

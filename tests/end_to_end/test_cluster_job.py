@@ -12,7 +12,7 @@ import pytest
 from support.command_line import ROOT, Run, Workplace, family, title
 from support.ray_head import ray_head
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 SETTINGS = (
     "rewards=[{name: format, args: {regex: '[a-m]'}}]",

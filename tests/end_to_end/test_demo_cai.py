@@ -18,6 +18,7 @@ pytestmark = pytest.mark.engine
 PROMPTS, ROUNDS = 48, 2
 PRINCIPLES = set(faults.SYMBOLS)
 SETTINGS = (
+    "common.policy.ranks=1",
     "judge.loop.steps=60",
     "judge.data.train.limit=4000",
     "base.loop.steps=40",
@@ -77,6 +78,20 @@ def test_comparisons_are_soft_labels_by_principles(recipe: Run):
     drawn = recipe.summary["stages"]["preference_model"]["mixture"]
     assert [part["name"] for part in drawn][1:] == ["1/playground:faults_preferences:train"]
     assert all(part["drawn"] > 0 for part in drawn)
+
+
+def test_every_verdict_is_in_the_ledger_with_its_principle_and_question(recipe: Run):
+    for stage, kinds in (("revise", {"critique", "revision"}), ("pairs", {"compare"})):
+        asked = Run(recipe.path / stage).query(
+            "SELECT kind, principle, prompt, judge, value, log_probs, reply, abstention FROM verdicts"
+        )
+        assert kinds <= {kind for kind, *_ in asked} <= kinds | {"repeat", "canary"}
+        for kind, principle, prompt, judge, value, log_probs, reply, abstention in asked:
+            assert principle or kind == "canary"
+            assert judge.startswith("final@")
+            assert json.loads(prompt)[-1]["role"] == "user"
+            assert value is not None or reply or abstention
+            assert value is None or {"A", "B"} == json.loads(log_probs).keys()
 
 
 def test_the_policy_is_rewarded_by_the_preference_model_and_measured_by_gold(recipe: Run):

@@ -14,10 +14,11 @@ from rlsys.judging.backend import Reply, Request
 from rlsys.judging.endpoint.openai_backend import OpenAIBackend
 from rlsys.playground import faults
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 PROMPTS = 48
 SETTINGS = (
+    "common.policy.ranks=1",
     "judge.loop.steps=60",
     "judge.data.train.limit=4000",
     "sft.loop.steps=40",

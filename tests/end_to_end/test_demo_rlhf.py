@@ -13,12 +13,13 @@ from support.command_line import CONFIGS, Run, Workplace
 from rlsys.files import read_lines
 from rlsys.playground.letters import gold
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 GOLD = "gold"
 STAGES = ["sft", "prefer", "prefer_test", "reward_model", "ppo"]
 PROMPTS, STEPS, SAMPLES = 96, 2, 32
 SETTINGS = (
+    "common.policy.ranks=1",
     "sft.loop.steps=30",
     f"prefer.loop.steps={STEPS}",
     f"prefer.method.prompts_per_step={PROMPTS}",

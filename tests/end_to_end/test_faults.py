@@ -10,7 +10,7 @@ import psutil
 import pytest
 from support.command_line import Run, Workplace, alive, family, title, wait_until
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 SETTINGS = (
     "rewards=[{name: format, args: {regex: '[a-m]'}}]",

@@ -132,6 +132,7 @@ def rewards_of_example(name: str, workplace: Workplace, recipe: Run, steps: int,
     return rewards
 
 
+@pytest.mark.slow
 def test_the_example_of_grpo_learns(workplace: Workplace, recipe: Run):
     rewards = rewards_of_example("grpo.py", workplace, recipe, 8, "policy.learning_rate=2.0e-4")
     assert fmean(rewards[-2:]) > fmean(rewards[:2]) + 0.05

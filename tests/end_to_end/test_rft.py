@@ -112,6 +112,7 @@ def test_pass_at_k_is_that_of_the_samples_in_the_ledger(recipe: Run, printed: st
     assert 0 <= after["eval/maj@4_sampled"] <= 1
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_by_its_greedy_answers_alone(recipe: Run, workplace: Workplace):
     measured = "evaluation={prompts: 16, samples: 1, pass_at: [1]}"
     verifier = r"rewards=[{name: format, args: {regex: '\d\+\d=\d'}}]"
@@ -125,6 +126,7 @@ def test_a_model_is_measured_by_its_greedy_answers_alone(recipe: Run, workplace:
     assert run.summary["after"]["eval/pass@1_sampled"] == run.summary["after"]["eval/accuracy_greedy"]
 
 
+@pytest.mark.slow
 def test_a_run_without_any_row_says_so(workplace: Workplace):
     settings = ("method.samples=2", "method.prompts_per_step=4", "data.eval=null", "evaluation={}")
     done = workplace.run(
