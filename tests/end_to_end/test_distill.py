@@ -108,7 +108,7 @@ def test_the_student_learns_from_its_own_samples_without_a_reward(workplace: Wor
         TRAINER,
         "data={train: {path: 'playground:sort_digits', split: train}}",
         f"teacher={{path: '{teacher}', top_k: 0}}",
-        "method={name: distill, prompts_per_step: 32, group_size: 2, scored: false}",
+        "method={name: on_policy_distill, prompts_per_step: 32, group_size: 2, scored: false}",
         "rewards=[]",
         "sampling.max_tokens=8",
         "rollout={engines: 1}",

@@ -40,7 +40,7 @@ REASONS = (
     "chosen and rejected share no prompt",
     "",
 )
-BAD_LABELS = [{"prompt": "q", "completion": "", "label": True}, {"prompt": "q", "completion": "a", "label": "yes"}]
+BAD_LABELS = [{"prompt": "q", "completion": "", "label": True}, {"prompt": "q", "completion": "a", "label": "maybe"}]
 
 
 def write(path: Path, rows: list[Any]) -> Path:
