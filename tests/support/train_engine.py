@@ -17,7 +17,8 @@ from torch import Tensor
 
 from actors.wait import fetch
 from rlsys.batch import Batch, ComparisonBatch, DistillationBatch, PreferenceBatch, ValueBatch
-from rlsys.config.actors import LoraConfig, ModelConfig, PolicyConfig
+from rlsys.config.actors import ModelConfig, PolicyConfig
+from rlsys.models.adapters.base import AdapterConfig
 from rlsys.models.micro_batches import micro_batches
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.objectives.outputs import Outputs
@@ -104,7 +105,7 @@ class Setting:
     budget: int = 120
     dtype: str = "float32"
     checkpointing: bool = False
-    lora: LoraConfig | None = None
+    adapter: AdapterConfig | None = None
     schedule: str = "constant"
     warmup: int = 0
     learning_rate: float = 1e-3
@@ -116,7 +117,12 @@ class Setting:
 
     def model_config(self) -> ModelConfig:
         return ModelConfig.model_validate(
-            {"path": "unused", "dtype": self.dtype, "gradient_checkpointing": self.checkpointing, "lora": self.lora}
+            {
+                "path": "unused",
+                "dtype": self.dtype,
+                "gradient_checkpointing": self.checkpointing,
+                "adapter": self.adapter,
+            }
         )
 
     def config(self, ranks: int) -> PolicyConfig:
