@@ -31,6 +31,8 @@ def validated(config: Path, overrides: Sequence[str]) -> Iterator[str]:
     for number, experiment in enumerate(found):
         tried = [*_tried(experiment, found[:number])]
         yield _summary(experiment)
+        if experiment.model.adapter is not None:
+            yield from _trained(experiment, found[:number])
         yield from _scale_at_an_endpoint(experiment.judge)
         yield from tried
 
@@ -68,6 +70,13 @@ def _tried(experiment: Experiment, earlier: Sequence[Experiment]) -> Iterator[st
     from rlsys.commands.tried_rows import first_rows  # brings transformers
 
     yield from first_rows(experiment, earlier)
+
+
+def _trained(experiment: Experiment, earlier: Sequence[Experiment]) -> Iterator[str]:
+    """What the adapter leaves to be trained, where its models are here."""
+    from rlsys.commands.cost import table
+
+    yield from (f"    {line}" for line in table(experiment, earlier, download=False))
 
 
 def _scale_at_an_endpoint(judge: JudgeConfig | None) -> Iterator[str]:

@@ -112,6 +112,8 @@ class Setting:
     optimizer: str = "adamw"
     untied: bool = False
     """A model whose output head is not its embedding."""
+    spread: bool = False
+    """ZeRO 3 spreads even the smallest parameters over the ranks, as it does large ones."""
     heads: int | None = None
     """Of a scalar head."""
 
@@ -154,8 +156,17 @@ class Rank:
         return f"127.0.0.1:{self.store.port}"
 
     def build(self, setting: Setting, address: str) -> None:
+        from actors.engines import deepspeed_engine, deepspeed_setup
         from actors.engines.deepspeed_engine import TrainEngine
         from actors.engines.deepspeed_setup import World
+
+        def settings(*arguments: Any) -> dict[str, Any]:
+            found = deepspeed_setup.deepspeed_config(*arguments)
+            if setting.spread:
+                found["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+            return found
+
+        deepspeed_engine.deepspeed_config = settings
 
         self.setting = setting
         world = World(self.rank, self.size, address, TIMEOUT)

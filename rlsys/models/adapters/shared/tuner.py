@@ -30,7 +30,8 @@ NOT_OF_THE_KIND = {
 
 
 class Tuner(base.Adapter):
-    """Its `Config` is a `TargetedConfig`. `peft_config` says what is put in place, `merged_weight` what it makes of a layer's weight."""
+    """Its `Config` is a `TargetedConfig`. `peft_config` says what is put in place, `merged_weight` what it makes of a
+    layer's weight."""
 
     @abstractmethod
     def peft_config(self, names: list[str], targets: list[str]) -> PeftConfig:
