@@ -89,7 +89,8 @@ class TrainEngine:
         self.adapter = put_adapter(network, model.adapter, model_path)
         if model.gradient_checkpointing:
             network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        packed = config.packing == "packed" or (config.packing == "auto" and attention == "flash_attention_2")
+        packs = config.packing == "auto" and attention == "flash_attention_2" and self.adapter.packs
+        packed = config.packing == "packed" or packs
         self.scorer = Scorer(network, packed) if heads is None else ValueScorer(network, packed)
         self.shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
         self.engine: Any

@@ -227,6 +227,15 @@ class Rank:
         assert [(name, t.dtype, tuple(t.shape)) for name, t in weights.items()] == self.engine.weight_metadata()
         return weights
 
+    def held(self) -> tuple[int, int]:
+        """Bytes of the weights, and of what the optimizer keeps: its states, and copies of the weights that it
+        updates."""
+        engine, sizes = self.engine.engine, [p.nbytes for p in self.engine.scorer.parameters()]
+        inner = engine.optimizer if self.setting.zero == 0 else engine.optimizer.optimizer
+        states = [t.nbytes for state in inner.state.values() for t in state.values() if isinstance(t, Tensor)]
+        copies = [p.nbytes for group in inner.param_groups for p in group["params"]] if self.setting.zero else []
+        return sum(sizes), sum(states) + sum(copies)
+
     def loaded_extensions(self) -> list[str]:
         """Libraries that torch compiled for DeepSpeed in this process."""
         return [line for line in Path("/proc/self/maps").read_text().splitlines() if "torch_extensions" in line]

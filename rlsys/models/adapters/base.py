@@ -71,6 +71,11 @@ class Adapter:
         """As `AdapterConfig.export`; all that full training leaves is a model."""
         return "merged" if self.config is None else self.config.export
 
+    @property
+    def packs(self) -> bool:
+        """Whether rows may be trained without padding."""
+        return self.config is None or "packing" not in self.config.never_with
+
     def delivered_as(self, name: str) -> str | None:
         """Name of a parameter in the model that `merged` makes; None where it is folded into others. Where nothing can
         be folded, the adapter's own parameters keep their names."""
