@@ -28,8 +28,9 @@ from actors.engines.deepspeed_setup import (
 from rlsys.batch import Batch
 from rlsys.config.actors import ModelConfig, PolicyConfig
 from rlsys.errors import CheckpointError, RlsysError
-from rlsys.models.adapters.base import optimizer_groups, put_adapter
+from rlsys.models.adapters.base import optimizer_groups
 from rlsys.models.adapters.shared.files import ADAPTER, write_adapter
+from rlsys.models.adapters.shared.put import put_adapter
 from rlsys.models.export import write_model
 from rlsys.models.forward import Scorer, ValueScorer, last_scores, log_probs, micro_batch, values
 from rlsys.models.load import choose_attention, load_causal_lm

@@ -74,7 +74,7 @@ def _tried(experiment: Experiment, earlier: Sequence[Experiment]) -> Iterator[st
 
 def _trained(experiment: Experiment, earlier: Sequence[Experiment]) -> Iterator[str]:
     """What the adapter leaves to be trained, where its models are here."""
-    from rlsys.commands.cost import table
+    from rlsys.commands.cost_table import table
 
     yield from (f"    {line}" for line in table(experiment, earlier, download=False))
 

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from rlsys.config.actors import ModelConfig, PolicyConfig
-from rlsys.models.adapters.base import Adapter, put_adapter
+from rlsys.models.adapters.base import Adapter
+from rlsys.models.adapters.shared.put import put_adapter
 from rlsys.models.load import load_config
 
 FLOAT32 = 4

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from rlsys.models.adapters.base import Adapter, AdapterConfig, put_adapter
+from rlsys.models.adapters.base import Adapter, AdapterConfig
 from rlsys.models.adapters.shared.files import write_adapter
+from rlsys.models.adapters.shared.put import put_adapter
 from rlsys.models.load import load_causal_lm
 from rlsys.playground.models import byte_tokenizer
 

@@ -8,12 +8,10 @@ is put in place, all is trained.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rlsys.config.base import Model
 from rlsys.errors import ConfigError, did_you_mean
-from rlsys.registry import resolve
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -113,23 +111,7 @@ class Adapter:
 
     def load(self, tensors: dict[str, Tensor], described: Mapping[str, Any]) -> None:
         """Take over what `tensors` and `description` gave. Raises ConfigError, which names what differs."""
-        from rlsys.models.adapters.shared.files import take_over
-
-        take_over(self, tensors, described)
-
-
-def put_adapter(network: PreTrainedModel, config: AdapterConfig | None, source: Path) -> Adapter:
-    """The adapter that the config asks for, in place, and gone on from where the config says so; without a config, full
-    training. `source`: where the network was loaded from. Raises ConfigError as `Adapter`, and for a saved adapter of
-    another base, kind or shape."""
-    if config is None:
-        return Adapter(network)
-    adapter: Adapter = resolve(PACKAGE, config.kind, "Adapter")(network, config)
-    if config.path is not None:
-        from rlsys.models.adapters.shared.files import read_adapter
-
-        read_adapter(adapter, Path(config.path), source)
-    return adapter
+        take_over(self, tensors)
 
 
 def optimizer_groups(adapter: Adapter, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
@@ -143,6 +125,30 @@ def optimizer_groups(adapter: Adapter, learning_rate: float, weight_decay: float
         {"params": parameters, "lr": learning_rate * rate, "weight_decay": 0.0 if flat else weight_decay}
         for (rate, flat), parameters in sorted(groups.items(), key=lambda group: (group[0][0] != 1, group[0]))
     ]
+
+
+def take_over(adapter: Adapter, tensors: dict[str, Tensor]) -> None:
+    """Copy the tensors into the adapter's parameters."""
+    parameters = dict(adapter.network.named_parameters())
+    own = {name: parameters[name] for name in adapter.saved()}
+    names = dict(zip(_names(adapter, own), own.values(), strict=True))
+    if names.keys() != tensors.keys():
+        only = sorted(names.keys() ^ tensors.keys())[0]
+        where = "is not among its tensors" if only in names else "is among its tensors, and this config has no such"
+        near = did_you_mean(only, tensors.keys() if only in names else names.keys())
+        raise ConfigError(f"model.adapter.path: {only} {where}{near}; take its settings")
+    for name, parameter in names.items():
+        if parameter.shape != tensors[name].shape:
+            raise ConfigError(
+                f"model.adapter.path: {name} has the shape {[*tensors[name].shape]} there and {[*parameter.shape]} "
+                "here; take its settings"
+            )
+        parameter.data.copy_(tensors[name])
+
+
+def _names(adapter: Adapter, own: Mapping[str, Tensor]) -> list[str]:
+    """As the file calls each of them, in order: found by what `tensors` makes of each alone."""
+    return [next(iter(adapter.tensors({name: parameter.detach()}))) for name, parameter in own.items()]
 
 
 def no_such(key: str, wanted: str, what: str, options: Sequence[str]) -> ConfigError:

@@ -4,11 +4,10 @@ settings and tensors under the model's names), and `base.json`, which says what 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rlsys.errors import ConfigError, did_you_mean
+from rlsys.errors import ConfigError
 from rlsys.models.adapters.base import Adapter
 from rlsys.models.version import OF_TOKENS, version_of
 
@@ -67,27 +66,3 @@ def check_base(folder: Path, kind: str, source: Path) -> None:
             f"model.adapter.path {folder}: was trained on {origin['version']} ({origin['base']}), and model.path is "
             f"{here}; give it the base that it was trained on"
         )
-
-
-def take_over(adapter: Adapter, tensors: dict[str, Tensor], described: Mapping[str, Any]) -> None:
-    """Copy the tensors into the adapter's parameters."""
-    parameters = dict(adapter.network.named_parameters())
-    own = {name: parameters[name] for name in adapter.saved()}
-    names = dict(zip(_names(adapter, own), own.values(), strict=True))
-    if names.keys() != tensors.keys():
-        only = sorted(names.keys() ^ tensors.keys())[0]
-        where = "is not among its tensors" if only in names else "is among its tensors, and this config has no such"
-        near = did_you_mean(only, tensors.keys() if only in names else names.keys())
-        raise ConfigError(f"model.adapter.path: {only} {where}{near}; take its settings")
-    for name, parameter in names.items():
-        if parameter.shape != tensors[name].shape:
-            raise ConfigError(
-                f"model.adapter.path: {name} has the shape {[*tensors[name].shape]} there and {[*parameter.shape]} "
-                "here; take its settings"
-            )
-        parameter.data.copy_(tensors[name])
-
-
-def _names(adapter: Adapter, own: Mapping[str, Tensor]) -> list[str]:
-    """As the file calls each of them, in order: found by what `tensors` makes of each alone."""
-    return [next(iter(adapter.tensors({name: parameter.detach()}))) for name, parameter in own.items()]

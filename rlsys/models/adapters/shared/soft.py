@@ -3,6 +3,7 @@ hooks on the model's body, so that whoever asks for hidden states of T tokens st
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -48,6 +49,8 @@ class Soft(base.Adapter):
         self.peft_model: Any = get_peft_model(self.network, described)
         self.network.requires_grad_(False)
         self.encoder: nn.Module = self.peft_model.prompt_encoder[DEFAULT].to(self.network.dtype)
+        # What trains may be spread over ranks, with hooks that gather it; what makes the saved vectors may not.
+        self.maker = copy.deepcopy(self.encoder)
         body: nn.Module = self.network.base_model
         body.add_module(NAME, self.encoder)
         self.encoder.requires_grad_(True)
@@ -78,7 +81,7 @@ class Soft(base.Adapter):
         others = {f"base_model.{name}": tensor for name, tensor in parameters.items() if not name.startswith(prefix)}
         indices = torch.arange(self.config.tokens)[None]
         with torch.no_grad():
-            made = torch.func.functional_call(self.encoder, own, (indices,))[0]
+            made = torch.func.functional_call(self.maker, own, (indices,))[0]
         return {"prompt_embeddings": made.detach(), **others}
 
     def description(self) -> dict[str, Any]:
