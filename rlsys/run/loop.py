@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rlsys.config.experiment import Experiment
 from rlsys.data.mixture import epochs_taken
 from rlsys.data.stream import Source
+from rlsys.errors import command
 from rlsys.judging.auditing.quality import canaries_fail
 from rlsys.methods.base import Method, Step
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
-from rlsys.run.checkpoint import Checkpoints
+from rlsys.run.checkpoint import Checkpoints, step_of
 from rlsys.run.evaluation import ComparesWithStart, Evaluation, Evaluator
 from rlsys.run.folder import RunDir
 from rlsys.run.history import RunHistory
@@ -26,45 +26,9 @@ from rlsys.run.made_dataset import MadeDataset
 from rlsys.run.metrics import MetricsLog
 from rlsys.run.progress import COLUMNS, Progress
 from rlsys.run.queue import ExperienceQueue
+from rlsys.run.state import COUNTS, State, read_state, write_state
 from rlsys.run.watch import Watch
 from rlsys.samples import ScoredGroup
-
-STATE = "loop.json"
-"""The loop's own state, within a checkpoint."""
-COUNTS = "dataset/"
-"""Metrics that begin so are summed over the run: they count what became of the rows of the data set that it makes."""
-
-
-@dataclass
-class State:
-    """What the loop itself must remember to go on exactly. All randomness derives from the run's seed, the step and row
-    ids: there is no generator state in the driver."""
-
-    step: int = 0
-    version: int = 0
-    samples: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    before: dict[str, float] = field(default_factory=dict)
-    after: dict[str, float] = field(default_factory=dict)
-    memory: dict[str, float] = field(default_factory=dict)
-    """The method's own (`Learned.memory`)."""
-    counts: dict[str, float] = field(default_factory=dict)
-    """Sums of the metrics that begin with `COUNTS`."""
-    best_score: float | None = None
-    best_step: int | None = None
-    """Where the run's model was taken from, if not from the last step."""
-    waited: int = 0
-    """Evaluations in a row that were no better than the best one."""
-    done: str | None = None
-    """Why the method ended the run before its last step (`Learned.done`)."""
-    first: dict[str, float] = field(default_factory=dict)
-    """What was measured while training, in the first step and in the last."""
-    last: dict[str, float] = field(default_factory=dict)
-    watch: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """`Watch.state`."""
-    canary_alarm: bool = False
-    """The judge fell below `judge.canary_alarm`; it is said once."""
 
 
 @dataclass
@@ -80,6 +44,8 @@ class Loop:
     checkpoints: Checkpoints
     progress: Progress
     dataset: MadeDataset
+    origin: dict[str, Any] = field(default_factory=dict)
+    """The config and the content of the data that the run is of; kept in every checkpoint."""
 
     def __post_init__(self) -> None:
         self.state = State()
@@ -149,7 +115,9 @@ class Loop:
     def return_to_best(self) -> None:
         """With patience, the run's model is the best one by held-out score, not the last."""
         best = self.checkpoints.best() if self.experiment.loop.patience else None
-        if best is None or (step := int(best.name.removeprefix("step-"))) == self.state.step:
+        for damage in self.checkpoints.take_set_aside():
+            self.note(damage)
+        if best is None or (step := step_of(best)) == self.state.step:
             return
         for role, model in self.roles.trained().items():
             model.load_state(best / role)
@@ -248,7 +216,7 @@ class Loop:
             self.progress.warn(
                 f"the judge was right about {accuracy:.1%} of {count} canaries, below "
                 f"judge.canary_alarm={judge.canary_alarm:g}: don't trust its "
-                f"labels; `rlsys report {self.run_dir.path}` shows more"
+                f"labels; `{command('rlsys', 'report', self.run_dir.path)}` shows more"
             )
 
     def save(self, score: float | None) -> None:
@@ -256,18 +224,26 @@ class Loop:
         assert not self.queue.waiting, "a checkpoint is taken between steps, when nothing collected waits to be learned"
         with self.progress.timed("checkpoint"):
             self.checkpoints.save(self.state.step, self.write_state, score)
+        for damage in self.checkpoints.take_set_aside():
+            self.note(damage)
+
+    def note(self, what: str) -> None:
+        """Say what happened to the run, now and in its summary."""
+        self.state.notes.append(f"step {self.state.step}: {what}")
+        self.progress.warn(what)
 
     def write_state(self, folder: Path) -> None:
         for role, model in self.roles.trained().items():
             model.save_state(folder / role)
-        (folder / STATE).write_text(json.dumps({"state": asdict(self.state), "source": self.source.state()}))
+        write_state(folder, self.state, self.source.state(), self.origin)
 
     def restore(self, folder: Path | None) -> None:
         """Go back to a checkpoint, or to the start if there is none; what ledger and metrics say of later steps is
         forgotten."""
         if folder is not None:
-            saved = json.loads((folder / STATE).read_text())
-            self.state = State(**saved["state"])
+            saved = read_state(folder)
+            self.checkpoints.go_back_to(folder)
+            self.state = saved["state"]
             self.watch.restore(self.state.watch)
             self.source.restore(saved["source"])
             for role, model in self.roles.trained().items():

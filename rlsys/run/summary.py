@@ -14,8 +14,8 @@ from rlsys.judging.auditing.quality import run_quality
 from rlsys.judging.auditing.quality_rows import quality_rows
 from rlsys.methods.shared.difficulty import difficulty_rows, is_of_difficulty
 from rlsys.run.folder import RunDir
-from rlsys.run.loop import COUNTS, State
 from rlsys.run.progress import COLUMNS
+from rlsys.run.state import COUNTS, State
 from rlsys.samples import Verdict
 
 MODES = ("sampled", "greedy")
@@ -115,6 +115,7 @@ def work_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
                     "unusable",
                 )
             )
+    rows += [("note", note) for note in summary.get("notes", ())]  # older summaries have none
     for part in summary["mixture"] or ():
         rows.append(
             (
