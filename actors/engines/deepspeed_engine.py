@@ -21,6 +21,7 @@ from actors.engines.deepspeed_setup import (
     check,
     deepspeed_config,
     join,
+    obey_learning_rate,
     random_state,
     seed_everything,
     set_random_state,
@@ -40,6 +41,8 @@ if not torch.cuda.is_available():
     os.environ["DS_ACCELERATOR"] = "cpu"  # else DeepSpeed guesses, and warns
 import deepspeed
 import deepspeed.ops
+
+from actors.engines.deepspeed_files import Files, read
 
 # An all-reduce through shared memory that DeepSpeed would compile at its first start, for a minute; gloo does the same
 # work.
@@ -99,6 +102,7 @@ class TrainEngine:
             lr_scheduler=self._schedule(total_steps),
             config=deepspeed_config(config, self.dtype, world.size),
         )
+        self.files = self.engine.checkpoint_engine = Files()
         seed_everything(seed + world.rank)  # what they drop differs
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -254,20 +258,27 @@ class TrainEngine:
         return digest.hexdigest()
 
     def save_state(self, folder: Path) -> None:
-        """Collective; `folder` must be the same one, on storage that all ranks share."""
+        """Collective; `folder` must be the same one, on storage that all ranks share. Raises CheckpointError, on all
+        ranks, if any of them can't write."""
+        self.files.makedirs(str(folder / TAG), exist_ok=True)
+        self.files.agree(folder)
         self.engine.save_checkpoint(str(folder), tag=TAG, client_state={"steps": self.steps}, save_latest=False)
-        torch.save(random_state(), folder / TAG / f"random-{self.world.rank}.pt")
+        self.files.save(random_state(), str(folder / TAG / f"random-{self.world.rank}.pt"))
+        self.files.agree(folder)
 
     def load_state(self, folder: Path) -> None:
-        """Collective. Raises CheckpointError if `folder` holds no state of so many ranks."""
+        """Collective. Raises CheckpointError if `folder` holds no state of so many ranks, or anything that could
+        execute. A learning rate that was changed since is obeyed."""
         random_file = folder / TAG / f"random-{self.world.rank}.pt"
         if not random_file.is_file() or (folder / TAG / f"random-{self.world.size}.pt").exists():
             raise CheckpointError(
                 f"{folder}: holds no trainer state of {self.world.size} ranks; go on with as many as it was saved by"
             )
+        random = read(random_file)
         _, client_state = self.engine.load_checkpoint(str(folder), tag=TAG)
         self.steps = client_state["steps"]
-        set_random_state(torch.load(random_file, weights_only=True))
+        obey_learning_rate(self.engine.lr_scheduler, self.config.learning_rate)
+        set_random_state(random)
 
     def export(self, folder: Path) -> None:
         """Collective; rank 0 writes."""

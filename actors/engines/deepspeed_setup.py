@@ -94,6 +94,17 @@ def deepspeed_config(config: PolicyConfig, dtype: torch.dtype, ranks: int) -> di
     return settings
 
 
+def obey_learning_rate(scheduler: Any, peak: float) -> None:
+    """Let a schedule that was loaded go on from `peak`, where it was saved with another: its base rates are part of
+    what it saves."""
+    if all(rate == peak for rate in scheduler.base_lrs):
+        return
+    scheduler.base_lrs = [peak] * len(scheduler.base_lrs)
+    for group, shape in zip(scheduler.optimizer.param_groups, scheduler.lr_lambdas, strict=True):
+        group["initial_lr"] = peak
+        group["lr"] = peak * shape(scheduler.last_epoch)
+
+
 def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
