@@ -28,7 +28,7 @@ from actors.engines.deepspeed_setup import (
 )
 from rlsys.batch import Batch
 from rlsys.config.actors import ModelConfig, PolicyConfig
-from rlsys.errors import CheckpointError, RlsysError
+from rlsys.errors import CheckpointError
 from rlsys.models.export import write_model
 from rlsys.models.forward import Scorer, ValueScorer, last_scores, log_probs, micro_batch, values
 from rlsys.models.load import choose_attention, load_causal_lm
@@ -178,33 +178,35 @@ class TrainEngine:
         return merge(parts)
 
     def optimizer_step(self, scale: float = 1.0) -> Stats:
-        """Raises RlsysError, and leaves the weights as they are, if the gradient is not finite."""
+        """A gradient that is not finite on any rank is dropped on all: weights, optimizer and schedule stay as they
+        are."""
         # After the step the schedule writes the next one's rate, from the peak and not from this one.
+        rates = [group["lr"] for group in self.engine.optimizer.param_groups]
         for group in self.engine.optimizer.param_groups:
             group["lr"] *= scale
         learning_rate = self.engine.get_lr()[0]
         self.steps += 1
         if self.config.zero_stage == 0:
             grad_norm = self._reduce()
-            self._check(grad_norm)
-            self.engine.step()
+            if math.isfinite(grad_norm):
+                self.engine.step()
+            else:
+                self.engine.zero_grad()
+                self.engine.optimizer.zero_grad()
         else:
             self.engine.step()
             grad_norm = float(self.engine.get_global_grad_norm())
-            self._check(grad_norm)
+        # ZeRO skips the update and gives inf or -1 where the gradient holds an inf or a NaN.
+        if not math.isfinite(grad_norm) or grad_norm < 0:
+            for group, rate in zip(self.engine.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+            return {"updates_skipped": Mean(1.0, 1.0), "learning_rate": Mean(learning_rate, 1.0)}
         return {
+            "updates_skipped": Mean(0.0, 1.0),
             "grad_norm": Mean(grad_norm, 1.0),
             "grad_norm_max": Max(grad_norm),
             "learning_rate": Mean(learning_rate, 1.0),
         }
-
-    def _check(self, grad_norm: float) -> None:
-        # ZeRO skips the update and gives inf or -1 where the gradient holds an inf or a NaN.
-        if not math.isfinite(grad_norm) or grad_norm < 0:
-            raise RlsysError(
-                f"optimizer step {self.steps}: the gradient is not finite; lower the learning rate or look at this "
-                "step's data"
-            )
 
     def _reduce(self) -> float:
         """ZeRO 0 does not tell the gradient's norm, so average over the ranks here, and compute it."""

@@ -12,7 +12,7 @@ from typing import Any
 from rlsys.config.experiment import Experiment
 from rlsys.data.mixture import epochs_taken
 from rlsys.data.stream import Source
-from rlsys.errors import command
+from rlsys.errors import RunError, command
 from rlsys.judging.auditing.quality import canaries_fail
 from rlsys.methods.base import Method, Step
 from rlsys.objectives.stats import values
@@ -27,8 +27,12 @@ from rlsys.run.metrics import MetricsLog
 from rlsys.run.progress import COLUMNS, Progress
 from rlsys.run.queue import ExperienceQueue
 from rlsys.run.state import COUNTS, State, read_state, write_state
+from rlsys.run.stopping import Stopping
 from rlsys.run.watch import Watch
 from rlsys.samples import ScoredGroup
+
+SKIPPED_AT_MOST = 3
+"""Steps in a row whose gradient is not finite; at the last of them the run ends."""
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Loop:
     dataset: MadeDataset
     origin: dict[str, Any] = field(default_factory=dict)
     """The config and the content of the data that the run is of; kept in every checkpoint."""
+    stopping: Stopping = field(default_factory=Stopping)
 
     def __post_init__(self) -> None:
         self.state = State()
@@ -54,7 +59,8 @@ class Loop:
         self.watch = Watch(self.experiment.method.facts, config.stop_if_nothing_taught)
 
     def run(self) -> State:
-        """Train to the last step, or until patience ends, from wherever the state is."""
+        """Train to the last step, or until patience ends, from wherever the state is. Raises KeyboardInterrupt, with
+        the step's checkpoint saved, after the step in which `stopping` was asked for."""
         config = self.experiment.loop
         started = time.monotonic() - self.state.seconds
         self.sync()
@@ -75,8 +81,11 @@ class Loop:
             metrics |= {f"time/{name}": seconds for name, seconds in self.progress.timings().items()}
             self.metrics.log(self.state.step, metrics)
             self.progress.update(self.state.step, metrics)
-            if self.ended or due(self.state.step, config.checkpoint_every) or (config.patience and better):
+            stops = self.stopping.requested
+            if self.ended or due(self.state.step, config.checkpoint_every) or (config.patience and better) or stops:
                 self.save(evaluation.score if evaluation else None)
+            if stops and not self.ended:
+                raise KeyboardInterrupt
         self.return_to_best()
         return self.state
 
@@ -92,7 +101,19 @@ class Loop:
         return self.experiment.loop.steps
 
     def look_at(self, metrics: dict[str, float]) -> None:
-        """Say what is wrong with the step, and keep its training numbers for the closing table."""
+        """Say what is wrong with the step, and keep its training numbers for the closing table. Raises RunError at the
+        third step in a row whose gradient is not finite."""
+        skipped = [name for name in sorted(metrics) if name.endswith("updates_skipped") and metrics[name]]
+        self.state.skipped += bool(skipped)
+        self.state.skipped_in_a_row = self.state.skipped_in_a_row + 1 if skipped else 0
+        if skipped:
+            self.note("the gradient was not finite: the update was skipped, weights and optimizer stay as they were")
+        if self.state.skipped_in_a_row == SKIPPED_AT_MOST:
+            raise RunError(
+                f"{self.run_dir.path}: step {self.state.step}: the third step in a row whose gradient is not finite; "
+                "look at the data of these steps or lower policy.learning_rate, and go on from the last checkpoint: "
+                f"`{command('rlsys', 'resume', self.run_dir.path)}`"
+            )
         for warning in self.watch.step(self.state.step, metrics):
             self.progress.warn(warning)
         self.state.watch = self.watch.state()

@@ -46,6 +46,9 @@ class State:
     """`Watch.state`."""
     canary_alarm: bool = False
     """The judge fell below `judge.canary_alarm`; it is said once."""
+    skipped: int = 0
+    """Steps with an update that was skipped because its gradient was not finite: in all, and in a row."""
+    skipped_in_a_row: int = 0
     notes: list[str] = field(default_factory=list)
     """What happened to the run: faults that it survived, settings that were changed."""
 

@@ -44,6 +44,7 @@ def summarize(
         "steps": state.step,
         "best_step": state.best_step,
         "done": state.done,
+        "skipped": state.skipped,
         "policy_version": state.version,
         "samples": state.samples,
         "tokens": state.tokens,
@@ -98,6 +99,8 @@ def work_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     )
     if summary["samples"]:
         rows.append(("sampled", f"{summary['samples']:,} responses, {summary['tokens']:,} tokens"))
+    if summary.get("skipped"):  # older summaries know nothing of it
+        rows.append(("gradient not finite", f"in {summary['skipped']} steps, whose updates were skipped"))
     if summary["counts"]:
         plain = {
             name.removeprefix(COUNTS): count

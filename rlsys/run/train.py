@@ -38,6 +38,7 @@ from rlsys.run.preflight import check_models
 from rlsys.run.progress import Progress, print_line
 from rlsys.run.separation import shared_weights
 from rlsys.run.state import COUNTS, State
+from rlsys.run.stopping import Stopping
 from rlsys.run.summary import summarize, summary_rows
 from rlsys.samples import Prompt, ScoredGroup
 
@@ -108,6 +109,8 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
         progress = stack.enter_context(Progress(steps, experiment.logging.progress, title=run_dir.name))
         with progress.timed("start"):
             roles = stack.enter_context(spawn(experiment, request))
+        stopping = Stopping()
+        stack.enter_context(stopping.listening(experiment.loop.stop_grace))  # after Ray has set its own handler
         judged = judge_warning(experiment, model)
         for line in (*(report.left_out for report in rows.reports if report.left_out), *([judged] if judged else [])):
             progress.warn(line)
@@ -125,6 +128,7 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
             progress,
             dataset,
             beginning.origin(rows.contents),
+            stopping,
         )
         if resume:
             loop.restore(checkpoint)
