@@ -47,6 +47,10 @@ class CheckpointError(RlsysError):
     """A checkpoint that is missing, incomplete or damaged."""
 
 
+class SaveError(CheckpointError):
+    """A checkpoint that can't be written now; earlier ones are untouched."""
+
+
 class RunError(RlsysError):
     """A run's folder that can't be made, is none, or is in use."""
 

@@ -16,7 +16,7 @@ from deepspeed.runtime.fp16.loss_scaler import LossScaler
 from deepspeed.runtime.zero.config import ZeroStageEnum
 from deepspeed.utils.tensor_fragment import fragment_address
 
-from rlsys.errors import CheckpointError
+from rlsys.errors import CheckpointError, SaveError
 
 RECORDS = [LossScaler, ZeroStageEnum, fragment_address]
 """What ZeRO writes beside tensors and plain data: records without any code that loading runs."""
@@ -47,12 +47,12 @@ class Files(TorchCheckpointEngine):
         return read(Path(path), map_location)
 
     def agree(self, folder: Path) -> None:
-        """Collective. Raises CheckpointError on all ranks if a write of any of them failed since the last time."""
+        """Collective. Raises SaveError on all ranks if a write of any of them failed since the last time."""
         failures: list[str | None] = [None] * dist.get_world_size()
         dist.all_gather_object(failures, self.failure)
         self.failure = None
         if failed := [failure for failure in failures if failure is not None]:
-            raise CheckpointError(f"{folder}: can't be written: {failed[0]}")
+            raise SaveError(f"{folder}: can't be written: {failed[0]}")
 
 
 def read(path: Path, map_location: Any = "cpu") -> Any:

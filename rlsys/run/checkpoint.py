@@ -20,7 +20,7 @@ from typing import Any
 
 import xxhash
 
-from rlsys.errors import CheckpointError, command
+from rlsys.errors import CheckpointError, SaveError, command
 from rlsys.files import fsync, to_json, write_whole
 
 MANIFEST = "manifest.json"
@@ -64,8 +64,8 @@ class Checkpoints:
         and the one of highest `score` (held-out; None if not measured); until the new one stands, nothing old is
         deleted. An old one that is damaged costs nothing but itself: it is kept aside (`take_set_aside`).
 
-        Raises CheckpointError if the disk refuses or the step has a checkpoint already; whatever `write` raises passes
-        through.
+        Raises SaveError if the disk refuses, CheckpointError if the step has a checkpoint already; whatever `write`
+        raises passes through.
         """
         final = self.folder / f"step-{step}"
         if final.exists():
@@ -78,7 +78,7 @@ class Checkpoints:
             temporary.rename(final)
             fsync(self.folder)
         except OSError as error:
-            raise CheckpointError(f"{final}: can't be written: {error}; earlier checkpoints are untouched") from error
+            raise SaveError(f"{final}: can't be written: {error}; earlier checkpoints are untouched") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._prune()

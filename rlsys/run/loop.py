@@ -12,7 +12,7 @@ from typing import Any
 from rlsys.config.experiment import Experiment
 from rlsys.data.mixture import epochs_taken
 from rlsys.data.stream import Source
-from rlsys.errors import RunError, command
+from rlsys.errors import RunError, SaveError, command
 from rlsys.judging.auditing.quality import canaries_fail
 from rlsys.methods.base import Method, Step
 from rlsys.objectives.stats import values
@@ -243,8 +243,13 @@ class Loop:
     def save(self, score: float | None) -> None:
         """Everything that the run needs to go on exactly: all of it or nothing appears in the checkpoints folder."""
         assert not self.queue.waiting, "a checkpoint is taken between steps, when nothing collected waits to be learned"
-        with self.progress.timed("checkpoint"):
-            self.checkpoints.save(self.state.step, self.write_state, score)
+        try:
+            with self.progress.timed("checkpoint"):
+                self.checkpoints.save(self.state.step, self.write_state, score)
+        except SaveError as error:
+            if self.ended or self.stopping.requested:
+                raise
+            self.note(f"{error}; the run goes on, and the next checkpoint that is due is tried again")
         for damage in self.checkpoints.take_set_aside():
             self.note(damage)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import sqlite3
 import time
 import traceback
 from collections.abc import Sequence
@@ -76,9 +78,30 @@ def execute(
             )
             print_line(f"{run_dir.name}: interrupted; {newest}; go on: `{command('rlsys', 'resume', run_dir.path)}`")
             raise
+        except sqlite3.Error as error:
+            raise told_of_ledger(run_dir, error) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise RunError(
+                f"{error.filename or run_dir.path}: {error.strerror}; make room and go on from the last checkpoint: "
+                f"`{command('rlsys', 'resume', run_dir.path)}`"
+            ) from error
         except RlsysError:
             run_dir.error_log.write_text(traceback.format_exc(), encoding="utf-8")
             raise
+
+
+def told_of_ledger(run_dir: RunDir, error: sqlite3.Error) -> RunError:
+    """What is wrong with the ledger, and what can still be done."""
+    go_on = command("rlsys", "resume", run_dir.path)
+    if "full" in str(error):
+        return RunError(f"{run_dir.ledger}: {error}; make room and go on from the last checkpoint: `{go_on}`")
+    aside = command("mv", run_dir.ledger, run_dir.ledger.with_suffix(".damaged"))
+    return RunError(
+        f"{run_dir.ledger}: can't be used: {error}; checkpoints and metrics are whole: put it aside, `{aside}`, and go "
+        f"on: `{go_on}` (the samples so far are then in the damaged file only)"
+    )
 
 
 def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool, start: str | None) -> dict[str, Any]:
