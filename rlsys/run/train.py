@@ -138,21 +138,12 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
         for line in (*(report.left_out for report in rows.reports if report.left_out), *([judged] if judged else [])):
             progress.warn(line)
         dataset = MadeDataset(run_dir.dataset)
+        # fmt: off
         loop = Loop(
-            experiment,
-            method,
-            roles,
-            source,
-            evaluator,
-            run_dir,
-            ledger,
-            metrics,
-            checkpoints,
-            progress,
-            dataset,
-            beginning.origin(rows.contents),
-            stopping,
+            experiment, method, roles, source, evaluator, run_dir, ledger, metrics, checkpoints, progress, dataset,
+            beginning.origin(rows.contents), stopping,
         )
+        # fmt: on
         if resume:
             loop.restore(checkpoint)
             for change in beginning.changed:
@@ -164,18 +155,24 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
             hashes = export(roles, run_dir, state, request)
         verdicts = list(ledger.verdicts(texts=False))
         summary = summarize(run_dir, state, rows.reports, source, hashes, time.monotonic() - started, verdicts)
-        summary["notes"] = state.notes
-        summary["warnings"] = [*([judged] if judged else []), *loop.watch.warnings(state.step)]
-        run_dir.write_summary(summary)
-        progress.table(summary_rows(summary))
-        for warning in summary["warnings"]:
-            progress.warn(warning)
-        if loop.watch.gave_up:
-            raise RunError(
-                f"{run_dir.path}: ended at step {state.step}: {state.done}; its samples: "
-                f"`{command('rlsys', 'trace', '--run', run_dir.path)}`"
-            )
+        close_account(loop, summary, [judged] if judged else [])
     return summary
+
+
+def close_account(loop: Loop, summary: dict[str, Any], warnings: Sequence[str]) -> None:
+    """Write the summary and show it. Raises RunError if the run gave up."""
+    state, run_dir, progress = loop.state, loop.run_dir, loop.progress
+    summary["notes"] = state.notes
+    summary["warnings"] = [*warnings, *loop.watch.warnings(state.step)]
+    run_dir.write_summary(summary)
+    progress.table(summary_rows(summary))
+    for warning in summary["warnings"]:
+        progress.warn(warning)
+    if loop.watch.gave_up:
+        raise RunError(
+            f"{run_dir.path}: ended at step {state.step}: {state.done}; its samples: "
+            f"`{command('rlsys', 'trace', '--run', run_dir.path)}`"
+        )
 
 
 def in_steps(experiment: Experiment, rows: int) -> Experiment:
