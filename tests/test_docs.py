@@ -141,10 +141,12 @@ def test_a_page_shows_a_config_for_ones_own_data(
         if name:
             Path(name).write_text(text, encoding="utf-8")
     for name, row in data.items():
-        Path(f"{name}.jsonl").write_text((json.dumps(row) + "\n") * ENOUGH, encoding="utf-8")
+        other = {**row, "label": not row["label"]} if "label" in row else row
+        lines = json.dumps(row) + "\n" + json.dumps(other) + "\n"
+        Path(f"{name}.jsonl").write_text(lines * (ENOUGH // 2), encoding="utf-8")
     done = CliRunner().invoke(app, ["validate", *run], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    read = dict.fromkeys(re.findall(rf"(data\.\w+) {FIRST} of", done.stdout))
+    read = dict.fromkeys(re.findall(rf"(data\.\w+) (?:{FIRST} of the first|{ENOUGH} of all)", done.stdout))
     assert list(read) == ["data.train", "data.eval"][: len(data)]
 
 

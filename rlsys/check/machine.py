@@ -57,6 +57,12 @@ def _files(experiment: Experiment) -> Iterator[Problem]:
             yield Problem(key, f"no such folder: {text} (looked in {Path.cwd()})")
         elif path.is_dir() and not (path / "config.json").is_file():
             yield Problem(key, f"{text} is no Hugging Face model folder: it has no config.json")
+    output = experiment.output.expanduser().absolute()
+    there = next(path for path in (output, *output.parents) if path.exists())
+    if not there.is_dir():
+        yield Problem(("output",), f"{there} is a file, and runs need a folder; choose another")
+    elif not os.access(there, os.W_OK):
+        yield Problem(("output",), f"nothing can be written into {there}; choose another folder")
 
 
 def _resources(experiment: Experiment, gpus: int) -> Iterator[Problem]:

@@ -60,6 +60,8 @@ def _training_rows(experiment: Experiment) -> Iterator[Problem]:
         yield Problem(("data", "train"), missing)
     elif data.train is None and data.also:
         yield Problem(("data", "also"), "is for training sets beside data.train, and there is none; leave it out")
+    if experiment.loop.epochs is not None and experiment.method.facts.rows_per_step is None:
+        yield Problem(("loop", "epochs"), f"{_name(experiment)} takes no training rows; give loop.steps instead")
 
 
 def _judge(experiment: Experiment) -> Iterator[Problem]:

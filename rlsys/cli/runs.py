@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from rlsys.cli.shared import AnyConfig, Config, Overrides, RunFolder, app
@@ -59,10 +61,14 @@ def judge_eval(config: AnyConfig, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def validate(config: AnyConfig, overrides: Overrides = None) -> None:
+def validate(
+    config: AnyConfig,
+    overrides: Overrides = None,
+    every: Annotated[bool, typer.Option("--all", help="Read every row of local data, as the run will.")] = False,
+) -> None:
     """Check an experiment, a recipe or the evaluation of a judge, try the first rows of its local data, and say what it
     will need; starts nothing."""
     from rlsys.commands.validate import validated
 
-    for line in validated(config, overrides or []):
+    for line in validated(config, overrides or [], every):
         typer.echo(line)

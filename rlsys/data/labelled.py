@@ -17,7 +17,7 @@ from rlsys.data.raw import BadRow, RawRow
 from rlsys.data.report import Loaded, Report
 from rlsys.data.turns import as_answer
 from rlsys.data.values import kind, present, truth
-from rlsys.errors import ConfigError, DataError
+from rlsys.errors import ConfigError, TooFewRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -137,13 +137,13 @@ def ranking_of(prompt: str | list[Message], answer: str | Message, tools: list[A
 
 
 def check_labels(path: str, rows: Sequence[Any]) -> None:
-    """Raises DataError unless there are answers of both kinds: from one kind alone nothing is learned but to like, or
+    """Raises TooFewRows unless there are answers of both kinds: from one kind alone nothing is learned but to like, or
     to dislike, everything."""
     good = sum(row.desirable for row in rows)
     if good in (0, len(rows)):
         only, other = ("desirable", "undesirable") if good else ("undesirable", "desirable")
         advice = ", or imitate them by stage sft" if good else ""
-        raise DataError(
+        raise TooFewRows(
             f"{path}: all {len(rows)} answers are labelled {only}; add {other} ones (data.also takes another "
             f"file){advice}"
         )

@@ -12,7 +12,7 @@ from rlsys.data.files import FILES, PACKED, read_file, read_text, suffix_of
 from rlsys.data.raw import RawRow
 from rlsys.data.splits import Split, side
 from rlsys.errors import ConfigError, DataError
-from rlsys.playground.tasks import rows as playground_rows
+from rlsys.playground.tasks import read as read_playground
 
 PLAYGROUND = "playground:"
 UNREADABLE = (*PACKED[1:], ".xlsx", ".xml", ".pkl", ".zip")
@@ -43,7 +43,7 @@ def elsewhere(config: DatasetConfig) -> str | None:
 def _of_split(config: DatasetConfig) -> Iterable[RawRow]:
     if config.path.startswith(PLAYGROUND):
         split = Split.parse(config.split)
-        found = playground_rows(config.path.removeprefix(PLAYGROUND), split.name, config.wrong_fraction)
+        found = read_playground(config.path.removeprefix(PLAYGROUND), split.name, config.wrong_fraction)
         return split.of(_numbered(found))
     if config.wrong_fraction:
         raise ConfigError(f"wrong_fraction is for playground data sets only, not for {config.path}; leave it out")

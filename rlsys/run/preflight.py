@@ -20,6 +20,7 @@ from rlsys.models.value_model import is_value_model
 
 At = Callable[[str], Path | None]
 """The folder that a model path means; None: it is not here."""
+WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def check_models(experiment: Experiment, at: At) -> None:
@@ -28,6 +29,7 @@ def check_models(experiment: Experiment, at: At) -> None:
     if (policy := at(experiment.model.path)) is not None:
         check_tokenizers(experiment, load_tokenizer(policy), at)
     check_windows(experiment, longest_sequence(experiment), at)
+    check_weights(experiment, at)
     check_reward_models(experiment, at)
 
 
@@ -59,6 +61,13 @@ def check_windows(experiment: Experiment, longest: int, at: At) -> None:
             raise ConfigError(
                 f"{dotted(key)} {path}: sees {window} tokens, and sequences may have {longest}; lower {lower}"
             )
+
+
+def check_weights(experiment: Experiment, at: At) -> None:
+    """Raises ConfigError for a model's folder that has no weights in it."""
+    for key, path, folder in _here(experiment, at):
+        if folder.is_dir() and not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
+            raise ConfigError(f"{dotted(key)} {path}: the folder has no weights ({' or '.join(WEIGHTS)})")
 
 
 def check_reward_models(experiment: Experiment, at: At) -> None:

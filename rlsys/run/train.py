@@ -6,6 +6,7 @@ import math
 import time
 import traceback
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rlsys.config.document import save
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import with_dataset_paths, with_model_paths
 from rlsys.data.answered import Answered
-from rlsys.errors import ConfigError, DataError, RlsysError, RunError
+from rlsys.errors import DataError, RlsysError, RunError
 from rlsys.judging.asking import constitution_files, templates
 from rlsys.judging.asking.constitution_files import own_names
 from rlsys.methods.base import Measures, Method, build_method
@@ -79,10 +80,11 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
     checkpoint = checkpoints.latest() if resume else None
     model = local_path(experiment.model.path, experiment.output / "playground")
     tokenizer = load_tokenizer(model)
-    check_models(experiment, lambda path: local_path(path, experiment.output / "playground"))
+    at = partial(local_path, cache=experiment.output / "playground")
+    check_models(experiment, at)
     assert isinstance(tokenizer.pad_token_id, int), "load_tokenizer sees to it that there is a pad token"
     method, facts = build_method(experiment, tokenizer.pad_token_id), experiment.method.facts
-    rows = Inputs(experiment, tokenizer, run_dir.quarantine)
+    rows = Inputs(experiment, tokenizer, at, run_dir.quarantine)
     source = rows.training()
     experiment = in_steps(experiment, rows.training_rows)
     evaluator = build_evaluator(experiment, method, rows.held_out(), tokenizer.pad_token_id)
@@ -127,13 +129,11 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
 
 
 def in_steps(experiment: Experiment, rows: int) -> Experiment:
-    """The experiment with `loop.epochs` over so many training rows written as `loop.steps`. Raises ConfigError for a
-    method that does not say how many rows a step takes."""
+    """The experiment with `loop.epochs` over so many training rows written as `loop.steps`."""
     epochs, of_step = experiment.loop.epochs, experiment.method.facts.rows_per_step
     if epochs is None:
         return experiment
-    if of_step is None:
-        raise ConfigError(f"loop.epochs: {experiment.method.name} takes no training rows; give loop.steps instead")
+    assert of_step is not None, "rlsys.check refuses epochs of a method that takes no training rows"
     loop = experiment.loop.model_copy(update={"epochs": None, "steps": math.ceil(epochs * rows / of_step)})
     return experiment.model_copy(update={"loop": loop})
 

@@ -290,3 +290,10 @@ def test_each_of_several_mistakes_is_a_line(config: Path):
         "command line 'seed=x': seed: wanted a whole number, got the text 'x'",
         *in_file,
     ]
+
+
+def test_a_file_in_the_place_of_the_runs_folder_is_named(config: Path):
+    """Also where it is a folder above."""
+    for output in ("tiny.yaml", "tiny.yaml/runs"):
+        told = f"{Path.cwd() / 'tiny.yaml'} is a file, and runs need a folder; choose another"
+        assert message(config, f"output={output}") == f"command line 'output={output}': output: {told}"
