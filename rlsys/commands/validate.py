@@ -61,7 +61,7 @@ def _of_judge(evaluation: JudgeEval) -> Iterator[str]:
 
 
 def _tried(experiment: Experiment, earlier: Sequence[Experiment]) -> Iterator[str]:
-    if all(elsewhere(config) for config in datasets(experiment).values()):
+    if datasets(experiment) and all(elsewhere(config) for config in datasets(experiment).values()):
         unread = (f"{dotted(key)} {config.path} ({elsewhere(config)})" for key, config in datasets(experiment).items())
         yield f"    not read: {', '.join(unread)}"
         return
@@ -83,6 +83,12 @@ def _scale_at_an_endpoint(judge: JudgeConfig | None) -> Iterator[str]:
 
 def _summary(experiment: Experiment) -> str:
     use_gpus, needs = local_gpus(experiment) > 0, experiment.method.facts.needs
+    if experiment.method.facts.of_files and not needs:
+        method = experiment.method
+        return (
+            f"OK  {experiment.name}: {', '.join(one.path for one in method.models)} merged by {method.by.name} on "
+            f"{experiment.model.path}; no actors"
+        )
     layout = seating(experiment, needs, use_gpus)
     actors = ", ".join(f"{demand.actors} {role}" for role, demand in demands(experiment, needs, use_gpus).items())
     loop = experiment.loop
