@@ -84,9 +84,9 @@ class Adapter:
         if own is None:
             return self.base.read(name)
         found = {part: read(self.files[0], key).float() for part, key in own.items()}
-        if "" in found:
-            return found[""]
-        weight = self.base.read(name).float()
+        weight = found.pop("") if "" in found else self.base.read(name).float()
+        if not found:
+            return weight
         if "ia3_l" in found:
             return weight * found["ia3_l"].reshape(self._scale_shape(name, tuple(weight.shape)))
         changed = weight + self._scale(name) * self._product(found)
@@ -124,9 +124,10 @@ class Adapter:
     def _check(self, name: str, own: Mapping[str, str]) -> None:
         shape = self.base.spec(name).shape
         sizes = {part: self._specs[key].shape for part, key in own.items()}
+        whole = sizes.pop("", shape)
         match sizes:
-            case {"": given} if len(sizes) == 1:
-                fits = given == shape
+            case _ if not sizes:
+                fits = True
             case {"ia3_l": given}:
                 fits = math.prod(given) == math.prod(self._scale_shape(name, shape))
             case {"lora_A.weight": a, "lora_B.weight": b} if len(a) == len(b) == 2:
@@ -136,8 +137,8 @@ class Adapter:
                 fits = (a[1], b[0]) == shape and a[0] == b[1]
             case _:
                 fits = False
-        if not fits:
-            told = ", ".join(f"{part or 'weight'} {list(size)}" for part, size in sizes.items())
+        if not fits or whole != shape:
+            told = ", ".join(f"{part} {list(size)}" for part, size in (sizes or {"weight": whole}).items())
             raise ConfigError(f"{self.folder}: {name} is {list(shape)} in the base, and the adapter has {told}")
 
     @property

@@ -148,7 +148,11 @@ def config(by: Any, *models: dict[str, Any]) -> Config:
         ({"name": "ties", "density": 0}, [{}], "by.density: wanted a number above 0 and of at most 1, got 0"),
         (3, [{}], "wanted the name of a file in rlsys.merging (dare_linear, dare_ties, greedy_soup, linear, slerp, "),
         ("linear", [{"density": 0.5}], "models.0.density: has no effect: linear trims nothing"),
-        ("ties", [{}, {"layers": [{"match": "mlp"}]}], "models.1.layers.0: says nothing; give it a weight or a density"),
+        (
+            "ties",
+            [{}, {"layers": [{"match": "mlp"}]}],
+            "models.1.layers.0: says nothing; give it a weight or a density",
+        ),
         ("ties", [{"layers": [{"match": "(", "weight": 1}]}], "'(' is no regular expression"),
         ("linear", [{"weight": 1}, {"weight": -1}], "models: the weights add up to 0"),
         ("slerp", [{}], "models: slerp goes from one model to another, so it takes 2, and there are 1"),
