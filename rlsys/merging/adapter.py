@@ -29,7 +29,8 @@ from rlsys.merging.shards import Spec, Weights, read, specs_of
 
 PREFIX = "base_model.model."
 PARTS = re.compile(
-    r"(?P<module>.+)\.(?P<part>lora_A\.weight|lora_B\.weight|lora_embedding_A|lora_embedding_B|lora_magnitude_vector|ia3_l)"
+    r"(?P<module>.+)\."
+    r"(?P<part>lora_[AB]\.weight|lora_embedding_[AB]|lora_magnitude_vector|ia3_l)"
 )
 CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq")
 """Ways to begin that take something out of the base; the adapter belongs to what is left of it."""

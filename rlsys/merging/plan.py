@@ -121,7 +121,7 @@ class Plan:
         merge = resolve(PACKAGE, self.way.name, "merge")
         return write(folder, specs, lambda name: self.tensor(name, merge).to(specs[name].dtype), shard_bytes)
 
-    def tensor(self, name: str, merge: Callable[[Way, Tensor, Sequence[Part]], Tensor]) -> Tensor:
+    def tensor(self, name: str, merge: Callable[[Any, Tensor, Sequence[Part]], Tensor]) -> Tensor:
         """One merged tensor, in float32. Whole numbers and masks are the base's: that all have the same was checked."""
         base = self.base.read(name)
         if not base.is_floating_point():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from typing import Any
 
 import peft.utils.merge_utils as by_peft
@@ -12,7 +13,6 @@ import torch
 from torch import Tensor
 
 from rlsys import registry
-from rlsys.errors import ConfigError
 from rlsys.merging.base import PACKAGE, Part
 from rlsys.merging.greedy_soup import Tried, ingredients
 from rlsys.methods.merge import Config
@@ -53,8 +53,8 @@ def test_ties_trims_elects_and_takes_the_disjoint_mean():
 
 
 def test_weights_of_ties_come_before_the_vote():
-    """Half of the second would be [-4]: - is elected, where the plain sum of 6 and -8 elects - as well; with a weight of
-    a quarter it is 6 against -2, and + wins. A model of weight 0 is not counted."""
+    """6 against -8 elects -; with a weight of a quarter it is 6 against -2, and + wins. A model of weight 0 is not
+    counted."""
     assert merged("ties", [0.0], part([6.0]), part([-8.0])).tolist() == [-8.0]
     assert merged("ties", [0.0], part([6.0]), part([-8.0], weight=0.25)).tolist() == [6.0]
     assert merged("ties", [0.0], part([6.0]), part([2.0], weight=0.0)).tolist() == [6.0]
@@ -162,9 +162,8 @@ def config(by: Any, *models: dict[str, Any]) -> Config:
     ],
 )
 def test_what_can_not_be_meant(by: Any, models: list[dict[str, Any]], says: str):
-    with pytest.raises((ValueError, ConfigError), match=".*") as error:
+    with pytest.raises(ValueError, match=re.escape(says)):
         config(by, *models)
-    assert says in str(error.value)
 
 
 def test_only_a_greedy_soup_samples():

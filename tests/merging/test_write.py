@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ def test_an_adapter_is_one_of_the_models(models: Models, tmp_path: Path):
         AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
         LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], init_lora_weights=False),
     )
-    adapted.save_pretrained(tmp_path / "adapter")
+    adapted.save_pretrained(str(tmp_path / "adapter"))
     change = adapted.merge_and_unload().state_dict()[Q] - weights(base)[Q]
     assert float(change.abs().max()) > 1e-3
     for weight in (1.0, -1.0):
@@ -190,7 +189,7 @@ def test_a_model_from_the_hub_is_downloaded(monkeypatch: pytest.MonkeyPatch, mod
 
     monkeypatch.setattr(write, "snapshot_download", download)
     assert write.locate("owner/model", tmp_path) == models[1]
-    with pytest.raises(ConfigError, match="^owner/gone: can't be downloaded: no network$"):
+    with pytest.raises(ConfigError, match=r"^owner/gone: can't be downloaded: no network$"):
         write.locate("owner/gone", tmp_path)
     assert write.locate(str(models[2]), tmp_path) == models[2].resolve()
     assert asked == ["owner/model", "owner/gone"]
