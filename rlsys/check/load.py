@@ -59,7 +59,7 @@ def _validate(data: dict[str, Any]) -> tuple[Experiment | None, list[Problem]]:
     if old := [*old_sections(data)]:
         return None, old
     config, found = _method(data["method"]) if "method" in data else (None, [])
-    if config is not None and config.facts.of_files:
+    if "method" in data and (config is None or config.facts.of_files):  # of an unknown one nothing more is asked
         data = {"data": {}, "loop": {"steps": 1}} | data
     experiment, problems = validate_as(Experiment, data, ())
     if "method" in data:

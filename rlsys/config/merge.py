@@ -56,7 +56,7 @@ class MergedModel(Model):
 
 
 class MergeSettings(Model):
-    by: Any = "linear"
+    by: Any = Field(default="linear", validate_default=True)
     """How: the name of a file in rlsys/merging or a dotted path, or a section with that `name` and its own keys, as in
     {name: ties, density: 0.2}."""
     models: tuple[MergedModel, ...] = Field(min_length=1)
