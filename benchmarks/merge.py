@@ -32,9 +32,11 @@ TRAINED = ("base", "sort", "letters")
 MERGED = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp", "without_sort")
 SEEDS, SOUPS = ("sort", "sort_2", "sort_3"), ("soup", "greedy_soup")
 """Stages of the recipe."""
+SHORT = ("base", *SEEDS, "letters")
 QUICK = (
-    "base.loop.steps=2",
-    *(f"{stage}.loop.steps=1" for stage in (*SEEDS, "letters")),
+    *(f"{stage}.loop.steps=1" for stage in SHORT),
+    *(f"{stage}.policy.ranks=1" for stage in SHORT),
+    'greedy_soup.method.models=[{path: "stage:sort"}]',
     "greedy_soup.evaluation.prompts=8",
 )
 """Overrides of the recipe."""

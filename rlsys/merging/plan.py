@@ -19,6 +19,7 @@ from rlsys.merging.adapter import Adapter
 from rlsys.merging.base import PACKAGE, Part, Way
 from rlsys.merging.shards import Spec, Weights, write
 from rlsys.models.load import load_config, load_tokenizer, tokenizer_difference
+from rlsys.models.value_model import is_value_model
 from rlsys.registry import resolve
 from rlsys.samples import stable_seed
 
@@ -167,6 +168,8 @@ def problems(base: Source, source: Source) -> Iterator[str]:
     """Why the model can't be merged with others of the base."""
     if base.config.to_dict().get("quantization_config") is not None:
         yield f"the base ({base.folder}) is quantised; give the model that it was made of"
+    if is_value_model(base.config):
+        yield f"the base ({base.folder}) is a reward model (it has a scalar head); only language models are merged"
     kinds = ""
     if (own := source.config.model_type) != (wanted := base.config.model_type):
         kinds = f"; it is a {own}, and the base a {wanted}"

@@ -146,6 +146,12 @@ def test_a_quantised_base(models: Models, changed: Changed, planned: Planned):
         planned([models[1]], base=folder)
 
 
+def test_a_reward_model(models: Models, changed: Changed, planned: Planned):
+    folder = changed(None, architectures=["Qwen3ForSequenceClassification"])
+    with pytest.raises(ConfigError, match="is a reward model"):
+        planned([models[1]], base=folder)
+
+
 def test_layouts_of_files_do_not_matter(models: Models, planned: Planned, tmp_path: Path):
     """One model in one file and another in many, in float32 and bfloat16."""
     shutil.copytree(models[1], tmp_path / "split")
