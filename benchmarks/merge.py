@@ -36,7 +36,7 @@ SHORT = ("base", *SEEDS, "letters")
 QUICK = (
     *(f"{stage}.loop.steps=1" for stage in SHORT),
     *(f"{stage}.policy.ranks=1" for stage in SHORT),
-    'greedy_soup.method.models=[{path: "stage:sort"}]',
+    'greedy_soup.method.models=[{path: "stage:soup"}]',
     "greedy_soup.evaluation.prompts=8",
 )
 """Overrides of the recipe."""

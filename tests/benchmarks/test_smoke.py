@@ -115,12 +115,12 @@ def test_spin(ray_session: None, tmp_path: Path):
 
 
 def test_merge(ray_session: None, tmp_path: Path):
-    """The greedy soup of one model is that model."""
+    """The greedy soup of one model is that model: here a merged one, which vLLM loads to measure it."""
     printed = called(merge.main, "--quick", "--output", tmp_path)
     assert "two tasks, trained apart" in printed
     found = json.loads((tmp_path / "demo-merge" / "merge.json").read_text())
     assert found.keys() == {*merge.TRAINED, *merge.MERGED, *merge.SEEDS, *merge.SOUPS}
-    assert found["greedy_soup"] == found["sort"]
+    assert found["greedy_soup"] == found["soup"]
     (measured,) = (tmp_path / "demo-merge" / "greedy_soup" / "measured").iterdir()
     assert (measured / "summary.json").is_file()
 
