@@ -30,9 +30,9 @@ from rlsys.run.recipe import resume_recipe, run_recipe
 RECIPE = Path(__file__).parents[1] / "configs" / "merge" / "demo.yaml"
 TRAINED = ("base", "sort", "letters")
 MERGED = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp", "without_sort")
-SEEDS, SOUPS = ("sort", "sort_2", "sort_3"), ("soup", "greedy_soup")
+SEEDS, SOUPS = ("seed_1", "seed_2", "seed_3"), ("soup", "greedy_soup")
 """Stages of the recipe."""
-SHORT = ("base", *SEEDS, "letters")
+SHORT = (*TRAINED, *SEEDS)
 QUICK = (
     *(f"{stage}.loop.steps=1" for stage in SHORT),
     *(f"{stage}.policy.ranks=1" for stage in SHORT),
@@ -70,8 +70,8 @@ def main(
     """Two tasks trained apart from one base and merged in every way; and a soup of three seeds."""
     from actors.spawn import spawn
 
-    # The recipe's own seeds are those of seed 0.
-    seeds = [f"{stage}.seed={100 * (number + 1) + seed}" for number, stage in enumerate(SEEDS[1:])]
+    # At seed 0 they are the recipe's own.
+    seeds = [f"{stage}.seed={3 * seed + number}" for number, stage in enumerate(SEEDS, 1)]
     settings = [f"seed={seed}", f"output={output}", *seeds, *(QUICK if quick else ())]
     summary = resume_recipe(run, spawn) if run else run_recipe(RECIPE, settings, spawn)
     report(Path(summary["run"]), Console(), samples=1 if quick else 4)
