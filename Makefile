@@ -2,7 +2,7 @@
 SEED ?= 0
 BIN := .venv/bin
 
-.PHONY: help setup quickstart demo-rlhf demo-rlaif demo-cai demo-spin demo-preference demo-rft demo-distill \
+.PHONY: help setup quickstart demo-rlhf demo-rlaif demo-cai demo-spin demo-preference demo-rft demo-distill demo-merge \
 	test test-fast test-all test-slow check format bench overoptimization lock clean estimators
 
 help:  ## Show the targets
@@ -31,6 +31,9 @@ demo-rft: setup  ## Rejection sampling: right answers by new reasoning paths, be
 
 demo-distill: setup  ## Distillation: a student that learned from wrong answers meets a teacher; no reward; about 3 minutes on 2 cores (SEED=1)
 	@$(BIN)/rlsys train configs/distill/demo.yaml seed=$(SEED)
+
+demo-merge: setup  ## Merging: two tasks trained apart become one model, in every way; soups of three seeds; about 8 minutes on 2 cores (SEED=1)
+	@$(BIN)/python -m benchmarks.merge --seed $(SEED) $(ARGS)
 
 demo-preference: setup  ## Every preference loss (DPO, IPO, KTO, ...) on one task, one table; about 6 minutes on 2 cores (SEED=1)
 	@$(BIN)/python -m benchmarks.preference --seed $(SEED) $(ARGS)

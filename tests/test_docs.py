@@ -150,6 +150,20 @@ def test_a_page_shows_a_config_for_ones_own_data(
     assert list(read) == ["data.train", "data.eval"][: len(data)]
 
 
+def test_the_shown_merge_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of the three folders that the page names."""
+    from rlsys.playground.models import build
+
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("base", "maths", "chat")):
+        build("0.5m", tmp_path / name, seed)
+    ((_, name, text),) = [block for block in blocks("docs/merging.md") if block[1]]
+    Path(name).write_text(text, encoding="utf-8")
+    done = CliRunner().invoke(app, ["merge", name], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert json.loads(Path("runs/both/final/merge.json").read_text())["models"][1]["layers"][0]["density"] == 0.4
+
+
 def test_the_shown_constitution_can_take_the_place_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """By the command beside it, in which nothing can be left out."""
     monkeypatch.chdir(tmp_path)
@@ -178,7 +192,7 @@ def test_every_promise_names_its_test():
 
 
 SHOWN_IN = ["README.md", "docs/*.md", "configs/**/*.yaml", "rlsys/**/*.py"]
-COMMAND = re.compile(r"rlsys (?:train|validate|judge-eval) (configs/[\w/]+\.yaml)((?:\\\n#?|[^\n`])*)")
+COMMAND = re.compile(r"rlsys (?:train|validate|merge|judge-eval) (configs/[\w/]+\.yaml)((?:\\\n#?|[^\n`])*)")
 
 
 def shown_commands() -> set[tuple[str, ...]]:

@@ -17,6 +17,8 @@ from rlsys.config.messages import Problem
 from rlsys.config.paths import datasets
 from rlsys.data.sources import PLAYGROUND, looks_local
 
+ADAPTER = "adapter_config.json"
+"""A folder in PEFT's format has it."""
 GPU_DEVICES = ("nvidia[0-9]*", "dxg", "kfd")
 """Under /dev, where there is a GPU: NVIDIA's, Windows' for WSL, AMD's."""
 
@@ -55,6 +57,8 @@ def _files(experiment: Experiment) -> Iterator[Problem]:
         path = Path(text).expanduser()
         if _missing(text):
             yield Problem(key, f"no such folder: {text} (looked in {Path.cwd()})")
+        elif key[0] == "method" and (path / ADAPTER).is_file():
+            continue  # an adapter is merged into its base
         elif path.is_dir() and not (path / "config.json").is_file():
             yield Problem(key, f"{text} is no Hugging Face model folder: it has no config.json")
     output = experiment.output.expanduser().absolute()

@@ -1,4 +1,4 @@
-"""Commands about a config: run it, go on with it, measure its judge, look whether it can run."""
+"""Commands about a config: run it, go on with it, merge models, measure a judge, look whether it can run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rlsys.cli.shared import AnyConfig, Config, Overrides, RunFolder, app
+from rlsys.cli.shared import AnyConfig, Config, Merging, Overrides, RunFolder, app
 
 
 @app.command()
@@ -46,6 +46,23 @@ def resume(run_folder: RunFolder) -> None:
         from rlsys.run.train import resume as run
 
         run(run_folder, spawn)
+
+
+@app.command()
+def merge(config: Merging, overrides: Overrides = None) -> None:
+    """Merge models by arithmetic on their weights (soups, task vectors, TIES, DARE, SLERP), or adapters into their
+    base, in a new folder."""
+    from rlsys.commands.merge import merge_experiment, no_actors
+
+    experiment = merge_experiment(config, overrides or [])
+    from rlsys.run.train import train as run
+
+    if not experiment.method.facts.samples:
+        run(experiment, no_actors)
+        return
+    from actors.spawn import spawn
+
+    run(experiment, spawn)
 
 
 @app.command(name="judge-eval")

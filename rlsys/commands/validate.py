@@ -63,7 +63,7 @@ def _of_judge(evaluation: JudgeEval) -> Iterator[str]:
 def _tried(experiment: Experiment, earlier: Sequence[Experiment], every: bool) -> Iterator[str]:
     named = (path for one in (experiment, *earlier) for path in model_paths(one).values())
     local = any(path.startswith(PLAYGROUND) or Path(path).expanduser().is_dir() for path in named)
-    if not local and all(elsewhere(config) for config in datasets(experiment).values()):
+    if not local and datasets(experiment) and all(elsewhere(config) for config in datasets(experiment).values()):
         unread = (f"{dotted(key)} {config.path} ({elsewhere(config)})" for key, config in datasets(experiment).items())
         yield f"    not read: {', '.join(unread)}"
         return
@@ -85,6 +85,12 @@ def _scale_at_an_endpoint(judge: JudgeConfig | None) -> Iterator[str]:
 
 def _summary(experiment: Experiment) -> str:
     use_gpus, needs = local_gpus(experiment) > 0, experiment.method.facts.needs
+    if experiment.method.facts.of_files and not needs:
+        method = experiment.method
+        return (
+            f"OK  {experiment.name}: {', '.join(one.path for one in method.models)} merged by {method.by.name} on "
+            f"{experiment.model.path}; no actors"
+        )
     layout = seating(experiment, needs, use_gpus)
     actors = ", ".join(f"{demand.actors} {role}" for role, demand in demands(experiment, needs, use_gpus).items())
     loop = experiment.loop

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,12 +19,14 @@ from rlsys.data.answered import Answered
 from rlsys.errors import DataError, RlsysError, RunError
 from rlsys.judging.asking import constitution_files, templates
 from rlsys.judging.asking.constitution_files import own_names
+from rlsys.methods import evaluate
 from rlsys.methods.base import Measures, Method, build_method
 from rlsys.models.load import load_tokenizer, local_path
 from rlsys.models.reward_scale import write_scale
 from rlsys.models.stop_tokens import save_generation_config, stop_token_ids
 from rlsys.rewards.composite import part_names
 from rlsys.roles import Roles, Spawn, SpawnRequest
+from rlsys.run import merge
 from rlsys.run.checkpoint import Checkpoints
 from rlsys.run.evaluation import AnsweredEvaluator, AnswerEvaluator, Evaluator, Judgement, RowEvaluator
 from rlsys.run.folder import RunDir
@@ -59,6 +62,8 @@ def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool)
     """Be the only driver of the run, and leave the whole story of an error in its folder: people are shown one line."""
     with run_dir.lock():
         try:
+            if experiment.method.facts.of_files:
+                return merge.make(experiment, run_dir, held_out_score(experiment, spawn, run_dir))
             return _execute(experiment, spawn, run_dir, resume)
         except KeyboardInterrupt:
             steps = Checkpoints(run_dir.checkpoints, experiment.loop.keep_last).steps()
@@ -126,6 +131,21 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
                 f"{run_dir.path}`"
             )
     return summary
+
+
+def held_out_score(experiment: Experiment, spawn: Spawn, run_dir: RunDir) -> Callable[[Path, str], float]:
+    """Measures the model in a folder as method `evaluate` does, by the experiment's `data.eval`, rewards and
+    `evaluation`, in a run of the given name within this one's folder."""
+
+    def measure(folder: Path, name: str) -> float:
+        model = experiment.model.model_copy(update={"path": str(folder)})
+        changed = {"name": name, "output": run_dir.path / "measured", "method": evaluate.Config(), "model": model}
+        summary = train(experiment.model_copy(update=changed), spawn)
+        if (score := summary["score"]) is None:
+            raise RunError(f"{summary['run']}: no answer could be scored, so the models can't be compared")
+        return score
+
+    return measure
 
 
 def in_steps(experiment: Experiment, rows: int) -> Experiment:
