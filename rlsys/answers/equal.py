@@ -10,7 +10,7 @@ from collections.abc import Callable
 from rlsys.answers.form import Answer, Unreadable, read
 from rlsys.answers.letters import choice_letter, leading_letter
 from rlsys.answers.number import Closeness, Number, same_number
-from rlsys.answers.place import known_answer, lone_number
+from rlsys.answers.place import known_answer, known_number, lone_number
 from rlsys.config.answers import AnswerPlaces
 
 CLOSENESS = Closeness(1e-4, rounded=True)
@@ -92,10 +92,13 @@ def _same(truth: Answer, given: Answer, closeness: Closeness, algebra: Algebra) 
             given = read(given.sides[1])  # 3 + 4 = 7
         except Unreadable:
             return False
-    if truth.number is not None:
+    if truth.kind == given.kind == "words" and truth.written == given.written:
+        return True
+    known = known_number(truth)
+    if known is not None:
         number = given.number or _lone(given)
         if number is not None:
-            return same_number(truth.number, number, closeness)
+            return same_number(known, number, closeness)
     if truth.kind == given.kind and truth.written == given.written:
         return True
     if truth.parts or given.parts:

@@ -43,7 +43,11 @@ _WORD = re.compile(
     rf"(?<![\\A-Za-z])(?!(?:{FUNCTIONS}|min|max|mod|sqrt|infty|circ|frac|cdot|times)(?![A-Za-z]))[A-Za-z]{{3,}}"
 )
 _MATHEMATICAL = re.compile(r"[\d\\^_+*/=<>|]")
-_UNIT_AT_END = re.compile(r"(.*\S)\s*\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}(\^\{?[23]\}?)?\$?\.?", re.DOTALL)
+_UNIT_AT_END = re.compile(
+    r"(.*?\S)(?:\s|~|\\[,;:! ]|\\q?quad){0,8}\\(?:text(?:rm|up)?|mathrm|mbox|hbox|operatorname)\s*\{([^{}]*)\}"
+    r"(\^\{?[23]\}?)?\$?\.?",
+    re.DOTALL,
+)
 _INFINITY = re.compile(r"\+?\s*(?:\\infty|\binfinity\b|\binf\b|\boo\b)", re.IGNORECASE)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, log2
 
-from rlsys.answers.units import unit_of
+from rlsys.answers.units import same_unit, unit_of
 
 MOST_BITS = 13_000
 """Size of a number that is still computed with, about 3,900 digits."""
@@ -62,7 +62,7 @@ def number_of(text: str) -> Number | None:
         negative ^= text[position] == "-"
         position += 1
     if money := _CURRENCY.match(text, position):
-        unit, position = unit_of(money[1].rstrip(".")) or "", money.end()
+        unit, position = unit_of(f" {money[1]}") or "", money.end()
         if text[position : position + 1] == "-":
             negative, position = not negative, position + 1
     found = _value(text, position)
@@ -163,7 +163,7 @@ def _fewer(one: int | None, other: int | None) -> int | None:
 
 def same_number(truth: Number, response: Number, closeness: Closeness) -> bool:
     """Units that are both known must agree, and a percent sign is a unit or a factor of 1/100, unless both have it."""
-    if truth.unit and response.unit and truth.unit != response.unit:
+    if not same_unit(*("percent" if number.percent else number.unit for number in (truth, response))):
         return False
     if truth.percent == response.percent:
         return close(truth.value, truth.decimals, response.value, response.decimals, closeness)
