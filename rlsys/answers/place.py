@@ -20,7 +20,10 @@ _BETWEEN = re.compile(
     r"(?:[\s$,;&]|\\[()\[\],;!: ]|\\q?quad(?![A-Za-z])|\\text\s*\{[\s,]*(?:or|and)?[\s,]*\}|or\b|and\b)*"
 )
 """What may stand between boxes that are one answer."""
-_SENTENCE_END = re.compile(r"[.!?](?:[*_]*)(?:\s|$)|\n")
+_NAME_BEFORE = re.compile(r"(\\?[A-Za-z]+)(?:_\{?\w{1,3}\}?)?\s*=\s*\Z")
+_LONGEST_NAME = 20
+"""Characters, with its `=`."""
+_SENTENCE_END = re.compile(r"[.!?](?:[*_]*)(?:\s|$)|[\n。]|</answer>")
 _DIGITS = r"(?:[1-9]\d{0,2}(?:(?:,|\{,\}|\\,|,?\\!)\d{3})+(?!\d)|\d+(?!\d))(?:\.\d+)?|\.\d+"
 _FRAC = r"\\[dtc]?frac\s*(?:\{\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]*\d\s*\}|\d\s*\d)"
 _RAISED = r"[⁻⁺⁰¹²³⁴-⁹]+"
@@ -127,16 +130,18 @@ def _after(text: str, marker: str) -> str | None:
 
 
 def _boxed(text: str) -> str | None:
-    """What the last \\boxed{} holds; of boxes with nothing but a comma, `or` or `and` between them, all of it. A box
-    that does not close holds nothing."""
+    """What the last \\boxed{} holds; of boxes with nothing but a comma, `or` or `and` between them, all of it, even if
+    each follows the same name, as in x = . A box that does not close holds nothing."""
     closing = _closing(text) if "boxed" in text or "fbox" in text else {}
     run: list[str] = []
-    end, found = 0, False
+    end, found, name = 0, False, ""
     for box in _BOX.finditer(text):
         if box.start() < end:  # within the box before
             continue
-        if not found or not _BETWEEN.fullmatch(text, end, box.start()):
-            run = []
+        named = _NAME_BEFORE.search(text[max(end, box.start() - _LONGEST_NAME) : box.start()])
+        start = box.start() - len(named.group()) if named else box.start()
+        if not found or (named and named[1] != name) or not _BETWEEN.fullmatch(text, end, start):
+            run, name = [], named[1] if named else ""
         found = True
         if text[box.end() : box.end() + 1] == "{":
             end = closing.get(box.end(), -1) + 1
