@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data import comparisons
 from rlsys.data.chat import Renderer
-from rlsys.data.columns import check_format, checked, no_column, prompt_of, tools_of
+from rlsys.data.columns import check_format, check_open, no_column, prompt_of, tools_of
 from rlsys.data.load import Demonstration, load_rows
 from rlsys.data.messages import Message
 from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.reading import spoken
 from rlsys.data.report import Loaded, Report
 from rlsys.data.turns import as_answer
 from rlsys.data.values import kind, present, truth
@@ -106,7 +107,7 @@ def parse(raw: RawRow, config: DatasetConfig) -> tuple[comparisons.Ranking, bool
         raise ConfigError(
             f"fields maps {unknown[0]!r}, which labelled answers don't have (there are: {', '.join(OWN)}); leave it out"
         )
-    value = checked(raw, config)
+    value = spoken(raw, config)
     columns = {own: config.fields.get(own, own) for own in OWN}
     if columns["label"] not in value:
         raise no_column(value, columns["label"])
@@ -120,6 +121,7 @@ def parse(raw: RawRow, config: DatasetConfig) -> tuple[comparisons.Ranking, bool
         raise no_column(value, columns["prompt"], columns["messages"])
     tools = tools_of(value, config)
     if columns["completion"] in value:
+        check_open(prompt)
         return ranking_of(
             prompt, comparisons.answer_to(prompt, value[columns["completion"]], "the completion"), tools
         ), good

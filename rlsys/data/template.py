@@ -102,9 +102,7 @@ class Template:
 
     def without_end(self, text: str) -> str:
         """An answer without what ends a turn, which the template adds."""
-        bare = text.rstrip()
-        end = next((end for end in (str(self.tokenizer.eos_token), *self.ends) if bare.endswith(end)), None)
-        return text if end is None else self.without_end(bare.removesuffix(end))
+        return without_end(text, [str(self.tokenizer.eos_token), *self.ends])
 
     def check_shown(self, messages: Sequence[Message], tools: Tools, names: Sequence[str]) -> None:
         """Raises BadRow, by the turn's name and the key, for what the messages say and the template does not show. What
@@ -200,6 +198,13 @@ class Template:
         if own:
             return own[-1], True
         return found[0][0] if found else len(text), False
+
+
+def without_end(text: str, ends: Sequence[str]) -> str:
+    """The text without those of the `ends` that it brings itself, and white space behind them."""
+    bare = text.rstrip()
+    end = next((end for end in ends if bare.endswith(end)), None)
+    return text if end is None else without_end(bare.removesuffix(end), ends)
 
 
 def _squeezed(text: str) -> str:

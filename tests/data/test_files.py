@@ -151,7 +151,7 @@ def test_lists_in_a_table_are_json(tmp_path: Path):
         csv.writer(file).writerows([["messages", "id"], [turns, "1"], ['[{"role":', "2"]])
     loaded = load_demonstrations(DatasetConfig(path=str(tmp_path / "rows.csv")), byte_tokenizer(), 100, False, None)
     assert byte_tokenizer().decode(list(loaded.rows[0].token_ids)) == "<|bos|><|user|>q<|assistant|>a<|eos|>"
-    assert loaded.report.reason.startswith("messages is broken JSON")
+    assert loaded.report.reason.startswith("the column 'messages' looks like messages, and is broken JSON")
 
 
 def test_a_folder_takes_the_file_of_its_split_and_no_guess(tmp_path: Path):

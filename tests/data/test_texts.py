@@ -48,7 +48,7 @@ def test_documents_are_ended_and_cut_into_blocks_that_begin_with_bos(tmp_path: P
         "train:block-3",
         "train:block-4",
     ]
-    counts = {"read": 5, "kept": 3, "too_long": 0, "quarantined": 2, "blocks": 4}
+    counts = {"read": 5, "kept": 3, "too_long": 0, "quarantined": 2, "blocks": 4, "rough_cuts": 0}
     assert loaded.report.counts() == {
         "source": str(file),
         "split": "train",

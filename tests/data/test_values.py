@@ -156,7 +156,7 @@ def test_a_bad_answer_is_not_imitated(tmp_path: Path):
     file = lines(tmp_path / "rows.jsonl", rows)
     loaded = load_demonstrations(DatasetConfig(path=str(file)), byte_tokenizer(), 100, False, None)
     assert [row.row_id for row in loaded.rows] == ["train:1", "train:4"]
-    assert loaded.report.reason.startswith("the label calls the completion bad")
+    assert loaded.report.reason.startswith("the label calls the answer bad")
     assert (
         load_demonstrations(
             DatasetConfig(path=str(file), ignore=("label",)), byte_tokenizer(), 100, True, None
