@@ -122,6 +122,8 @@ TEXTS = shlex.split(SHOWN.replace("\\\n", " "), comments=True)
         ("docs/rlhf.md", ["own_rlhf.yaml"], {"pairs": PAIR, "held_out": PAIR, "demos": ANSWERED, "prompts": PROMPT}),
         ("docs/judge.md", ["direct.yaml", "cluster.cpus=4"], {"prompts": PROMPT}),
         ("docs/spin.md", ["own_spin.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}),
+        ("docs/algorithms.md", ["own_grpo.yaml"], {"questions": ANSWERED, "held_out": ANSWERED}),
+        ("docs/sft.md", ["own_sft.yaml"], {"rows": ANSWERED}),
         ("docs/rft.md", ["own_rft.yaml"], {"exercises": SOLVED, "held_out": SOLVED}),
         ("docs/self_instruct.md", ["own_self_instruct.yaml"], {"seed_tasks": SEED}),
         ("docs/distillation.md", ["own_distill.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}),

@@ -55,12 +55,13 @@ def _files(experiment: Experiment) -> Iterator[Problem]:
             yield Problem((*key, "path"), f"no such file or folder: {dataset.path} (looked in {Path.cwd()})")
     for key, text in named_models(experiment):
         path = Path(text).expanduser()
-        if _missing(text):
+        if _missing(text) or (not path.exists() and path.parent.absolute() == experiment.output.absolute()):
             yield Problem(key, f"no such folder: {text} (looked in {Path.cwd()})")
         elif key[0] == "method" and (path / ADAPTER).is_file():
             continue  # an adapter is merged into its base
         elif path.is_dir() and not (path / "config.json").is_file():
-            yield Problem(key, f"{text} is no Hugging Face model folder: it has no config.json")
+            final = f"; the model of this run is {path / 'final'}" if (path / "final" / "config.json").is_file() else ""
+            yield Problem(key, f"{text} is no Hugging Face model folder: it has no config.json{final}")
     output = experiment.output.expanduser().absolute()
     there = next(path for path in (output, *output.parents) if path.exists())
     if not there.is_dir():

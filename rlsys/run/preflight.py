@@ -15,13 +15,12 @@ from rlsys.config.schema import Key, dotted
 from rlsys.errors import ConfigError
 from rlsys.merging.plan import plan
 from rlsys.methods.base import SAMPLED
-from rlsys.models.load import embedding_problem, load_config, load_tokenizer, tokenizer_difference
+from rlsys.models.load import embedding_problem, load_config, load_tokenizer, tokenizer_difference, weights_problem
 from rlsys.models.reward_scale import read_scale
 from rlsys.models.value_model import is_value_model
 
 At = Callable[[str], Path | None]
 """The folder that a model path means; None: it is not here."""
-WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def check_models(experiment: Experiment, at: At) -> None:
@@ -80,8 +79,8 @@ def check_windows(experiment: Experiment, longest: int, at: At) -> None:
 def check_weights(experiment: Experiment, at: At) -> None:
     """Raises ConfigError for a model's folder that has no weights in it."""
     for key, path, folder in _here(experiment, at):
-        if folder.is_dir() and not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
-            raise ConfigError(f"{dotted(key)} {path}: the folder has no weights ({' or '.join(WEIGHTS)})")
+        if problem := weights_problem(folder):
+            raise ConfigError(f"{dotted(key)} {path}: {problem}")
 
 
 def check_reward_models(experiment: Experiment, at: At) -> None:

@@ -102,11 +102,13 @@ def work_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
         }
         rows.append(("data set", ", ".join(f"{count:,.0f} {name.replace('_', ' ')}" for name, count in plain.items())))
         rows += difficulty_rows(summary["counts"])
+    sources = [data["source"] for data in summary["data"]]
     for data in summary["data"]:
+        part = f" ({data['split']})" if sources.count(data["source"]) > 1 else ""
         if left_out := data["too_long"] + data["quarantined"]:
             rows.append(
                 (
-                    f"data {data['source']}",
+                    f"data {data['source']}{part}",
                     f"{left_out:,} of {data['read']:,} left out: {data['too_long']} too long, {data['quarantined']} "
                     "unusable",
                 )
