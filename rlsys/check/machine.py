@@ -55,7 +55,7 @@ def _files(experiment: Experiment) -> Iterator[Problem]:
             yield Problem((*key, "path"), f"no such file or folder: {dataset.path} (looked in {Path.cwd()})")
     for key, text in named_models(experiment):
         path = Path(text).expanduser()
-        if _missing(text) or (not path.exists() and path.parent.absolute() == experiment.output.absolute()):
+        if _missing(text) or _is_no_run(path, experiment.output):
             yield Problem(key, f"no such folder: {text} (looked in {Path.cwd()})")
         elif key[0] == "method" and (path / ADAPTER).is_file():
             continue  # an adapter is merged into its base
@@ -125,3 +125,9 @@ def _with_gpus(experiment: Experiment) -> Iterator[Problem]:
 
 def _missing(path: str) -> bool:
     return not path.startswith(PLAYGROUND) and looks_local(path) and not Path(path).expanduser().exists()
+
+
+def _is_no_run(path: Path, output: Path) -> bool:
+    """Whether it names a run that is not in the folder of runs: `runs/name` could be a hub id, and is hardly meant as
+    one."""
+    return len(path.parts) > 1 and path.parent.absolute() == output.absolute() and not path.exists()

@@ -19,7 +19,7 @@ from rlsys.playground.models import build
 pytestmark = pytest.mark.engine
 
 STEPS, PROMPTS, GROUP = 4, 6, 4
-AWAY = 8.0
+AWAY = 5.0
 """Seconds without a judge."""
 
 
