@@ -215,10 +215,12 @@ def _list_of(value: dict[str, Any], config: DatasetConfig, own: str) -> list[Any
             found = json.loads(found) if found.strip() else None
         except (ValueError, RecursionError) as error:
             raise BadRow(f"the {own} are broken JSON: {error}") from error
-    if found is not None and not isinstance(found, list):
-        raise BadRow(f"the {own} are {kind(found)}, not a list")
+    if found is None:
+        return []
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise BadRow(f"the {own} are {kind(found)}, not a list of objects")
     check_numbers(found, "the row", own)
-    return found or []
+    return found
 
 
 def _check_label(value: dict[str, Any], config: DatasetConfig) -> None:

@@ -83,10 +83,10 @@ def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
     - `chosen` and `rejected`: two whole dialogues (text in the Human/Assistant format, or messages) that differ in the
       last assistant turn alone, or, beside a `prompt` (text or messages) or `prompt_format`, two answers (text, or
       messages that hold only the answer or begin with the prompt). A prompt beside whole dialogues must be their
-      beginning. A `margin` above 0 says by how much the better one is better; without one it is 1. A `preference`, a
-      soft label, is the probability that the chosen one is the better one; without one it is 1, and below 1/2 the
-      rejected one gets the higher grade.
-    - `prompt` and `answers`, a list of texts, best first; or in any order with their `grades`, a list of numbers.
+      beginning; its system texts come before theirs. A `margin` above 0 says by how much the better one is better;
+      without one it is 1. A `preference`, a soft label, is the probability that the chosen one is the better one;
+      without one it is 1, and below 1/2 the rejected one gets the higher grade.
+    - `prompt` and `answers`, a list of answers, best first; or in any order with their `grades`, a list of numbers.
 
     Either may have `system`, a text before the prompt, and `tools`; and `reference_log_probs`, a number for each answer
     (chosen, rejected; or in the order of `answers`), and then `reference_tokens` and `reference_model`, a text.
@@ -209,7 +209,7 @@ def _begins(prompt: str | list[Message], before: list[Message]) -> bool:
 def _check_answers(prompt: str | list[Message], *answers: Any) -> None:
     """Raises BadRow for texts that repeat the prompt: nothing tells whether they are answers."""
     asked = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-    if all(isinstance(text, str) and text.startswith(asked) for text in answers):
+    if asked.strip() and all(isinstance(text, str) and text.startswith(asked) for text in answers):
         raise BadRow(
             "chosen and rejected begin with the prompt; cut it off, or data.*.format: chosen_rejected takes them as "
             "answers that repeat it"

@@ -95,10 +95,8 @@ def _rows(path: Path, kind: str) -> Iterator[RawRow]:
     with _opened(path) as file:
         start = file.peek(START)[:START]
         encoding = _encoding(start)
-        if kind in LINES and not start.decode(encoding, "ignore").lstrip().startswith("["):
-            yield from _lines(file, encoding)
-        else:  # a list of rows, whatever it is called
-            yield from _json(file.read(), path)
+        listed = start.decode(encoding, "ignore").lstrip().startswith("[")
+        yield from _json(file.read(), path, kind) if listed or kind not in LINES else _lines(file, encoding)
 
 
 def _text(file: Any, newline: str) -> IO[str]:
@@ -129,22 +127,28 @@ def _line(number: int, line: bytes) -> RawRow:
         return RawRow(number, text, f"broken JSON: {error}")
 
 
-def _json(content: bytes, path: Path) -> Iterator[RawRow]:
-    """A list of rows; or, as many data sets call them .json, JSON lines; or objects one after the other."""
+def _json(content: bytes, path: Path, kind: str) -> Iterator[RawRow]:
+    """A list of rows, which may be called .jsonl, or JSON lines, which many data sets call .json; or objects one after
+    the other."""
+    lines = _lines(io.BufferedReader(io.BytesIO(content)), _encoding(content))
     try:
         text = content.decode(_encoding(content), "surrogatepass")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: {_undecodable(error)}") from error
+        if kind not in LINES:
+            raise DataError(f"{path}: {_undecodable(error)}") from error
+        yield from lines
+        return
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and text.lstrip().startswith("{"):
-            if "\n" in text[: error.pos].strip():
-                yield from _numbered(_objects(text, path))
-            else:
-                yield from _lines(io.BytesIO(text.encode("utf-8", "surrogatepass")), "utf-8")
-            return
-        raise _broken(path, error) from error
+        more, first = error.msg == "Extra data", text[: error.pos].strip()
+        if "\n" not in first and (kind in LINES or (more and first.startswith("{"))):
+            yield from lines
+        elif more and first.startswith("{"):
+            yield from _numbered(_objects(text, path))
+        else:
+            raise _broken(path, error) from error
+        return
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: can't be read: {error}") from error
     if not isinstance(found, list):

@@ -58,7 +58,7 @@ def _checked(turn: Any, name: str) -> Message:
             message |= _tool_calls(value, role, name) if key in CALLS else {key: value}
     if not _is_trained(turn, name):
         message["weight"] = 0
-    may_be_empty = "tool_calls" in message or (role == "tool" and "content" in turn)
+    may_be_empty = "tool_calls" in message or role == "tool"
     if not isinstance(message["content"], str) or (content is None and not may_be_empty):
         raise BadRow(f"{name} has no text as content")
     if not message["content"].strip() and not may_be_empty:

@@ -123,8 +123,9 @@ class Template:
 
     def _check_tools(self, messages: Sequence[Message], tools: Sequence[Any]) -> None:
         text = self.render(messages, tools)
-        own = [tool.get("function", tool) if isinstance(tool, dict) else {} for tool in tools]
-        missing = [tool.get("name") for tool in own if str(tool.get("name")) not in text]
+        own = [tool.get("function", tool) for tool in tools]
+        names = [function.get("name") if isinstance(function, dict) else None for function in own]
+        missing = [name for name in names if str(name) not in text]
         if missing or text == self.render(messages):
             raise BadRow(f"the chat template does not show the row's tools{f' ({missing[0]})' if missing else ''}")
 

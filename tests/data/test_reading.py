@@ -29,12 +29,12 @@ Q, A, B, Q2 = (
 SHARED = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
 
 
-def texts(path: Path, kind: str, *rows: Any, strict: bool = True, **settings: Any) -> list[str]:
+def texts(path: Path, kind: str, *rows: Any, **settings: Any) -> list[str]:
     """What each answer's tokens say; of prompts, theirs and the ground truth."""
     if path.is_dir():
         path = path / "rows.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    made = LOADERS[kind](DatasetConfig(path=str(path), **settings), byte_tokenizer(), 1000, strict, None).rows
+    made = LOADERS[kind](DatasetConfig(path=str(path), **settings), byte_tokenizer(), 1000, True, None).rows
     if kind == "prompts":
         return [f"{row.text} {row.answer}" for row in made]
     answers = {"comparisons": lambda row: [*row.answers], "labelled": lambda row: [row.answer]}

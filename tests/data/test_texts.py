@@ -107,7 +107,9 @@ def test_settings_that_mean_nothing_here(tmp_path: Path, settings: dict, message
 def test_documents_that_bring_their_own_bos_or_eos_have_it_once(tmp_path: Path):
     file = tmp_path / "corpus.jsonl"
     file.write_text(
-        "".join(json.dumps({"text": text}) + "\n" for text in ("<|bos|>ab<|eos|>", "c", "<|eos|>", "<|bos|>d"))
+        "".join(
+            json.dumps({"text": text}) + "\n" for text in ("<|bos|>ab<|eos|>\n", "c", "<|eos|>\n<|eos|>", "<|bos|>d")
+        )
     )
     assert shown(texts(file, 20).rows) == ["^ab$c$^d$"]
     assert shown(texts(file, 5).rows) == ["^ab$", "^c$^d", "^$"]
