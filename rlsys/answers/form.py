@@ -14,6 +14,8 @@ FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|
 """Names that are no words where they stand without a backslash."""
 MOST_PARTS = 64
 """Members of a collection."""
+MOST_SIDES = 3
+"""Values between \\approx, each of which is computed."""
 DEEPEST = 4
 """Collections within collections."""
 
@@ -189,6 +191,8 @@ def _about(text: str, depth: int) -> Answer | None:
     ]
     if len(sides) == 1 or not values or any(len(_members(side)) > 1 and number_of(side) is None for side in sides):
         return None
+    if len(values) > MOST_SIDES:
+        raise Unreadable(f"holds more than {MOST_SIDES} values that are about equal")
     parts = [_read(side, depth - 1) for side in values]
     return parts[0] if len(parts) == 1 else _collection("about", parts)
 

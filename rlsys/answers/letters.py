@@ -23,14 +23,16 @@ _LETTER_SAID = re.compile(
     r"|[*_]{0,4}\(([a-j])\))"
 )
 _RIGHT = (
-    r"(?:the\s+answer\b|(?:the\s+)?(?:(?:only|single|best|most|likely|right|correct|final)\s+){1,3}"
-    r"(?:answer|option|choice|one)\b|(?:the\s+)?(?:correct|right)(?=[*_]*(?:[.,;:!)]|\s*$|\s+(?:because|since|as|and|while|but)\b)))"
+    r"(?:the\s+answer\b"
+    r"|(?:the\s+)?(?:(?:only|single|best|most|likely|right|correct|final)\s+){1,3}(?:answer|option|choice|one)\b"
+    r"|(?:the\s+)?(?:correct|right)(?=[*_]*(?:[.,;:!)]|\s*$|\s+(?:because|since|as|and|while|but)\b)))"
 )
-_ENDS = r"(?=[.;!]|\s*$|,?\s+(?:because|since|as|not|while)\b)"  # "so (A) and (B) are wrong" chooses none
+_ENDS = r"(?=[.;!]|\s*$|,?\s+(?:because|since|as|not|while)\b)"
+"""What follows a letter that is concluded; "so (A) and (B) are wrong" concludes none."""
+_SO = r"so|hence|thus|therefore|choose|pick|select|it\s+is|it's|(?:must|would|should)\s+be|(?:correct|right)\s+one\s+is"
 _DECIDED = re.compile(
     rf"{_CHOICE}[.:]?\s+(?:is|must\s+be|would\s+be|should\s+be)\s+(?:(?:therefore|thus|indeed|clearly)\s+)?{_RIGHT}"
-    rf"|\b(?i:so|hence|thus|therefore|choose|pick|select|it\s+is|it's|(?:must|would|should)\s+be|(?:correct|right)\s+one\s+is)"
-    rf",?\s+(?:(?i:option|choice|answer)\s+)?{_CHOICE}{_ENDS}"
+    rf"|\b(?i:{_SO}),?\s+(?:(?i:option|choice|answer)\s+)?{_CHOICE}{_ENDS}"
     rf"|^[ \t]*{_CHOICE}[.:]?,?\s+(?:because|since)\b",
     re.MULTILINE,
 )

@@ -69,7 +69,7 @@ _STEPS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 _WRAPPERS = re.compile(
-    r"\\(?:text(?:bf|it|rm|sf|up|normal)?|mathrm|mathbf|mathit|mathsf|mbox|hbox|operatorname|boxed|fbox|bm)\s*\{([^{}]*)\}"
+    r"\\(?:text(?:bf|it|rm|sf|up|normal)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname|boxed|fbox|bm)\s*\{([^{}]*)\}"
 )
 _THOUSANDS_BY_SPACES = re.compile(r"(?<![\d.,/])[1-9]\d{0,2}(?: \d{3})+(?![\d/])")
 _DOLLAR_SIGN = re.compile(r"\\\$")
