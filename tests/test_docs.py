@@ -143,9 +143,8 @@ def test_a_page_shows_a_config_for_ones_own_data(
         if name:
             Path(name).write_text(text, encoding="utf-8")
     for name, row in data.items():
-        other = {**row, "label": not row["label"]} if "label" in row else row
-        lines = json.dumps(row) + "\n" + json.dumps(other) + "\n"
-        Path(f"{name}.jsonl").write_text(lines * (ENOUGH // 2), encoding="utf-8")
+        rows = ({**row, "id": n} | ({"label": n % 2 == 0} if "label" in row else {}) for n in range(ENOUGH))
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
     done = CliRunner().invoke(app, ["validate", *run], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     read = dict.fromkeys(re.findall(rf"(data\.\w+) (?:{FIRST} of the first|{ENOUGH} of all)", done.stdout))

@@ -119,7 +119,7 @@ def test_what_is_told():
         f"{row.method}: rlsys train configs/{row.config}",
         f"  why: {row.why}",
         f"  best when {row.best_when}",
-        "  data of your own: docs/rft.md",
+        "  data of your own: docs/algorithms.md",
         f"or {other.method}: configs/{other.config}",
         f"  why: {other.why}",
         f"  best when {other.best_when}",
