@@ -52,7 +52,8 @@ test-fast: setup  ## What needs no engine, on all cores; under 3 minutes on 2 co
 test-all: test test-slow  ## Everything; about 40 minutes on 2 cores
 
 test-slow: setup  ## What `make test` leaves out
-	@$(BIN)/python -m pytest -m slow $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/python -m pytest -m "slow and not engine" -n auto $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/python -m pytest -m "slow and engine" $(ARGS) || [ $$? -eq 5 ]
 
 check: setup  ## Lint, formatting, types and import contracts
 	@$(BIN)/ruff check --quiet
