@@ -49,7 +49,7 @@ test: setup  ## Every promise, and a short real run of each loop; about 12 minut
 test-fast: setup  ## What needs no engine, on all cores; under 3 minutes on 2 cores
 	@RLSYS_TEST_MINUTES=4 $(FAST)
 
-test-all: test test-slow  ## Everything; about 40 minutes on 2 cores
+test-all: test test-slow  ## Everything; about 43 minutes on 2 cores
 
 test-slow: setup  ## What `make test` leaves out
 	@$(BIN)/python -m pytest -m "slow and not engine" -n auto $(ARGS) || [ $$? -eq 5 ]
