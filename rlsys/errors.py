@@ -19,7 +19,11 @@ class DataError(RlsysError):
     """Input data that can't be used."""
 
 
-class NoUsableRow(DataError):
+class TooFewRows(DataError):
+    """The rows that were read are not enough for the run."""
+
+
+class NoUsableRow(TooFewRows):
     """Not one of the rows that were read can be used; `reason` is the first one's."""
 
     def __init__(self, message: str, reason: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Commands about a config: run it, go on with it, measure its judge, look whether it can run."""
+"""Commands about a config: run it, go on with it, merge models, measure a judge, look whether it can run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rlsys.cli.shared import AnyConfig, Config, Overrides, RunFolder, app
+from rlsys.cli.shared import AnyConfig, Config, Merging, Overrides, RunFolder, app
 
 
 @app.command()
@@ -61,6 +61,23 @@ def resume(
         run(run_folder, spawn, settings, start)
 
 
+@app.command()
+def merge(config: Merging, overrides: Overrides = None) -> None:
+    """Merge models by arithmetic on their weights (soups, task vectors, TIES, DARE, SLERP), or adapters into their
+    base, in a new folder."""
+    from rlsys.commands.merge import merge_experiment, no_actors
+
+    experiment = merge_experiment(config, overrides or [])
+    from rlsys.run.train import train as run
+
+    if not experiment.method.facts.samples:
+        run(experiment, no_actors)
+        return
+    from actors.spawn import spawn
+
+    run(experiment, spawn)
+
+
 @app.command(name="judge-eval")
 def judge_eval(config: AnyConfig, overrides: Overrides = None) -> None:
     """Measure a judge alone: on labelled comparisons, and by attacks on it."""
@@ -74,10 +91,14 @@ def judge_eval(config: AnyConfig, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def validate(config: AnyConfig, overrides: Overrides = None) -> None:
+def validate(
+    config: AnyConfig,
+    overrides: Overrides = None,
+    every: Annotated[bool, typer.Option("--all", help="Read every row of local data, as the run will.")] = False,
+) -> None:
     """Check an experiment, a recipe or the evaluation of a judge, try the first rows of its local data, and say what it
     will need; starts nothing."""
     from rlsys.commands.validate import validated
 
-    for line in validated(config, overrides or []):
+    for line in validated(config, overrides or [], every):
         typer.echo(line)

@@ -51,13 +51,18 @@ def model_paths(texts: Sequence[str]) -> dict[str, str]:
 
 
 def files(text: str, path: str, output: Path) -> Path:
-    """Where the model that was typed as `text` is loaded from. Raises ConfigError unless it is a language model."""
-    from rlsys.models.load import load_config, local_path  # brings transformers
+    """Where the model that was typed as `text` is loaded from. Raises ConfigError unless it is a language model, with
+    weights and a tokenizer where it is a folder."""
+    from rlsys.models.load import embedding_problem, load_config, load_tokenizer, local_path, weights_problem
     from rlsys.models.value_model import is_value_model
 
     folder = local_path(path, output / "playground")
     if is_value_model(load_config(folder)):
         raise ConfigError(f"{text}: a reward model (it has a scalar head), which writes no text; give a language model")
+    if folder.is_dir():
+        tokenizer = load_tokenizer(folder)
+        if problem := weights_problem(folder) or embedding_problem(tokenizer, load_config(folder)):
+            raise ConfigError(f"{text}: {problem}")
     return folder
 
 

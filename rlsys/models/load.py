@@ -25,6 +25,8 @@ from rlsys.playground import models as playground
 Attention = Literal["sdpa", "flash_attention_2"]
 
 PLAYGROUND = "playground:"
+WEIGHTS = ("*.safetensors", "*.bin")
+"""Files of a model's weights."""
 PROBE_TOLERANCE = 1e-4
 """Largest relative gap between a model's own logits and its head on its last hidden state. These are the same
 operations, so only a factor or a cap between them makes one."""
@@ -96,6 +98,13 @@ def tokenizer_difference(one: PreTrainedTokenizerBase, other: PreTrainedTokenize
     if one.eos_token_id != other.eos_token_id:
         return f"end-of-sequence tokens {one.eos_token_id} and {other.eos_token_id}"
     return None
+
+
+def weights_problem(folder: Path) -> str | None:
+    """What is wrong with a model's folder without a file of weights; None of one that has them, and of a hub id."""
+    if not folder.is_dir() or any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
+        return None
+    return f"the folder has no weights ({' or '.join(WEIGHTS)})"
 
 
 def embedding_problem(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> str | None:

@@ -7,8 +7,9 @@ import math
 import sqlite3
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,17 @@ from rlsys.config.document import save
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import with_dataset_paths, with_model_paths
 from rlsys.data.answered import Answered
-from rlsys.errors import ConfigError, DataError, RlsysError, RunError, command
+from rlsys.errors import DataError, RlsysError, RunError, command
 from rlsys.judging.asking import constitution_files, templates
 from rlsys.judging.asking.constitution_files import own_names
+from rlsys.methods import evaluate
 from rlsys.methods.base import Measures, Method, build_method
 from rlsys.models.load import load_tokenizer, local_path
 from rlsys.models.reward_scale import write_scale
 from rlsys.models.stop_tokens import save_generation_config, stop_token_ids
 from rlsys.rewards.composite import part_names
 from rlsys.roles import Roles, Spawn, SpawnRequest
+from rlsys.run import merge
 from rlsys.run.changes import Beginning
 from rlsys.run.checkpoint import Checkpoints
 from rlsys.run.evaluation import AnsweredEvaluator, AnswerEvaluator, Evaluator, Judgement, RowEvaluator
@@ -68,6 +71,8 @@ def execute(
     """Be the only driver of the run, and leave the whole story of an error in its folder: people are shown one line."""
     with run_dir.lock():
         try:
+            if experiment.method.facts.of_files:
+                return merge.make(experiment, run_dir, held_out_score(experiment, spawn, run_dir))
             return _execute(experiment, spawn, run_dir, resume, start)
         except KeyboardInterrupt:
             steps = Checkpoints(run_dir.checkpoints, experiment.loop.keep_last).steps()
@@ -111,10 +116,11 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
     beginning = Beginning.at(checkpoint, experiment, run_dir.config)
     model = local_path(experiment.model.path, experiment.output / "playground")
     tokenizer = load_tokenizer(model)
-    check_models(experiment, lambda path: local_path(path, experiment.output / "playground"))
+    at = partial(local_path, cache=experiment.output / "playground")
+    check_models(experiment, at)
     assert isinstance(tokenizer.pad_token_id, int), "load_tokenizer sees to it that there is a pad token"
     method, facts = build_method(experiment, tokenizer.pad_token_id), experiment.method.facts
-    rows = Inputs(experiment, tokenizer, run_dir.quarantine)
+    rows = Inputs(experiment, tokenizer, at, run_dir.quarantine)
     source = rows.training()
     experiment = in_steps(experiment, rows.training_rows)
     evaluator = build_evaluator(experiment, method, rows.held_out(), tokenizer.pad_token_id)
@@ -175,14 +181,27 @@ def close_account(loop: Loop, summary: dict[str, Any], warnings: Sequence[str]) 
         )
 
 
+def held_out_score(experiment: Experiment, spawn: Spawn, run_dir: RunDir) -> Callable[[Path, str], float]:
+    """Measures the model in a folder as method `evaluate` does, by the experiment's `data.eval`, rewards and
+    `evaluation`, in a run of the given name within this one's folder."""
+
+    def measure(folder: Path, name: str) -> float:
+        model = experiment.model.model_copy(update={"path": str(folder)})
+        changed = {"name": name, "output": run_dir.path / "measured", "method": evaluate.Config(), "model": model}
+        summary = train(experiment.model_copy(update=changed), spawn)
+        if (score := summary["score"]) is None:
+            raise RunError(f"{summary['run']}: no answer could be scored, so the models can't be compared")
+        return score
+
+    return measure
+
+
 def in_steps(experiment: Experiment, rows: int) -> Experiment:
-    """The experiment with `loop.epochs` over so many training rows written as `loop.steps`. Raises ConfigError for a
-    method that does not say how many rows a step takes."""
+    """The experiment with `loop.epochs` over so many training rows written as `loop.steps`."""
     epochs, of_step = experiment.loop.epochs, experiment.method.facts.rows_per_step
     if epochs is None:
         return experiment
-    if of_step is None:
-        raise ConfigError(f"loop.epochs: {experiment.method.name} takes no training rows; give loop.steps instead")
+    assert of_step is not None, "rlsys.check refuses epochs of a method that takes no training rows"
     loop = experiment.loop.model_copy(update={"epochs": None, "steps": math.ceil(epochs * rows / of_step)})
     return experiment.model_copy(update={"loop": loop})
 

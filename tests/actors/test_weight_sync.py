@@ -128,7 +128,7 @@ def test_gloo_brings_the_same_weights(setup: Setup) -> None:
         pytest.param(1, 2, None, 20, id="zero1-2ranks"),
         pytest.param(2, 1, None, 20, marks=pytest.mark.slow, id="zero2"),
         pytest.param(3, 2, None, 20, id="zero3-2ranks"),
-        pytest.param(3, 1, LoraConfig(rank=4), 5, id="zero3-lora"),
+        pytest.param(3, 1, LoraConfig(rank=4), 5, marks=pytest.mark.slow, id="zero3-lora"),
     ],
 )
 def test_sampler_and_trainer_agree_after_every_sync(
