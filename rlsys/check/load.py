@@ -60,9 +60,11 @@ def _validate(data: dict[str, Any]) -> tuple[Experiment | None, list[Problem]]:
     """The experiment with its method resolved, and everything found wrong (then it may be None)."""
     if old := [*old_sections(data)]:
         return None, old
+    config, found = _method(data["method"]) if "method" in data else (None, [])
+    if "method" in data and (config is None or config.facts.of_files):  # of an unknown one nothing more is asked
+        data = {"data": {}, "loop": {"steps": 1}} | data
     experiment, problems = validate_as(Experiment, data, ())
     if "method" in data:
-        config, found = _method(data["method"])
         problems += found
         if experiment is not None and config is not None:
             experiment = experiment.model_copy(update={"method": config})
@@ -77,7 +79,7 @@ def _validate(data: dict[str, Any]) -> tuple[Experiment | None, list[Problem]]:
     return experiment, problems
 
 
-def _method(data: Any) -> tuple[Model | None, list[Problem]]:
+def _method(data: Any) -> tuple[MethodConfig | None, list[Problem]]:
     """The `Config` of the method that the section names, and what is wrong with it."""
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         known, near = (

@@ -19,6 +19,7 @@ FOLDERS = (
     ("method", "rlsys.methods", "Method"),
     ("rewards.args", "rlsys.rewards", "Reward"),
     ("model.adapter", "rlsys.models.adapters", "Adapter"),
+    ("method.by", "rlsys.merging", "merge"),
 )
 """Sections whose keys each file of a folder declares."""
 

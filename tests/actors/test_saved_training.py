@@ -16,6 +16,7 @@ from rlsys.objectives.reward_model_loss import BradleyTerryLoss
 pytestmark = pytest.mark.engine
 
 
+@pytest.mark.slow
 def test_adapters_and_a_scalar_head_train_go_on_and_export(two: Crew, tmp_path: Path) -> None:
     """An ensemble of three; dropout, so that a continued run needs its random state."""
     loss, setting = BradleyTerryLoss(), Setting(zero=3, budget=160, heads=3, adapter=Lora(rank=4, dropout=0.2))

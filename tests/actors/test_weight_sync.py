@@ -131,7 +131,7 @@ def test_gloo_brings_the_same_weights(setup: Setup) -> None:
         pytest.param(1, 2, None, 20, id="zero1-2ranks"),
         pytest.param(2, 1, None, 20, marks=pytest.mark.slow, id="zero2"),
         pytest.param(3, 2, None, 20, id="zero3-2ranks"),
-        pytest.param(3, 1, Lora(rank=4), 5, id="zero3-lora"),
+        pytest.param(3, 1, Lora(rank=4), 5, marks=pytest.mark.slow, id="zero3-lora"),
         pytest.param(3, 2, dora.Config(rank=4), 2, marks=pytest.mark.slow, id="dora"),
         pytest.param(2, 1, vera.Config(rank=16), 2, marks=pytest.mark.slow, id="vera"),
         pytest.param(2, 1, ia3.Config(), 2, marks=pytest.mark.slow, id="ia3"),

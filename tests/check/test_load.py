@@ -294,3 +294,26 @@ def test_each_of_several_mistakes_is_a_line(config: Path):
         "command line 'seed=x': seed: wanted a whole number, got the text 'x'",
         *in_file,
     ]
+
+
+def test_a_file_in_the_place_of_the_runs_folder_is_named(config: Path):
+    """Also where it is a folder above."""
+    for output in ("tiny.yaml", "tiny.yaml/runs"):
+        told = f"{Path.cwd() / 'tiny.yaml'} is a file, and runs need a folder; choose another"
+        assert message(config, f"output={output}") == f"command line 'output={output}': output: {told}"
+
+
+def test_a_mistyped_run_is_no_hub_id(config: Path):
+    """But where the folder of runs is the current one, names in it are hub ids and the playground's."""
+    told = f"no such folder: runs/typo (looked in {Path.cwd()})"
+    assert message(config, "model.path=runs/typo") == f"command line 'model.path=runs/typo': model.path: {told}"
+    for path in ("gpt2", "playground:0.5m", "owner/model"):
+        assert load(config, ["output=.", f"model.path={path}"]).model.path == path
+
+
+def test_the_folder_of_a_run_is_no_model_and_its_model_is_named(config: Path):
+    final = Path("runs/mine/final")
+    final.mkdir(parents=True)
+    (final / "config.json").write_text("{}")
+    told = "runs/mine is no Hugging Face model folder: it has no config.json; the model of this run is runs/mine/final"
+    assert message(config, "model.path=runs/mine") == f"command line 'model.path=runs/mine': model.path: {told}"
