@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import get_scheduler
 
 from actors.engines.deepspeed_setup import (
     World,
@@ -23,6 +22,7 @@ from actors.engines.deepspeed_setup import (
     join,
     obey_learning_rates,
     random_state,
+    schedule,
     seed_everything,
     set_random_state,
 )
@@ -55,7 +55,6 @@ warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is depreca
 GATHER_BYTES = 256 * 2**20
 """ZeRO-3 gathers about so much of the weights at a time."""
 TAG = "trainer"
-SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 
 
 class TrainEngine:
@@ -101,7 +100,7 @@ class TrainEngine:
         self.engine, *_ = deepspeed.initialize(
             model=self.scorer,
             optimizer=self._optimizer(),
-            lr_scheduler=self._schedule(total_steps),
+            lr_scheduler=schedule(config, total_steps),
             config=deepspeed_config(config, self.dtype, world.size),
         )
         if config.zero_stage == 3:
@@ -115,12 +114,6 @@ class TrainEngine:
         if self.config.optimizer == "rmsprop":
             return torch.optim.RMSprop(groups, lr=self.config.learning_rate)
         return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=self.config.betas, fused=True)
-
-    def _schedule(self, total_steps: int) -> Any:
-        def make(optimizer: torch.optim.Optimizer) -> Any:
-            return get_scheduler(SCHEDULES[self.config.schedule], optimizer, self.config.warmup_steps, total_steps)
-
-        return make
 
     @property
     def packed(self) -> bool:

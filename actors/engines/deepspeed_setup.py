@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,10 +15,12 @@ import psutil
 import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]  # public by its documentation
+from transformers import get_scheduler
 
 from rlsys.config.actors import PolicyConfig
 from rlsys.errors import ConfigError
 
+SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 LOOPBACK = "127.0.0.1"
 """Where ranks on one machine meet."""
 
@@ -122,6 +124,15 @@ def deepspeed_config(config: PolicyConfig, dtype: torch.dtype, ranks: int) -> di
         if config.zero_stage > 0:
             settings["data_types"] = {"grad_accum_dtype": "fp32"}
     return settings
+
+
+def schedule(config: PolicyConfig, total_steps: int) -> Callable[[torch.optim.Optimizer], Any]:
+    """Makes an optimizer's learning-rate schedule, of so many steps."""
+
+    def make(optimizer: torch.optim.Optimizer) -> Any:
+        return get_scheduler(SCHEDULES[config.schedule], optimizer, config.warmup_steps, total_steps)
+
+    return make
 
 
 def obey_learning_rates(scheduler: Any, peaks: Sequence[float]) -> None:
