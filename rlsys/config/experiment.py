@@ -92,6 +92,9 @@ class LoopConfig(Model):
     gradient of 0; 0 never ends it."""
     timeout: PositiveFloat = 1800.0
     """Longest wait (seconds) for any single answer of an actor before the run stops and says what it waited for."""
+    restarts: NonNegativeInt = 3
+    """When an actor dies or hangs, begin again from the newest checkpoint with new actors, at most so many times
+    without getting to another checkpoint; then, or with 0 at once, the run ends with an error."""
     stop_grace: PositiveFloat = 20.0
     """Seconds after SIGTERM in which the run may finish its step and save a checkpoint; what is not done by then is
     broken off, and the run goes on from the checkpoint before."""

@@ -48,6 +48,12 @@ CREATE TABLE IF NOT EXISTS samples (
     policy_versions BLOB NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS samples_by_step ON samples (step, phase);
+CREATE TABLE IF NOT EXISTS faults (
+    step INTEGER NOT NULL,     -- the last complete one
+    back_to INTEGER NOT NULL,  -- the checkpoint's step that the run went back to
+    error TEXT NOT NULL,
+    UNIQUE (step, back_to, error)
+) STRICT;
 """
 
 
@@ -181,6 +187,15 @@ class Ledger:
         memory."""
         where = {"step": step, "phase": phase, "kind": kind, "verdict_id": verdict_id}
         return ledger_verdicts.read(self._database, where, sample_id, texts)
+
+    def record_fault(self, step: int, back_to: int, error: str) -> None:
+        """That the run went from `step` back to the checkpoint of another, and why; once, however often it is said."""
+        with self._database:
+            self._database.execute("INSERT OR IGNORE INTO faults VALUES (?, ?, ?)", (step, back_to, error))
+
+    def faults(self) -> list[tuple[int, int, str]]:
+        """What `record_fault` was told, in order."""
+        return list(self._database.execute("SELECT step, back_to, error FROM faults ORDER BY rowid"))
 
     def truncate_after(self, step: int) -> None:
         """Forget later steps: a run that goes on from `step` records them anew."""

@@ -54,6 +54,8 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.state = State()
+        self.restarts = 0
+        """How often new actors took the place of dead ones."""
         config = self.experiment.loop
         self.queue = ExperienceQueue(config.max_staleness)
         self.watch = Watch(self.experiment.method.facts, config.stop_if_nothing_taught)
@@ -172,6 +174,8 @@ class Loop:
         for name, value in metrics.items():
             if name.startswith(COUNTS):
                 self.state.counts[name] = self.state.counts.get(name, 0.0) + value
+        if self.restarts:
+            metrics["faults/restarts"] = float(self.restarts)
         if (epochs := epochs_taken(self.source)) is not None:
             metrics["data/epoch"] = epochs
         if tokens := metrics.get("data/tokens"):

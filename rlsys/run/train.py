@@ -41,6 +41,7 @@ from rlsys.run.made_dataset import MadeDataset
 from rlsys.run.metrics import MetricsLog
 from rlsys.run.preflight import check_models
 from rlsys.run.progress import Progress, print_line
+from rlsys.run.recovery import Recovery
 from rlsys.run.separation import shared_weights
 from rlsys.run.state import COUNTS, State
 from rlsys.run.stopping import Stopping
@@ -73,7 +74,11 @@ def execute(
         try:
             if experiment.method.facts.of_files:
                 return merge.make(experiment, run_dir, held_out_score(experiment, spawn, run_dir))
-            return _execute(experiment, spawn, run_dir, resume, start)
+            checkpoints = Checkpoints(run_dir.checkpoints, experiment.loop.keep_last)
+            recovery = Recovery(run_dir, checkpoints, experiment.loop.restarts)
+            return recovery.run(
+                lambda again: _execute(experiment, spawn, run_dir, resume or again, None if again else start, recovery)
+            )
         except KeyboardInterrupt:
             steps = Checkpoints(run_dir.checkpoints, experiment.loop.keep_last).steps()
             newest = (
@@ -109,9 +114,11 @@ def told_of_ledger(run_dir: RunDir, error: sqlite3.Error) -> RunError:
     )
 
 
-def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool, start: str | None) -> dict[str, Any]:
+def _execute(
+    experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool, start: str | None, recovery: Recovery
+) -> dict[str, Any]:
     started = time.monotonic()
-    checkpoints = Checkpoints(run_dir.checkpoints, experiment.loop.keep_last)
+    checkpoints = recovery.checkpoints
     checkpoint = (checkpoints.named(start) if start else checkpoints.latest()) if resume else None
     beginning = Beginning.at(checkpoint, experiment, run_dir.config)
     model = local_path(experiment.model.path, experiment.output / "playground")
@@ -154,6 +161,7 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
             loop.restore(checkpoint)
             for change in beginning.changed:
                 loop.note(change)
+        recovery.watch(loop)
         measure_judge(experiment, roles, ledger, loop, progress)
         state = loop.run()
         check_made(experiment, run_dir, state)
@@ -169,6 +177,7 @@ def close_account(loop: Loop, summary: dict[str, Any], warnings: Sequence[str]) 
     """Write the summary and show it. Raises RunError if the run gave up."""
     state, run_dir, progress = loop.state, loop.run_dir, loop.progress
     summary["notes"] = state.notes
+    summary["restarts"] = loop.restarts
     summary["warnings"] = [*warnings, *loop.watch.warnings(state.step)]
     run_dir.write_summary(summary)
     progress.table(summary_rows(summary))
