@@ -17,6 +17,7 @@ from ray.util.placement_group import PlacementGroup, placement_group_table
 
 from actors.cluster import connect
 from actors.engines.spec import EngineSpec
+from actors.fleet import Fleet
 from actors.frozen import FrozenActor
 from actors.group import CriticGroup, PolicyGroup, ReferenceGroup, RewardModelGroup, TeacherGroup, TrainerGroup
 from actors.judge import EndpointActor
@@ -28,7 +29,7 @@ from actors.trainer import TrainerActor
 from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan
 from actors.weight_sync.sync import WeightSyncHandle, choose_transport
-from rlsys.check.seats import Seating, judges, reward_seat, seating
+from rlsys.check.seats import Seat, Seating, judges, reward_seat, seating
 from rlsys.config.actors import PolicyConfig, RewardModelConfig
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import critic_path
@@ -88,6 +89,8 @@ class Crew:
         self.timeout = experiment.loop.timeout
         self.start_timeout = experiment.cluster.start_timeout
         self.actors: list[Any] = []
+        self.mended: list[str] = []
+        """What was done about actors that died; the loop reads it."""
 
     def roles(self) -> Roles:
         """Start all roles side by side: most of a start is importing and loading."""
@@ -120,7 +123,7 @@ class Crew:
             )
         if "rollout" in started and "policy" in started:
             started["weight_sync"] = self.weight_sync(started["policy"], started["rollout"])
-        return Roles(**started)
+        return Roles(**started, mended=self.mended)
 
     def dismiss(self) -> None:
         for actor in self.actors:
@@ -130,21 +133,22 @@ class Crew:
         self, role: str, actor_class: type, environment: Mapping[str, str], arguments: Sequence[tuple[Any, ...]]
     ) -> list[Any]:
         """One actor per seat of the role, each with its own arguments."""
-        seated = []
-        for seat, own in zip(self.layout.seats[role], arguments, strict=True):
-            # Ray leaves all GPUs visible to an actor that asked for none.
-            hidden = {} if seat.gpus else {"CUDA_VISIBLE_DEVICES": ""}
-            options = {
-                "num_cpus": seat.cpus,
-                "num_gpus": seat.gpus,
-                "scheduling_strategy": strategy(self.bundles, seat),
-                "max_concurrency": 2 if actor_class is EndpointActor else 1,
-                "runtime_env": {"env_vars": {"TOKENIZERS_PARALLELISM": "false", **environment, **hidden}},
-            }
-            actor = ray.remote(actor_class).options(**options).remote(*own)
-            self.actors.append(actor)
-            seated.append(actor)
-        return seated
+        seats = self.layout.seats[role]
+        return [self.place(seat, actor_class, environment, own) for seat, own in zip(seats, arguments, strict=True)]
+
+    def place(self, seat: Seat, actor_class: type, environment: Mapping[str, str], arguments: tuple[Any, ...]) -> Any:
+        # Ray leaves all GPUs visible to an actor that asked for none.
+        hidden = {} if seat.gpus else {"CUDA_VISIBLE_DEVICES": ""}
+        options = {
+            "num_cpus": seat.cpus,
+            "num_gpus": seat.gpus,
+            "scheduling_strategy": strategy(self.bundles, seat),
+            "max_concurrency": 2 if actor_class is EndpointActor else 1,
+            "runtime_env": {"env_vars": {"TOKENIZERS_PARALLELISM": "false", **environment, **hidden}},
+        }
+        actor = ray.remote(actor_class).options(**options).remote(*arguments)
+        self.actors.append(actor)
+        return actor
 
     def policy(self) -> PolicyGroup:
         config = self.experiment.policy
@@ -207,11 +211,18 @@ class Crew:
 
     def rollout(self) -> RolloutHandle:
         config, spec = self.experiment.rollout, self.engine_spec()
-        actors = self.seat("rollout", RolloutActor, environment(config, self.use_gpus), [(spec,)] * config.engines)
+        surroundings = environment(config, self.use_gpus)
+        actors = self.seat("rollout", RolloutActor, surroundings, [(spec,)] * config.engines)
         vocab_sizes = fetch(
             [actor.start.remote() for actor in actors], "the sampling engines to start", self.start_timeout
         )
-        return RolloutHandle(actors, spec, vocab_sizes[0], self.timeout)
+
+        def make(number: int) -> Any:
+            return self.place(self.layout.seats["rollout"][number], RolloutActor, surroundings, (spec,))
+
+        stall, told = config.stall_timeout, self.mended
+        fleet = Fleet(actors, stall, self.start_timeout, make, config.restarts, told)
+        return RolloutHandle(fleet, spec, vocab_sizes[0], self.timeout)
 
     def reward(self) -> Reward | None:
         """Rules, and what reward models add to them; None where a judge alone rewards."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -205,6 +205,8 @@ class Roles:
     reward: Reward | None = None
     judge: Judge | None = None
     weight_sync: WeightSync | None = None
+    mended: list[str] = field(default_factory=list)
+    """What was done about actors that died, a line each; whoever tells it takes it out."""
 
     def trained(self) -> dict[str, Trained]:
         """What learns, by role."""

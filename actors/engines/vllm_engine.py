@@ -8,6 +8,7 @@ module but a process that has it.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,6 +30,8 @@ from rlsys.judging.backend import Failure, Reply, Request
 from rlsys.models.decode import Decoder
 from rlsys.samples import UNSAMPLED, Group, Prompt, Trajectory, stable_seed
 
+SIGN_EVERY = 2.0
+"""Seconds between signs of life of an engine that samples."""
 CPU_BATCHED_TOKENS = 4096
 """Tokens of one step on CPU, at least."""
 
@@ -64,8 +67,9 @@ class VllmEngine:
     def vocab_size(self) -> int:
         return self.engine.model_config.get_vocab_size()
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group]:
-        """Yield each group as its last sample finishes. An iterator that is closed early aborts the rest.
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group | None]:
+        """Yield each group as its last sample finishes, and None every few seconds, between two steps. An iterator that
+        is closed early aborts the rest.
 
         Raises WeightSyncError before the first proven weight update, unless the weights are fixed; ConfigError when a
         prompt leaves no room for `sampling.max_tokens`.
@@ -76,7 +80,8 @@ class VllmEngine:
         with self._awake():
             yield from self._run(prompts, sampling, tag)
 
-    def _run(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group]:
+    def _run(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group | None]:
+        said = time.monotonic()
         unfinished: dict[int, dict[int, RequestOutput]] = {row: {} for row in range(len(prompts))}
         for row, prompt in enumerate(prompts):
             for index in range(sampling.n):
@@ -85,6 +90,9 @@ class VllmEngine:
                 self.engine.add_request(f"{row}:{index}", tokens, sampling_params(sampling, seed, self.spec.stop_ids))
         try:
             while unfinished:
+                if time.monotonic() - said > SIGN_EVERY:
+                    said = time.monotonic()
+                    yield None
                 for output in self.engine.step():
                     assert isinstance(output, RequestOutput)
                     row, index = map(int, output.request_id.split(":"))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from actors.fleet import GONE
 from actors.rollout import RolloutHandle
 from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan, Sent
@@ -44,16 +45,45 @@ class WeightSyncHandle:
         length = max(2, min(config.probe_tokens, rollout.max_model_len - 1))
         draw = random.Random(stable_seed(seed, "weight sync probe"))
         self.probe = [draw.randrange(rollout.vocab_size) for _ in range(length)]
-        opened = [actor.open_sender.remote(rollout.actors, plan) for actor in policy.actors]
-        fetch(opened, "trainer and samplers to open the weight transfer", plan.timeout)
+        self.version: int | None = None
+        """Of the last sync."""
+        rollout.renew = self.renew
+        self.open()
+
+    def open(self) -> None:
+        """The transport between all ranks and all engines."""
+        opened = [actor.open_sender.remote(self.rollout.actors, self.plan) for actor in self.policy.actors]
+        fetch(opened, "trainer and samplers to open the weight transfer", self.plan.timeout)
+
+    def renew(self) -> None:
+        """Bring successors of dead engines the weights of the last sync."""
+        assert self.version is not None, "nothing samples before the first sync"
+        self.sync(self.version)
 
     def sync(self, version: int) -> SyncReport:
         """Send the weights to every sampler as `version`, then let each score a fixed prompt and compare with the
         trainer.
 
         Raises WeightSyncError that names the tensor which did not arrive as it was sent, or that gives both log-probs
-        where they disagree. The samplers refuse to sample until a later sync succeeds.
+        where they disagree. The samplers refuse to sample until a later sync succeeds. Engines that are dead, or die
+        meanwhile, are replaced first, and the sync is done anew with all.
         """
+        fleet = self.rollout.fleet
+        self.version = version
+        fleet.check()
+        while True:
+            try:
+                if fleet.join():
+                    self.open()
+                report = self._send(version)
+            except GONE:
+                if not fleet.check():
+                    raise
+            else:
+                fleet.proven()
+                return report
+
+    def _send(self, version: int) -> SyncReport:
         started = time.monotonic()
         sent: list[Sent] = fetch(
             [actor.send_weights.remote(version) for actor in self.policy.actors],

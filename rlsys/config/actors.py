@@ -112,6 +112,11 @@ class RolloutConfig(Model):
     """CPU only: memory for keys and values of each engine, GiB."""
     eager: bool | None = None
     """Run without CUDA graphs or compilation; none means eager on CPU and compiled on GPU."""
+    stall_timeout: PositiveFloat = 120.0
+    """Seconds without a sign of life (one comes after each step of the engine) after which an engine counts as dead."""
+    restarts: NonNegativeInt = 3
+    """How many engines that die or hang are replaced between two weight syncs; what they had not finished is sampled by
+    the others, or by the successor. Beyond that, or with 0, `loop.restarts` decides."""
     queue_groups: PositiveInt = 64
     """Finished groups that may wait to be taken before an engine pauses handing out more."""
 

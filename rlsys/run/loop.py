@@ -80,6 +80,7 @@ class Loop:
             better = self.remember(evaluation) if evaluation else False
             if evaluation:
                 metrics |= evaluation.metrics
+            metrics |= self.mended()
             metrics |= {f"time/{name}": seconds for name, seconds in self.progress.timings().items()}
             self.metrics.log(self.state.step, metrics)
             self.progress.update(self.state.step, metrics)
@@ -261,6 +262,14 @@ class Loop:
         """Say what happened to the run, now and in its summary."""
         self.state.notes.append(f"step {self.state.step}: {what}")
         self.progress.warn(what)
+
+    def mended(self) -> dict[str, float]:
+        """Tell what was done about actors that died since the last step; how many they were, if any."""
+        told, self.roles.mended[:] = [*self.roles.mended], []
+        for what in told:
+            self.note(what)
+            self.ledger.record_fault(self.state.step, self.state.step, what)
+        return {"faults/mended": float(len(told))} if told else {}
 
     def write_state(self, folder: Path) -> None:
         for role, model in self.roles.trained().items():

@@ -19,6 +19,7 @@ SETTINGS = (
     "loop.steps=100000",
     "evaluation={prompts: 4, samples: 0}",
     "loop.restarts=0",
+    "rollout.restarts=0",
 )
 PATIENCE = 15.0
 """Seconds for the driver to notice a death, say so and end."""

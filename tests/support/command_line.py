@@ -106,8 +106,8 @@ class Run:
         """The last step in the metrics, -1 before there is any."""
         return self.metrics[-1]["step"] if self.folder.metrics.exists() and self.metrics else -1
 
-    def restarts(self) -> int:
-        """How often it began again, as its ledger has it."""
+    def faults(self) -> int:
+        """How many its ledger tells of."""
         return self.query("SELECT count(*) FROM faults")[0][0] if self.folder.ledger.exists() else 0
 
     @property

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from actors.engines.spec import EngineSpec
+from actors.fleet import Fleet
 from actors.rollout import RolloutActor, RolloutHandle, environment
 from actors.wait import fetch
 from actors.weight_sync.records import Update
@@ -61,6 +62,9 @@ class Tampering(Samplers):
             case "renamed":
                 record = replace(record, spec=replace(record.spec, name=VICTIM + "s"))
                 return replace(update, records=(*update.records[:index], record, *update.records[index + 1 :]))
+            case "killed":
+                ray.kill(self.actors[0])
+                return update
             case "truncated":
                 return replace(update, nbytes=record.offset - update.offset + record.nbytes // 2)
             case "bit-flipped":
@@ -138,7 +142,9 @@ class Setup:
         return self.sync.sync(self.version).probe_gap
 
     def sample(self, sampling: Sampling, engines: int = 2, tag: str = "test") -> dict[str, Group]:
-        handle = RolloutHandle(self.rollout.actors[:engines], SPEC, self.rollout.vocab_size, TIMEOUT)
+        handle = RolloutHandle(
+            Fleet(self.rollout.actors[:engines], TIMEOUT, TIMEOUT), SPEC, self.rollout.vocab_size, TIMEOUT
+        )
         return {group.prompt.prompt_id: group for group in handle.generate(PROMPTS, sampling, tag)}
 
 
@@ -152,9 +158,13 @@ def start_engines(model: Path, count: int, gpus: float = 0.0, stop_ids: tuple[in
     remote: Any = ray.remote(RolloutActor).options(
         num_cpus=1, num_gpus=gpus, runtime_env={"env_vars": environment(CONFIG, on_gpu=gpus > 0)}
     )
-    actors = [remote.remote(spec) for _ in range(count)]
+
+    def make(number: int) -> Any:
+        return remote.remote(spec)
+
+    actors = [make(number) for number in range(count)]
     sizes = fetch([actor.start.remote() for actor in actors], "engines", TIMEOUT)
-    return RolloutHandle(actors, spec, sizes[0], TIMEOUT)
+    return RolloutHandle(Fleet(actors, TIMEOUT, TIMEOUT, make, restarts=2), spec, sizes[0], TIMEOUT)
 
 
 def open_sync(trainer: Trainer, rollout: RolloutHandle, transport: str = "shared_memory") -> WeightSyncHandle:
