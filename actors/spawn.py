@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,7 @@ from actors.engines.spec import EngineSpec
 from actors.fleet import Fleet
 from actors.frozen import FrozenActor
 from actors.group import CriticGroup, PolicyGroup, ReferenceGroup, RewardModelGroup, TeacherGroup, TrainerGroup
-from actors.judge import EndpointActor
-from actors.placement import reserve, strategy
+from actors.placement import Seats, reserve
 from actors.reward import CALLS_PER_ACTOR, RewardActor, RewardHandle
 from actors.rollout import RolloutActor, RolloutHandle, environment
 from actors.spawn_judge import JudgeStarter
@@ -29,7 +28,7 @@ from actors.trainer import TrainerActor
 from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan
 from actors.weight_sync.sync import WeightSyncHandle, choose_transport
-from rlsys.check.seats import Seat, Seating, judges, reward_seat, seating
+from rlsys.check.seats import Seating, judges, reward_seat, seating
 from rlsys.config.actors import PolicyConfig, RewardModelConfig
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import critic_path
@@ -59,7 +58,7 @@ def spawn(experiment: Experiment, request: SpawnRequest) -> Iterator[Roles]:
         try:
             yield crew.roles()
         finally:
-            crew.dismiss()
+            crew.seats.dismiss()
 
 
 def end_on_sigterm() -> None:
@@ -88,7 +87,7 @@ class Crew:
         )
         self.timeout = experiment.loop.timeout
         self.start_timeout = experiment.cluster.start_timeout
-        self.actors: list[Any] = []
+        self.seats = Seats(layout, bundles)
         self.mended: list[str] = []
         """What was done about actors that died; the loop reads it."""
 
@@ -125,31 +124,6 @@ class Crew:
             started["weight_sync"] = self.weight_sync(started["policy"], started["rollout"])
         return Roles(**started, mended=self.mended)
 
-    def dismiss(self) -> None:
-        for actor in self.actors:
-            ray.kill(actor)
-
-    def seat(
-        self, role: str, actor_class: type, environment: Mapping[str, str], arguments: Sequence[tuple[Any, ...]]
-    ) -> list[Any]:
-        """One actor per seat of the role, each with its own arguments."""
-        seats = self.layout.seats[role]
-        return [self.place(seat, actor_class, environment, own) for seat, own in zip(seats, arguments, strict=True)]
-
-    def place(self, seat: Seat, actor_class: type, environment: Mapping[str, str], arguments: tuple[Any, ...]) -> Any:
-        # Ray leaves all GPUs visible to an actor that asked for none.
-        hidden = {} if seat.gpus else {"CUDA_VISIBLE_DEVICES": ""}
-        options = {
-            "num_cpus": seat.cpus,
-            "num_gpus": seat.gpus,
-            "scheduling_strategy": strategy(self.bundles, seat),
-            "max_concurrency": 2 if actor_class is EndpointActor else 1,
-            "runtime_env": {"env_vars": {"TOKENIZERS_PARALLELISM": "false", **environment, **hidden}},
-        }
-        actor = ray.remote(actor_class).options(**options).remote(*arguments)
-        self.actors.append(actor)
-        return actor
-
     def policy(self) -> PolicyGroup:
         config = self.experiment.policy
         actors = self.trainers("policy", config, self.request.model, heads=None)
@@ -168,7 +142,7 @@ class Crew:
     def trainers(self, role: str, config: PolicyConfig, path: Path, heads: int | None) -> list[Any]:
         experiment = self.experiment
         common = (experiment.model, config, path, self.request.optimizer_steps, experiment.seed, heads)
-        return self.seat(
+        return self.seats.fill(
             role, TrainerActor, threads(config.threads), [(*common, rank, self.timeout) for rank in range(config.ranks)]
         )
 
@@ -193,7 +167,7 @@ class Crew:
     def reference(self) -> ReferenceGroup:
         experiment, config = self.experiment, self.experiment.reference
         own = (experiment.model, config.threads, path := self.path(config.path), False)
-        actors = self.seat("reference", FrozenActor, threads(config.threads), [own] * config.ranks)
+        actors = self.seats.fill("reference", FrozenActor, threads(config.threads), [own] * config.ranks)
         group = ReferenceGroup(actors, config.tokens_per_micro_batch, self.timeout, path)
         group.start(self.start_timeout)
         return group
@@ -204,7 +178,7 @@ class Crew:
         own = (experiment.model, config.threads, path := self.path(config.path), False)
         # Heads are often wider than the tokenizer, and not all of a family's equally.
         vocabulary = min(load_config(model).get_text_config().vocab_size for model in (self.request.model, path))
-        actors = self.seat("teacher", FrozenActor, threads(config.threads), [own] * config.ranks)
+        actors = self.seats.fill("teacher", FrozenActor, threads(config.threads), [own] * config.ranks)
         group = TeacherGroup(actors, config.tokens_per_micro_batch, self.timeout, config.top_k, vocabulary)
         group.start(self.start_timeout)
         return group
@@ -212,13 +186,13 @@ class Crew:
     def rollout(self) -> RolloutHandle:
         config, spec = self.experiment.rollout, self.engine_spec()
         surroundings = environment(config, self.use_gpus)
-        actors = self.seat("rollout", RolloutActor, surroundings, [(spec,)] * config.engines)
+        actors = self.seats.fill("rollout", RolloutActor, surroundings, [(spec,)] * config.engines)
         vocab_sizes = fetch(
             [actor.start.remote() for actor in actors], "the sampling engines to start", self.start_timeout
         )
 
         def make(number: int) -> Any:
-            return self.place(self.layout.seats["rollout"][number], RolloutActor, surroundings, (spec,))
+            return self.seats.put(self.layout.seats["rollout"][number], RolloutActor, surroundings, (spec,))
 
         stall, told = config.stall_timeout, self.mended
         fleet = Fleet(actors, stall, self.start_timeout, make, config.restarts, told)
@@ -244,7 +218,7 @@ class Crew:
             experiment.judge,
             experiment.output,
             experiment.seed,
-            self.seat,
+            self.seats.fill,
             self.use_gpus,
             sleeps,
             self.timeout,
@@ -254,7 +228,7 @@ class Crew:
 
     def rules(self) -> RewardHandle:
         config = self.experiment.scoring
-        actors = self.seat(
+        actors = self.seats.fill(
             "reward", RewardActor, threads(1), [(self.experiment.rewards, config.timeout)] * config.actors
         )
         # The actor gives up on a call before the driver gives up on the actor: a slow reward is an abstention, not the
@@ -263,7 +237,7 @@ class Crew:
 
     def member(self, config: RewardModelConfig) -> Member:
         own = (self.experiment.model, config.threads, path := self.path(config.path), True)
-        actors = self.seat(reward_seat(config), FrozenActor, threads(config.threads), [own] * config.ranks)
+        actors = self.seats.fill(reward_seat(config), FrozenActor, threads(config.threads), [own] * config.ranks)
         group = RewardModelGroup(config.name, actors, config.tokens_per_micro_batch, self.timeout)
         group.start(self.start_timeout)
         offset, scale = read_scale(path) if config.normalize else (0.0, 1.0)

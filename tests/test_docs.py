@@ -192,6 +192,16 @@ def test_every_promise_names_its_test():
         assert re.fullmatch(TEST, test), f"what proves {promise!r}? {test!r} names no test"
 
 
+@pytest.mark.slow
+def test_make_faults_runs_what_the_page_names():
+    told = subprocess.run(
+        ["make", "faults", "ARGS=--collect-only -q"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
+    )
+    named = set(re.findall(r"`(tests/[^`]+)`", (ROOT / "docs/reliability.md").read_text(encoding="utf-8")))
+    assert len(named) > 10
+    assert {line.partition("[")[0] for line in told.stdout.splitlines() if "::" in line} == named
+
+
 SHOWN_IN = ["README.md", "docs/*.md", "configs/**/*.yaml", "rlsys/**/*.py"]
 COMMAND = re.compile(r"rlsys (?:train|validate|merge|judge-eval) (configs/[\w/]+\.yaml)((?:\\\n#?|[^\n`])*)")
 

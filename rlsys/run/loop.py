@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from rlsys.run.history import RunHistory
 from rlsys.run.ledger import Ledger
 from rlsys.run.made_dataset import MadeDataset
 from rlsys.run.metrics import MetricsLog
+from rlsys.run.patience import remember, return_to
 from rlsys.run.progress import COLUMNS, Progress
 from rlsys.run.queue import ExperienceQueue
 from rlsys.run.state import COUNTS, State, read_state, write_state
@@ -77,7 +77,7 @@ class Loop:
             self.state.seconds = time.monotonic() - started
             last = self.state.step == self.steps or self.state.done is not None
             evaluation = self.evaluate() if last or due(self.state.step, config.eval_every) else None
-            better = self.remember(evaluation) if evaluation else False
+            better = remember(self.state, evaluation) if evaluation else False
             if evaluation:
                 metrics |= evaluation.metrics
             metrics |= self.mended()
@@ -126,31 +126,13 @@ class Loop:
         self.state.last = {name: metrics[name] for name in sorted(shown & metrics.keys())}
         self.state.first = self.state.first or self.state.last
 
-    def remember(self, evaluation: Evaluation) -> bool:
-        """Remember the evaluation; says whether it is the best so far."""
-        state, score = self.state, evaluation.score
-        state.after = evaluation.metrics
-        better = score is not None and math.isfinite(score) and (state.best_score is None or score > state.best_score)
-        if better:
-            state.best_score = score
-        state.waited = 0 if better else state.waited + 1
-        return better
-
     def return_to_best(self) -> None:
         """With patience, the run's model is the best one by held-out score, not the last."""
         best = self.checkpoints.best() if self.experiment.loop.patience else None
         for damage in self.checkpoints.take_set_aside():
             self.note(damage)
-        if best is None or (step := step_of(best)) == self.state.step:
-            return
-        for role, model in self.roles.trained().items():
-            model.load_state(best / role)
-        logged = next(line for line in MetricsLog.read(self.run_dir.metrics) if line["step"] == step)
-        # The log knows no NaN: what was none is null there.
-        self.state.after = {
-            name: float("nan") if value is None else value for name, value in logged.items() if name.startswith("eval/")
-        }
-        self.state.best_step = step
+        if best is not None and step_of(best) != self.state.step:
+            return_to(best, self.state, self.roles, self.run_dir)
 
     def one_step(self) -> dict[str, float]:
         """Collect, learn, sync, and write down what was sampled; returns the step's metrics."""

@@ -3,12 +3,13 @@ resuming is exact, it ends as it would have ended."""
 
 from __future__ import annotations
 
+import sqlite3
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from rlsys.errors import ActorDied, RlsysError, WaitTimeout, command
+from rlsys.errors import ActorDied, RlsysError, RunError, WaitTimeout, command
 from rlsys.run.checkpoint import Checkpoints
 from rlsys.run.folder import RunDir
 from rlsys.run.loop import Loop
@@ -75,3 +76,15 @@ class Recovery:
             loop.ledger.record_fault(fault.step, fault.back_to, fault.error)
             if not any(note.endswith(fault.note) for note in loop.state.notes):
                 loop.state.notes.append(f"step {loop.state.step}: {fault.note}")
+
+
+def told_of_ledger(run_dir: RunDir, error: sqlite3.Error) -> RunError:
+    """What is wrong with the ledger, and what can still be done."""
+    go_on = command("rlsys", "resume", run_dir.path)
+    if "full" in str(error):
+        return RunError(f"{run_dir.ledger}: {error}; make room and go on from the last checkpoint: `{go_on}`")
+    aside = command("mv", run_dir.ledger, run_dir.ledger.with_suffix(".damaged"))
+    return RunError(
+        f"{run_dir.ledger}: can't be used: {error}; checkpoints and metrics are whole: put it aside, `{aside}`, and go "
+        f"on: `{go_on}` (the samples so far are then in the damaged file only)"
+    )

@@ -41,7 +41,7 @@ from rlsys.run.made_dataset import MadeDataset
 from rlsys.run.metrics import MetricsLog
 from rlsys.run.preflight import check_models
 from rlsys.run.progress import Progress, print_line
-from rlsys.run.recovery import Recovery
+from rlsys.run.recovery import Recovery, told_of_ledger
 from rlsys.run.separation import shared_weights
 from rlsys.run.state import COUNTS, State
 from rlsys.run.stopping import Stopping
@@ -100,18 +100,6 @@ def execute(
         except RlsysError:
             run_dir.error_log.write_text(traceback.format_exc(), encoding="utf-8")
             raise
-
-
-def told_of_ledger(run_dir: RunDir, error: sqlite3.Error) -> RunError:
-    """What is wrong with the ledger, and what can still be done."""
-    go_on = command("rlsys", "resume", run_dir.path)
-    if "full" in str(error):
-        return RunError(f"{run_dir.ledger}: {error}; make room and go on from the last checkpoint: `{go_on}`")
-    aside = command("mv", run_dir.ledger, run_dir.ledger.with_suffix(".damaged"))
-    return RunError(
-        f"{run_dir.ledger}: can't be used: {error}; checkpoints and metrics are whole: put it aside, `{aside}`, and go "
-        f"on: `{go_on}` (the samples so far are then in the damaged file only)"
-    )
 
 
 def _execute(

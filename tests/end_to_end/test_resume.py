@@ -108,7 +108,7 @@ def disturbed(workplace_with_reward: Workplace) -> Run:
     try:
         for restarts, (step, victim) in enumerate(VICTIMS):
             wait_until(
-                lambda: (run.faults() == restarts and run.steps_done() >= step) or driver.poll() is not None,  # noqa: B023
+                lambda: (run.steps_done() >= step and run.faults() == restarts) or driver.poll() is not None,  # noqa: B023
                 f"step {step}",
                 240,
                 poll=0.05,
