@@ -20,6 +20,7 @@ from rlsys.config.actors import (
     SyncConfig,
     TeacherConfig,
 )
+from rlsys.config.alarm import AlarmText
 from rlsys.config.answers import AnswerPlaces
 from rlsys.config.base import Model
 from rlsys.config.dataset import DatasetConfig, HeldOutConfig
@@ -90,6 +91,12 @@ class LoopConfig(Model):
     stop_if_nothing_taught: NonNegativeInt = 0
     """End the run, with an error, after so many steps in a row that changed no weight: no score, equal rewards, a
     gradient of 0; 0 never ends it."""
+    warn_when: tuple[AlarmText, ...] = ("z(train/grad_norm) > 30",)
+    """Comparisons on metrics that are looked at in every step, as in 'train/kl > 0.5', 'eval/accuracy < 0.2' or
+    'reward/mean < 0.1 for 3' (in three steps in a row); z(METRIC) is how many robust standard deviations a value lies
+    above the median of the last 50. One that holds is said, and is in the summary."""
+    stop_when: tuple[AlarmText, ...] = ()
+    """As `warn_when`; one that holds ends the run, which saves a checkpoint and its model and says why."""
     timeout: PositiveFloat = 1800.0
     """Longest wait (seconds) for any single answer of an actor before the run stops and says what it waited for."""
     restarts: NonNegativeInt = 3

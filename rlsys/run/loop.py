@@ -16,6 +16,7 @@ from rlsys.judging.auditing.quality import canaries_fail
 from rlsys.methods.base import Method, Step
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
+from rlsys.run.alarms import Alarms
 from rlsys.run.checkpoint import Checkpoints, step_of
 from rlsys.run.evaluation import ComparesWithStart, Evaluation, Evaluator
 from rlsys.run.folder import RunDir
@@ -58,6 +59,7 @@ class Loop:
         """How often new actors took the place of dead ones."""
         config = self.experiment.loop
         self.queue = ExperienceQueue(config.max_staleness)
+        self.alarms = Alarms(config.warn_when, config.stop_when)
         self.watch = Watch(self.experiment.method.facts, config.stop_if_nothing_taught)
 
     def run(self) -> State:
@@ -74,12 +76,14 @@ class Loop:
         while not self.ended:
             metrics = self.one_step()
             self.look_at(metrics)
+            self.sound(metrics)
             self.state.seconds = time.monotonic() - started
             last = self.state.step == self.steps or self.state.done is not None
             evaluation = self.evaluate() if last or due(self.state.step, config.eval_every) else None
             better = remember(self.state, evaluation) if evaluation else False
             if evaluation:
                 metrics |= evaluation.metrics
+                self.sound(evaluation.metrics)
             metrics |= self.mended()
             metrics |= {f"time/{name}": seconds for name, seconds in self.progress.timings().items()}
             self.metrics.log(self.state.step, metrics)
@@ -125,6 +129,14 @@ class Loop:
         shown = {name for names in COLUMNS.values() for name in names if not name.startswith("eval/")}
         self.state.last = {name: metrics[name] for name in sorted(shown & metrics.keys())}
         self.state.first = self.state.first or self.state.last
+
+    def sound(self, metrics: dict[str, float]) -> None:
+        """Tell of the alarms that these metrics set off; the first that stops the run ends it."""
+        for stops, what in self.alarms.fired(metrics):
+            if stops and self.state.done is None:
+                self.state.done = f"loop.stop_when: {what}"
+            self.note(what)
+        self.state.alarms = self.alarms.state()
 
     def return_to_best(self) -> None:
         """With patience, the run's model is the best one by held-out score, not the last."""
@@ -266,6 +278,7 @@ class Loop:
             self.checkpoints.go_back_to(folder)
             self.state = saved["state"]
             self.watch.restore(self.state.watch)
+            self.alarms.restore(self.state.alarms)
             self.source.restore(saved["source"])
             for role, model in self.roles.trained().items():
                 model.load_state(folder / role)

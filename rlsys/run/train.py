@@ -166,7 +166,8 @@ def close_account(loop: Loop, summary: dict[str, Any], warnings: Sequence[str]) 
     state, run_dir, progress = loop.state, loop.run_dir, loop.progress
     summary["notes"] = state.notes
     summary["restarts"] = loop.restarts
-    summary["warnings"] = [*warnings, *loop.watch.warnings(state.step)]
+    unseen = loop.alarms.unseen({**state.first, **state.last, **state.after}) if state.step else []
+    summary["warnings"] = [*warnings, *loop.watch.warnings(state.step), *unseen]
     run_dir.write_summary(summary)
     progress.table(summary_rows(summary))
     for warning in summary["warnings"]:
