@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -50,8 +51,17 @@ class CheckpointError(RlsysError):
     """A checkpoint that is missing, incomplete or damaged."""
 
 
+class SaveError(CheckpointError):
+    """A checkpoint that can't be written now; earlier ones are untouched."""
+
+
 class RunError(RlsysError):
     """A run's folder that can't be made, is none, or is in use."""
+
+
+def command(*parts: object) -> str:
+    """A command that a message suggests, quoted so that it can be pasted, whatever its folders are called."""
+    return shlex.join(map(str, parts))
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:

@@ -21,13 +21,14 @@ from actors.engines.deepspeed_setup import (
     check,
     deepspeed_config,
     join,
+    obey_learning_rate,
     random_state,
     seed_everything,
     set_random_state,
 )
 from rlsys.batch import Batch
 from rlsys.config.actors import ModelConfig, PolicyConfig
-from rlsys.errors import CheckpointError, RlsysError
+from rlsys.errors import CheckpointError
 from rlsys.models.export import write_model
 from rlsys.models.forward import Scorer, ValueScorer, last_scores, log_probs, micro_batch, values
 from rlsys.models.load import choose_attention, load_causal_lm
@@ -40,6 +41,8 @@ if not torch.cuda.is_available():
     os.environ["DS_ACCELERATOR"] = "cpu"  # else DeepSpeed guesses, and warns
 import deepspeed
 import deepspeed.ops
+
+from actors.engines.deepspeed_files import Files, read
 
 # An all-reduce through shared memory that DeepSpeed would compile at its first start, for a minute; gloo does the same
 # work.
@@ -99,6 +102,7 @@ class TrainEngine:
             lr_scheduler=self._schedule(total_steps),
             config=deepspeed_config(config, self.dtype, world.size),
         )
+        self.files = self.engine.checkpoint_engine = Files()
         seed_everything(seed + world.rank)  # what they drop differs
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -174,33 +178,35 @@ class TrainEngine:
         return merge(parts)
 
     def optimizer_step(self, scale: float = 1.0) -> Stats:
-        """Raises RlsysError, and leaves the weights as they are, if the gradient is not finite."""
+        """A gradient that is not finite on any rank is dropped on all: weights, optimizer and schedule stay as they
+        are."""
         # After the step the schedule writes the next one's rate, from the peak and not from this one.
+        rates = [group["lr"] for group in self.engine.optimizer.param_groups]
         for group in self.engine.optimizer.param_groups:
             group["lr"] *= scale
         learning_rate = self.engine.get_lr()[0]
         self.steps += 1
         if self.config.zero_stage == 0:
             grad_norm = self._reduce()
-            self._check(grad_norm)
-            self.engine.step()
+            if math.isfinite(grad_norm):
+                self.engine.step()
+            else:
+                self.engine.zero_grad()
+                self.engine.optimizer.zero_grad()
         else:
             self.engine.step()
             grad_norm = float(self.engine.get_global_grad_norm())
-            self._check(grad_norm)
+        # ZeRO skips the update and gives inf or -1 where the gradient holds an inf or a NaN.
+        if not math.isfinite(grad_norm) or grad_norm < 0:
+            for group, rate in zip(self.engine.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+            return {"updates_skipped": Mean(1.0, 1.0), "learning_rate": Mean(learning_rate, 1.0)}
         return {
+            "updates_skipped": Mean(0.0, 1.0),
             "grad_norm": Mean(grad_norm, 1.0),
             "grad_norm_max": Max(grad_norm),
             "learning_rate": Mean(learning_rate, 1.0),
         }
-
-    def _check(self, grad_norm: float) -> None:
-        # ZeRO skips the update and gives inf or -1 where the gradient holds an inf or a NaN.
-        if not math.isfinite(grad_norm) or grad_norm < 0:
-            raise RlsysError(
-                f"optimizer step {self.steps}: the gradient is not finite; lower the learning rate or look at this "
-                "step's data"
-            )
 
     def _reduce(self) -> float:
         """ZeRO 0 does not tell the gradient's norm, so average over the ranks here, and compute it."""
@@ -254,20 +260,27 @@ class TrainEngine:
         return digest.hexdigest()
 
     def save_state(self, folder: Path) -> None:
-        """Collective; `folder` must be the same one, on storage that all ranks share."""
+        """Collective; `folder` must be the same one, on storage that all ranks share. Raises CheckpointError, on all
+        ranks, if any of them can't write."""
+        self.files.makedirs(str(folder / TAG), exist_ok=True)
+        self.files.agree(folder)
         self.engine.save_checkpoint(str(folder), tag=TAG, client_state={"steps": self.steps}, save_latest=False)
-        torch.save(random_state(), folder / TAG / f"random-{self.world.rank}.pt")
+        self.files.save(random_state(), str(folder / TAG / f"random-{self.world.rank}.pt"))
+        self.files.agree(folder)
 
     def load_state(self, folder: Path) -> None:
-        """Collective. Raises CheckpointError if `folder` holds no state of so many ranks."""
+        """Collective. Raises CheckpointError if `folder` holds no state of so many ranks, or anything that could
+        execute. A learning rate that was changed since is obeyed."""
         random_file = folder / TAG / f"random-{self.world.rank}.pt"
         if not random_file.is_file() or (folder / TAG / f"random-{self.world.size}.pt").exists():
             raise CheckpointError(
                 f"{folder}: holds no trainer state of {self.world.size} ranks; go on with as many as it was saved by"
             )
+        random = read(random_file)
         _, client_state = self.engine.load_checkpoint(str(folder), tag=TAG)
         self.steps = client_state["steps"]
-        set_random_state(torch.load(random_file, weights_only=True))
+        obey_learning_rate(self.engine.lr_scheduler, self.config.learning_rate)
+        set_random_state(random)
 
     def export(self, folder: Path) -> None:
         """Collective; rank 0 writes."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]  # public by its documentation
 
 from rlsys.config.actors import PolicyConfig
 from rlsys.errors import ConfigError
+
+LOOPBACK = "127.0.0.1"
+"""Where ranks on one machine meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +31,32 @@ class World:
     address: str
     timeout: float
     """Longest wait (seconds) of one rank for the others."""
+    own: str = LOOPBACK
+    """The address of this machine that the others reach it at."""
 
 
 def open_store(host: str, size: int, timeout: float) -> TCPStore:
-    """The meeting point of `size` ranks, on a free port; lives as long as the object does."""
-    return TCPStore(host, 0, size, is_master=True, timeout=timedelta(seconds=timeout), wait_for_workers=False)
+    """The meeting point of `size` ranks, on a free port of `host` and of no other address of this machine; lives as
+    long as the object does."""
+    with socket.create_server((host, 0)) as listener:
+        port = listener.getsockname()[1]
+        return TCPStore(
+            host,
+            port,
+            size,
+            is_master=True,
+            timeout=timedelta(seconds=timeout),
+            wait_for_workers=False,
+            master_listen_fd=listener.detach(),  # left to itself it listens on every interface
+        )
+
+
+def interface_of(address: str) -> str | None:
+    """The network interface that has this address."""
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(one.address == address for one in addresses):
+            return name
+    return None
 
 
 def join(world: World, device: torch.device) -> None:
@@ -39,6 +65,9 @@ def join(world: World, device: torch.device) -> None:
     if dist.is_initialized():
         return
     host, port = world.address.rsplit(":", 1)
+    # Else gloo takes the interface of the host's name.
+    if (interface := interface_of(world.own)) is not None:
+        os.environ["GLOO_SOCKET_IFNAME"] = interface
     limit = timedelta(seconds=world.timeout)
     on_gpu = device.type == "cuda"
     dist.init_process_group(
@@ -92,6 +121,17 @@ def deepspeed_config(config: PolicyConfig, dtype: torch.dtype, ranks: int) -> di
         if config.zero_stage > 0:
             settings["data_types"] = {"grad_accum_dtype": "fp32"}
     return settings
+
+
+def obey_learning_rate(scheduler: Any, peak: float) -> None:
+    """Let a schedule that was loaded go on from `peak`, where it was saved with another: its base rates are part of
+    what it saves."""
+    if all(rate == peak for rate in scheduler.base_lrs):
+        return
+    scheduler.base_lrs = [peak] * len(scheduler.base_lrs)
+    for group, shape in zip(scheduler.optimizer.param_groups, scheduler.lr_lambdas, strict=True):
+        group["initial_lr"] = peak
+        group["lr"] = peak * shape(scheduler.last_epoch)
 
 
 def seed_everything(seed: int) -> None:

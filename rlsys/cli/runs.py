@@ -30,14 +30,27 @@ def train(config: Config, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def resume(run_folder: RunFolder) -> None:
-    """Go on with a run that was interrupted, from its newest checkpoint."""
+def resume(
+    run_folder: RunFolder,
+    overrides: Overrides = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Go back to this checkpoint, as in step-8; newer ones are kept aside."),
+    ] = None,
+) -> None:
+    """Go on with a run that was interrupted, from its newest checkpoint. Some settings may be changed; one that may not
+    is refused before anything starts."""
+    from rlsys.check.load import load
+    from rlsys.errors import ConfigError, command
     from rlsys.run.folder import RunDir
     from rlsys.run.recipe import RECIPE, resume_recipe
 
-    recipe = (run_folder / RECIPE).is_file()
+    recipe, settings = (run_folder / RECIPE).is_file(), overrides or []
     if not recipe:
-        RunDir.open(run_folder)  # an error at once if it is none
+        load(RunDir.open(run_folder).config, settings, this_machine=False)  # a mistake costs no time
+    elif settings or start:
+        stage = command("rlsys", "resume", run_folder / "STAGE", *settings, *(["--from", start] if start else []))
+        raise ConfigError(f"{run_folder}: is a recipe; change a stage of it first, `{stage}`, and then go on with all")
     from actors.spawn import spawn
 
     if recipe:
@@ -45,7 +58,7 @@ def resume(run_folder: RunFolder) -> None:
     else:
         from rlsys.run.train import resume as run
 
-        run(run_folder, spawn)
+        run(run_folder, spawn, settings, start)
 
 
 @app.command()

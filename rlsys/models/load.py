@@ -71,7 +71,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     response could ever end.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path))
+        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: no tokenizer can be loaded: {first_line(error)}") from error
     if tokenizer.get_vocab().keys() <= tokenizer.added_tokens_encoder.keys():
@@ -122,7 +122,7 @@ def embedding_problem(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConf
 
 def load_config(path: Path) -> PreTrainedConfig:
     try:
-        return AutoConfig.from_pretrained(str(path))
+        return AutoConfig.from_pretrained(str(path), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: no model can be loaded: {first_line(error)}") from error
 
@@ -138,7 +138,9 @@ def load_causal_lm(path: Path, dtype: torch.dtype, attention: Attention = "sdpa"
     without_dropout(config)
     try:
         # The probe below runs on the CPU, where flash attention does not.
-        model = AutoModelForCausalLM.from_pretrained(str(path), config=config, dtype=dtype, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_pretrained(
+            str(path), config=config, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: no model can be loaded: {first_line(error)}") from error
     head = model.get_output_embeddings()

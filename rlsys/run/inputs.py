@@ -22,6 +22,7 @@ from rlsys.data.stream import Source, Stream
 from rlsys.data.tasks import load_tasks
 from rlsys.errors import DataError, TooFewRows
 from rlsys.methods.base import SAMPLED, Facts, RowKind
+from rlsys.run.changes import content
 from rlsys.run.ground_truths import check_truths
 
 LONGEST_TOKEN = 256
@@ -54,6 +55,8 @@ class Inputs:
         self.reports: list[Report] = []
         self.training_rows = 0
         """Usable ones of all training sets."""
+        self.contents: dict[str, str] = {}
+        """What is in the usable rows (`changes.content`), by section of the config."""
 
     def training(self) -> Source[Any]:
         """The stream of the training set, or of the mixture of them; with pre-training rows where the config names
@@ -61,13 +64,17 @@ class Inputs:
         data, seed = self.experiment.data, self.experiment.seed
         if data.train is None:
             return Stream[Any]([], seed, data.shuffle)
-        loaded = [self.load(config, self.facts.rows) for config in data.training()]
+        sections = ("data.train", *(f"data.also.{index}" for index in range(len(data.also))))
+        loaded = [
+            self.load(config, self.facts.rows, section)
+            for config, section in zip(data.training(), sections, strict=True)
+        ]
         self.check_training(loaded)
         self.training_rows = sum(len(one.rows) for one in loaded)
         main = build_source(loaded, data, seed)
         if data.pretrain is None:
             return main
-        texts = self.load(data.pretrain, row_kind(self.facts, "pretrain"))
+        texts = self.load(data.pretrain, row_kind(self.facts, "pretrain"), "data.pretrain")
         self.check_pretraining(texts)
         return WithPretraining(main, Stream(texts.rows, seed, data.shuffle))
 
@@ -76,10 +83,11 @@ class Inputs:
         config = self.experiment.data.held_out()
         if config is None:
             return None
-        return self.load(config, row_kind(self.facts, "eval")).rows
+        return self.load(config, row_kind(self.facts, "eval"), "data.eval").rows
 
-    def load(self, config: DatasetConfig, kind: RowKind) -> Loaded[Any]:
+    def load(self, config: DatasetConfig, kind: RowKind, section: str) -> Loaded[Any]:
         loaded = self.read(config, kind)
+        self.contents[section] = content(loaded.rows)
         self.reports.append(loaded.report)
         return loaded
 

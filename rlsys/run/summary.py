@@ -14,8 +14,8 @@ from rlsys.judging.auditing.quality import run_quality
 from rlsys.judging.auditing.quality_rows import quality_rows
 from rlsys.methods.shared.difficulty import difficulty_rows, is_of_difficulty
 from rlsys.run.folder import RunDir
-from rlsys.run.loop import COUNTS, State
 from rlsys.run.progress import COLUMNS
+from rlsys.run.state import COUNTS, State
 from rlsys.samples import Verdict
 
 MODES = ("sampled", "greedy")
@@ -44,6 +44,7 @@ def summarize(
         "steps": state.step,
         "best_step": state.best_step,
         "done": state.done,
+        "skipped": state.skipped,
         "policy_version": state.version,
         "samples": state.samples,
         "tokens": state.tokens,
@@ -94,6 +95,8 @@ def work_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [("steps", steps)] if summary["steps"] else []  # of files, a model is made without
     if summary["samples"]:
         rows.append(("sampled", f"{summary['samples']:,} responses, {summary['tokens']:,} tokens"))
+    if summary.get("skipped"):  # older summaries know nothing of it
+        rows.append(("gradient not finite", f"in {summary['skipped']} steps, whose updates were skipped"))
     if summary["counts"]:
         plain = {
             name.removeprefix(COUNTS): count
@@ -113,6 +116,7 @@ def work_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
                     "unusable",
                 )
             )
+    rows += [("note", note) for note in summary.get("notes", ())]  # older summaries have none
     for part in summary["mixture"] or ():
         rows.append(
             (

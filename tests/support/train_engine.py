@@ -87,12 +87,15 @@ def taught() -> DistillationBatch:
     return DistillationBatch(batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, choices * mask, log_probs * mask)
 
 
-class Poison(CrossEntropyLoss):
-    """Makes gradients that are not numbers."""
+@dataclass(frozen=True)
+class PoisonLongest(CrossEntropyLoss):
+    """Makes the gradient of the longest row, and so of one rank, one that is no number."""
+
+    longest: int = 0
 
     def __call__(self, outputs: Outputs, batch: Any) -> tuple[Tensor, Stats]:
         loss, stats = super().__call__(outputs, batch)
-        return loss * float("nan"), stats
+        return loss * (float("nan") if int(batch.lengths_B.max()) == self.longest else 1.0), stats
 
 
 @dataclass(frozen=True)
