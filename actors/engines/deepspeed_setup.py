@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,10 +15,12 @@ import psutil
 import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]  # public by its documentation
+from transformers import get_scheduler
 
 from rlsys.config.actors import PolicyConfig
 from rlsys.errors import ConfigError
 
+SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 LOOPBACK = "127.0.0.1"
 """Where ranks on one machine meet."""
 
@@ -123,13 +126,22 @@ def deepspeed_config(config: PolicyConfig, dtype: torch.dtype, ranks: int) -> di
     return settings
 
 
-def obey_learning_rate(scheduler: Any, peak: float) -> None:
-    """Let a schedule that was loaded go on from `peak`, where it was saved with another: its base rates are part of
-    what it saves."""
-    if all(rate == peak for rate in scheduler.base_lrs):
+def schedule(config: PolicyConfig, total_steps: int) -> Callable[[torch.optim.Optimizer], Any]:
+    """Makes an optimizer's learning-rate schedule, of so many steps."""
+
+    def make(optimizer: torch.optim.Optimizer) -> Any:
+        return get_scheduler(SCHEDULES[config.schedule], optimizer, config.warmup_steps, total_steps)
+
+    return make
+
+
+def obey_learning_rates(scheduler: Any, peaks: Sequence[float]) -> None:
+    """Let a schedule that was loaded go on from `peaks`, one for each group of parameters, where it was saved with
+    others: its base rates are part of what it saves."""
+    if list(scheduler.base_lrs) == list(peaks):
         return
-    scheduler.base_lrs = [peak] * len(scheduler.base_lrs)
-    for group, shape in zip(scheduler.optimizer.param_groups, scheduler.lr_lambdas, strict=True):
+    scheduler.base_lrs = list(peaks)
+    for group, peak, shape in zip(scheduler.optimizer.param_groups, peaks, scheduler.lr_lambdas, strict=True):
         group["initial_lr"] = peak
         group["lr"] = peak * shape(scheduler.last_epoch)
 

@@ -20,6 +20,8 @@ from rlsys.config.messages import Problem
 from rlsys.config.schema import Key
 from rlsys.errors import ConfigError, nearest
 from rlsys.methods.base import PACKAGE, MethodConfig
+from rlsys.models.adapters.base import PACKAGE as ADAPTERS
+from rlsys.models.adapters.base import AdapterConfig
 
 
 def load(
@@ -32,7 +34,7 @@ def load(
 ) -> Experiment:
     """Read, override, validate. `method` of the result is the `Config` of the file that it names.
 
-    Overrides are `policy.ranks=2`, `rewards.0.weight=2`, `model.lora={rank: 8}`, `judge=null`: dotted keys, values in
+    Overrides are `policy.ranks=2`, `rewards.0.weight=2`, `model.adapter.rank=8`, `judge=null`: dotted keys, values in
     YAML; errors in them are said to be `by` this. For `this_machine` and `check` see `checked`. Raises ConfigError with
     one line for each problem.
     """
@@ -66,6 +68,11 @@ def _validate(data: dict[str, Any]) -> tuple[Experiment | None, list[Problem]]:
         problems += found
         if experiment is not None and config is not None:
             experiment = experiment.model_copy(update={"method": config})
+    adapter = experiment.model.adapter if experiment is not None else None
+    if experiment is not None and adapter is not None:
+        config, found = _adapter(adapter)
+        problems += found
+        experiment = experiment.model_copy(update={"model": experiment.model.model_copy(update={"adapter": config})})
     rewards = data.get("rewards")
     for index, spec in enumerate(rewards if isinstance(rewards, list) else []):
         problems += _reward_problems(spec, ("rewards", index))
@@ -99,6 +106,24 @@ def _method(data: Any) -> tuple[MethodConfig | None, list[Problem]]:
             Problem(("method", "name"), f"Config of {name!r} must be a subclass of rlsys.methods.base.MethodConfig")
         ]
     return validate_as(model, data, ("method",))
+
+
+def _adapter(data: Any) -> tuple[Model | None, list[Problem]]:
+    """The `Config` of the kind that `model.adapter` names, and what is wrong with it."""
+    key = ("model", "adapter")
+    if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
+        known = ", ".join(registry.names(ADAPTERS, "Adapter"))
+        missing = f"required key is missing: the name of a file in {ADAPTERS} ({known}) or a dotted path"
+        return None, [Problem((*key, "kind"), missing)]
+    try:
+        registry.resolve(ADAPTERS, data["kind"], "Adapter")
+        model = registry.resolve(ADAPTERS, data["kind"], "Config")
+    except ConfigError as error:
+        return None, [Problem((*key, "kind"), str(error))]
+    if not (inspect.isclass(model) and issubclass(model, AdapterConfig)):
+        wanted = f"Config of {data['kind']!r} must be a subclass of {ADAPTERS}.base.AdapterConfig"
+        return None, [Problem((*key, "kind"), wanted)]
+    return validate_as(model, data, key)
 
 
 def _reward_problems(spec: Any, key: Key) -> list[Problem]:

@@ -31,6 +31,8 @@ def validated(config: Path, overrides: Sequence[str], every: bool = False) -> It
     for number, experiment in enumerate(found):
         tried = [*_tried(experiment, found[:number], every)]
         yield _summary(experiment)
+        if experiment.model.adapter is not None:
+            yield from _trained(experiment, found[:number])
         yield from _scale_at_an_endpoint(experiment.judge)
         yield from tried
 
@@ -70,6 +72,13 @@ def _tried(experiment: Experiment, earlier: Sequence[Experiment], every: bool) -
     from rlsys.commands.tried_rows import first_rows  # brings transformers
 
     yield from first_rows(experiment, earlier, every)
+
+
+def _trained(experiment: Experiment, earlier: Sequence[Experiment]) -> Iterator[str]:
+    """What the adapter leaves to be trained, where its models are here."""
+    from rlsys.commands.cost_table import table
+
+    yield from (f"    {line}" for line in table(experiment, earlier, download=False))
 
 
 def _scale_at_an_endpoint(judge: JudgeConfig | None) -> Iterator[str]:

@@ -10,11 +10,12 @@ from transformers import PreTrainedTokenizerBase
 
 from rlsys.check.sizes import longest_sequence
 from rlsys.config.experiment import Experiment
-from rlsys.config.paths import STAGE, model_paths
+from rlsys.config.paths import STAGE, critic_path, model_paths
 from rlsys.config.schema import Key, dotted
 from rlsys.errors import ConfigError
 from rlsys.merging.plan import plan
 from rlsys.methods.base import SAMPLED
+from rlsys.models.cost import placed
 from rlsys.models.load import embedding_problem, load_config, load_tokenizer, tokenizer_difference, weights_problem
 from rlsys.models.reward_scale import read_scale
 from rlsys.models.value_model import is_value_model
@@ -35,6 +36,27 @@ def check_models(experiment: Experiment, at: At) -> None:
     check_windows(experiment, longest_sequence(experiment), at)
     check_weights(experiment, at)
     check_reward_models(experiment, at)
+    check_adapter(experiment, at)
+
+
+def check_adapter(experiment: Experiment, at: At) -> None:
+    """Raises ConfigError for an adapter that doesn't fit a model that is trained, or that was saved of another."""
+    if experiment.model.adapter is None:
+        return
+    for _, path, heads in trained_models(experiment):
+        if (folder := at(path)) is not None:
+            placed(experiment.model, folder, heads)
+
+
+def trained_models(experiment: Experiment) -> Iterator[tuple[str, str, int | None]]:
+    """Role, path and heads (None: a language model) of each model that the method trains."""
+    own, needs = experiment.model.path, experiment.method.facts.needs
+    models: dict[str, tuple[str, int | None]] = {
+        "policy": (own, None),
+        "critic": (critic_path(experiment) or own, 1),
+        "reward_model": (own, experiment.method.facts.heads),
+    }
+    yield from ((role, *model) for role, model in models.items() if role in needs)
 
 
 def check_merge(experiment: Experiment, at: At) -> None:

@@ -261,7 +261,11 @@ def anchored(experiment: Experiment) -> Experiment:
         if judge.cache not in (None, "auto"):  # this run may be the one that makes it
             files["cache"] = str(Path(judge.cache).expanduser().absolute())
         judge = judge.model_copy(update={key: absolute(path) for key, path in files.items()})
-    experiment = experiment.model_copy(update={"judge": judge, "output": output})
+    model, adapter = experiment.model, experiment.model.adapter
+    if adapter is not None and adapter.path is not None:
+        adapter = adapter.model_copy(update={"path": absolute(adapter.path)})
+        model = model.model_copy(update={"adapter": adapter})
+    experiment = experiment.model_copy(update={"judge": judge, "output": output, "model": model})
     return with_dataset_paths(with_model_paths(experiment, absolute), absolute)
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from support.train_engine import Crew, PoisonLongest, Setting, assert_trained_alike, rows, valued
 
-from rlsys.config.actors import LoraConfig, PolicyConfig
+from rlsys.config.actors import PolicyConfig
 from rlsys.errors import ConfigError
+from rlsys.models.adapters.lora import Config as Lora
 from rlsys.objectives.value_loss import ClippedValueLoss
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -25,7 +26,7 @@ def test_a_scalar_head_s_gradient_that_is_not_finite_is_skipped(one: Crew) -> No
 
 
 @pytest.mark.parametrize(
-    "setting", [Setting(zero=0, untied=True), Setting(zero=0, lora=LoraConfig(rank=4))], ids=["untied", "adapters"]
+    "setting", [Setting(zero=0, untied=True), Setting(zero=0, adapter=Lora(rank=4))], ids=["untied", "adapters"]
 )
 def test_zero_3_trains_other_models_alike(one: Crew, two: Crew, setting: Setting) -> None:
     """Four steps of one rank of ZeRO 0, and of two of ZeRO 3 that recompute activations."""

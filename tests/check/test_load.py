@@ -56,7 +56,7 @@ def test_overrides_reach_every_kind_of_place(config: Path):
             "policy.betas=[0.8, 0.9]",
             "rewards.1.weight=2",
             "rewards.1.args.regex=a=b",
-            "model.lora.rank=4",
+            "model.adapter={kind: lora, rank: 4}",
             "data.eval={path: 'playground:add', split: test}",
             "method.clip_high=0.28",
             "logging.wandb=off",
@@ -67,8 +67,8 @@ def test_overrides_reach_every_kind_of_place(config: Path):
     assert (experiment.policy.ranks, experiment.policy.learning_rate, experiment.policy.betas) == (2, 1e-6, (0.8, 0.9))
     assert (experiment.rewards[1].weight, experiment.rewards[1].args) == (2.0, {"regex": "a=b"})
     assert experiment.rewards[0].weight == 1.0
-    assert experiment.model.lora is not None
-    assert experiment.model.lora.rank == 4
+    assert experiment.model.adapter is not None
+    assert experiment.model.adapter.rank == 4
     assert experiment.data.eval is not None
     assert experiment.data.eval.split == "test"
     assert experiment.method.clip_high == 0.28
@@ -114,7 +114,11 @@ def test_a_method_of_ones_own(config: Path):
 
 
 @pytest.mark.parametrize(
-    "overrides", [[], ["model.lora={rank: 8}", "loop.timeout=.inf", "data.train.fields={prompt: 'off'}", "name='1e5'"]]
+    "overrides",
+    [
+        [],
+        ["model.adapter={kind: lora, rank: 8}", "loop.timeout=.inf", "data.train.fields={prompt: 'off'}", "name='1e5'"],
+    ],
 )
 def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
     experiment = load(config, overrides)
