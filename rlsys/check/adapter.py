@@ -12,6 +12,8 @@ from rlsys.models.adapters.base import AdapterConfig
 
 def adapter_problems(experiment: Experiment) -> Iterator[Problem]:
     adapter, facts = experiment.model.adapter, experiment.method.facts
+    if experiment.weight_sync.content == "adapter" and not isinstance(adapter, AdapterConfig):
+        yield Problem(("weight_sync", "content"), "is adapter, and no model.adapter is trained; leave it out")
     if not isinstance(adapter, AdapterConfig) or not facts.trains:
         return  # of a recipe's stages, which may have the model's settings in common, some train nothing
     key = ("model", "adapter")
