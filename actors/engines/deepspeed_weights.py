@@ -47,8 +47,8 @@ class Weights:
         """In `metadata`'s order, on this rank's device."""
         names = self.names[content]
         for name, parameter in self.whole(names, merging=content == "merged"):
-            plain = self.adapter.plain(name, parameter)
-            yield names[name], self.adapter.merged(name, plain) if content == "merged" else plain
+            read = self.adapter.merged if content == "merged" else self.adapter.plain
+            yield names[name], read(name, parameter)
 
     def merges(self) -> dict[str, Merge]:
         """How tensors of the base and the trained ones make those of the merged model, by name."""

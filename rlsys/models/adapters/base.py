@@ -35,8 +35,10 @@ class AdapterConfig(Model):
     unmergeable: ClassVar[str | None] = None
     """Why weights of a plain model can't compute the same; None where they do, so that a sampler can be sent them."""
     never_with: ClassVar[Mapping[str, str]] = {}
-    """Reasons against settings: of `packing` (rows without padding) and of `checkpointing` (activations computed
-    again)."""
+    """Reasons against settings: of `packing` (rows without padding), `checkpointing` (activations computed again) and
+    `zero_3` (weights spread over ranks)."""
+    package: ClassVar[str | None] = None
+    """What must be installed beside rlsys: its name, and the extra's is the kind's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +98,17 @@ class Adapter:
         own = self.base_names[name]
         return name if own is None and self.config is not None and self.config.unmergeable else own
 
-    def plain(self, name: str, parameter: nn.Parameter) -> Tensor:
+    def plain(self, name: str, parameter: Tensor) -> Tensor:
         """A parameter as it is in a plain model, in the model's dtype; nothing is folded into it yet."""
         return parameter.detach()
 
-    def plain_shape(self, name: str, parameter: nn.Parameter) -> tuple[int, ...]:
+    def plain_shape(self, name: str, parameter: Tensor) -> tuple[int, ...]:
         """The shape of `plain`."""
         return tuple(parameter.shape)
+
+    def constants(self) -> int:
+        """Bytes that the base takes beside its parameters."""
+        return 0
 
     def merge(self, name: str) -> Merge | None:
         """What is folded into this parameter of the base; None where nothing is."""
@@ -113,9 +119,9 @@ class Adapter:
         how = self.merge(name)
         return [self.network.get_parameter(part) for part in how.parts] if how else ()
 
-    def merged(self, name: str, weight: Tensor) -> Tensor:
-        """The weight that a model without adapter needs to compute the same, in `weight`'s dtype."""
-        how = self.merge(name)
+    def merged(self, name: str, parameter: Tensor) -> Tensor:
+        """The weight that a model without adapter needs to compute the same, in the model's dtype."""
+        how, weight = self.merge(name), self.plain(name, parameter)
         return how(weight, [part.detach() for part in self.parts(name)]) if how else weight
 
     def rate(self, name: str) -> float:
