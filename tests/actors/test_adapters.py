@@ -126,6 +126,21 @@ def test_what_cost_says_is_what_the_trainer_holds(
         assert 0 < file.stat().st_size - said.file < 10_000  # names and shapes
 
 
+@pytest.mark.parametrize("zero", [0, 2])
+def test_a_changed_learning_rate_keeps_lora_plus_ratio(one: Crew, tmp_path: Path, zero: int) -> None:
+    """From the checkpoint on: A at the new rate, B at 16 times it, after a warm-up that is over."""
+    adapter = KINDS["lora_plus"]
+    one.build(Setting(zero=zero, adapter=adapter, learning_rate=1e-3, warmup=1))
+    for seed in range(2):
+        one.all("train", rows(seed))
+    one.all("call", "save_state", tmp_path)
+    one.build(Setting(zero=zero, adapter=adapter, learning_rate=2e-4, warmup=1))
+    one.all("call", "load_state", tmp_path)
+    assert one.all("rates")[0] == pytest.approx([2e-4, 16 * 2e-4])
+    assert one.all("train", rows(2))[0]["learning_rate"] == pytest.approx(2e-4)
+    assert one.all("rates")[0] == pytest.approx([2e-4, 16 * 2e-4])
+
+
 def linear(names: set[str]) -> set[str]:
     return {name for name in names if name.endswith("_proj.weight")}
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-
-# The kernel that it misses at each import is for models that are not trained.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 BLOCK, SUPERBLOCK = 64, 256
 """Weights that share a scale, and scales that share one of their own (Dettmers et al. 2023, section 3)."""
