@@ -21,7 +21,7 @@ class ModelConfig(Model):
     """Recompute activations in the backward pass: less memory, about a third more time."""
     adapter: Any = None
     """Train a part in place of all weights, as in {kind: lora, rank: 16}: `kind` is a file in rlsys/models/adapters,
-    the other keys are its own; samplers get merged weights."""
+    the other keys are its own."""
 
 
 class PolicyConfig(Model):
