@@ -19,14 +19,15 @@ def run(settings: Settings, spawn: Spawn) -> Iterator[Result]:
     for content in ("adapter", "merged"):
         with started(settings, spawn, ADAPTER, f"weight_sync.content={content}") as roles:
             found[content] = measure(roles, settings.repeats)
-    alone, copies, report = found["adapter"]
-    whole, _, of_whole = found["merged"]
+    ((alone, copies), report), ((whole, _), of_whole) = found["adapter"], found["merged"]
     details = {"bytes": report.bytes, "tensors": report.tensors, "probe gap": report.probe_gap}
 
-    def result(measure: str, unit: str, *pairs: tuple[float, ...], aim: Aim | None = None) -> Result:
-        return Result("adapter_sync", settings.size, measure, unit, *pairs, aim, details)
+    def result(
+        what: str, unit: str, ours: tuple[float, ...], baseline: tuple[float, ...], aim: Aim | None = None
+    ) -> Result:
+        return Result("adapter_sync", settings.size, what, unit, ours, baseline, aim, details)
 
     yield result("time: adapter sync with proof / memcpy of its bytes", "ms", alone, copies)
     yield result("time: adapter sync / sync of merged weights", "ms", alone, whole)
-    sizes = (report.bytes / 1e6,), (of_whole.bytes / 1e6,)
-    yield result("bytes: adapter sync / sync of merged weights", "MB", *sizes, aim=BYTES)
+    mb, of_all = report.bytes / 1e6, of_whole.bytes / 1e6
+    yield result("bytes: adapter sync / sync of merged weights", "MB", (mb,), (of_all,), BYTES)

@@ -19,14 +19,14 @@ VERSION = 0
 
 def run(settings: Settings, spawn: Spawn) -> Iterator[Result]:
     with started(settings, spawn) as roles:
-        *measured, report = measure(roles, settings.repeats)
+        measured, report = measure(roles, settings.repeats)
     details = {"bytes": report.bytes, "tensors": report.tensors, "probe gap": report.probe_gap}
     yield Result(
         "sync", settings.size, "time: weight sync with proof / memcpy of its bytes", "ms", *measured, AIM, details
     )
 
 
-def measure(roles: Roles, repeats: int) -> tuple[tuple[float, ...], tuple[float, ...], SyncReport]:
+def measure(roles: Roles, repeats: int) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], SyncReport]:
     """Milliseconds of syncs and of copies in turn, and what a sync brings."""
     torch.set_num_threads(1)
     sync = roles.weight_sync
@@ -48,4 +48,4 @@ def measure(roles: Roles, repeats: int) -> tuple[tuple[float, ...], tuple[float,
         return 1e3 * (time.perf_counter() - begun)
 
     interleave(ours, baseline, WARM_UP)
-    return *interleave(ours, baseline, repeats), report
+    return interleave(ours, baseline, repeats), report

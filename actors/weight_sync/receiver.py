@@ -141,15 +141,17 @@ def modules(parameters: frozenset[str]) -> frozenset[str]:
 
 @contextmanager
 def loading_nothing(model: torch.nn.Module) -> Iterator[None]:
-    """Within a layerwise reload, where every parameter has a loader."""
-    loaders = [(parameter, parameter.weight_loader) for parameter in model.parameters()]  # type: ignore[attr-defined]
-    for parameter, _ in loaders:
-        parameter.weight_loader = ignore
+    parameters: list[Any] = list(model.parameters())
+    loaders = [(own, own.weight_loader) for own in parameters if hasattr(own, "weight_loader")]
+    for own in parameters:
+        own.weight_loader = ignore
     try:
         yield
     finally:
-        for parameter, loader in loaders:
-            parameter.weight_loader = loader
+        for own in parameters:
+            del own.weight_loader
+        for own, loader in loaders:
+            own.weight_loader = loader
 
 
 def ignore(*_: object, **__: object) -> None: ...

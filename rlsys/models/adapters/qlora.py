@@ -33,8 +33,6 @@ class Config(lora.Config):
 
 
 class Adapter(lora.Adapter):
-    config: Config
-
     def __init__(self, network: PreTrainedModel, config: Config) -> None:
         from rlsys.models.adapters.shared.nf4_layer import NF4Linear
 

@@ -38,7 +38,7 @@ def states(adapter: Any) -> dict[str, list[Tensor]]:
 
 def test_it_begins_as_the_quantised_base_and_with_the_adapter_off_stays_it(tiny: Path) -> None:
     """And changes no bit of it in training."""
-    adapter = adapted(tiny, CONFIG)
+    adapter: Any = adapted(tiny, CONFIG)
     base, plain = hidden(quantized(tiny)), AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     assert torch.equal(hidden(adapter.network), base)
     assert (base - hidden(plain)).abs().max() > 0.01

@@ -29,11 +29,11 @@ class NF4Linear(nn.Linear):
             packed, self.state = quantize_4bit(weight, blocksize=BLOCK, compress_statistics=True, quant_type="nf4")
         self.weight = nn.Parameter(packed, requires_grad=False)
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Keeps the packed weight for the backward pass, and unpacks it again there."""
-        from bitsandbytes import matmul_4bit
+        from bitsandbytes import matmul_4bit  # pyright: ignore[reportPrivateImportUsage]  # public by its documentation
 
-        return matmul_4bit(hidden, self.weight, self.state, bias=self.bias)
+        return matmul_4bit(input, self.weight, self.state, bias=self.bias)
 
     def dequantized(self) -> Tensor:
         """[outputs, inputs] in the model's dtype."""
