@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import nullcontext
+from pathlib import Path
 
+import pytest
 import torch
+from support.adapted import adapted, stir
 from torch import Tensor
 
+from actors.engines.deepspeed_weights import Weights
 from actors.weight_sync.assembly import Assembly
 from actors.weight_sync.records import Handshake, TensorSpec
-from rlsys.models.adapters.base import Merge
+from rlsys.models.adapters import dora, freeze, ia3, lora, qlora, rslora, vera
+from rlsys.models.adapters.base import AdapterConfig, Merge
 from rlsys.models.adapters.lora import AddProduct
 
 CPU = torch.device("cpu")
@@ -76,3 +82,46 @@ def test_whole_models_are_loaded_as_they_come() -> None:
     assert made.learned
     assert dict(made.take(BASE.items())).keys() == BASE.keys()
     assert list(made.rest(CPU)) == []
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        lora.Config(rank=4, target_modules=("q_proj", "down_proj"), modules_to_save=("model.norm", "v_proj")),
+        rslora.Config(rank=4),
+        dora.Config(rank=4),
+        vera.Config(rank=16),
+        ia3.Config(),
+        freeze.Config(layers=2),
+        qlora.Config(rank=4, target_modules="attention"),
+    ],
+    ids=lambda config: config.kind,
+)
+def test_what_the_trainer_sends_makes_its_own_merged_weights_bit_for_bit(
+    model_path: Path, config: AdapterConfig
+) -> None:
+    """With modules as vLLM fuses them; after training, only what is trained is sent."""
+    adapter = adapted(model_path, config)
+    weights = Weights(adapter, torch.float32, nullcontext)
+
+    def told(content: str) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec.of(*metadata) for metadata in weights.metadata(content))  # type: ignore[arg-type]
+
+    handshake = Handshake("gloo", told("trained"), {}, 0, told("base"), weights.merges())
+    made = Assembly(pickle.loads(pickle.dumps(handshake)))
+    fused = {"q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "gate_proj": "gate_up", "up_proj": "gate_up"}
+    made.learn({name: frozenset({module(name, fused)}) for name in made.loaded})
+    whole = loaded(made, dict(weights.named("base")), dict(weights.named("trained")))
+    assert whole == {name: tensor.tolist() for name, tensor in weights.named("merged")}
+    stir(adapter)
+    merged = {name: tensor.tolist() for name, tensor in weights.named("merged")}
+    alone = loaded(made, dict(weights.named("trained")))
+    assert alone == {name: merged[name] for name in alone}
+    assert {name for name in merged if merged[name] != whole[name]} <= alone.keys()
+    assert alone.keys() == made.always() < merged.keys()
+    modules = {module(name, fused) for name in alone}
+    assert alone.keys() == {name for name in merged if module(name, fused) in modules}
+
+
+def module(name: str, fused: dict[str, str]) -> str:
+    return ".".join(fused.get(part, part) for part in name.split(".")[:-1])
