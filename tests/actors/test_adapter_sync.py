@@ -22,7 +22,7 @@ from actors.weight_sync.sync import WeightSyncHandle
 from rlsys.batch import ScoredBatch
 from rlsys.config.actors import ModelConfig, PolicyConfig, SyncConfig
 from rlsys.errors import WeightSyncError
-from rlsys.models.adapters import dora, freeze, ia3, lora_plus, rslora, vera
+from rlsys.models.adapters import dora, freeze, ia3, lora_plus, qlora, rslora, vera
 from rlsys.models.adapters.base import AdapterConfig
 from rlsys.models.adapters.lora import Config as Lora
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
@@ -77,7 +77,7 @@ class Trained:
 
     def sampled(self) -> ScoredBatch:
         """Greedy answers of both engines."""
-        groups = self.setup.sample(GREEDY).values()
+        groups = [group for _, group in sorted(self.setup.sample(GREEDY).items())]
         scored = [ScoredGroup(g.prompt, g.trajectories, tuple(Score(0.0) for _ in g.trajectories)) for g in groups]
         return ScoredBatch.from_groups(scored, pad_id=0)
 
@@ -97,7 +97,7 @@ class Trained:
             ray.kill(actor)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trained(setup: Setup, model_path: Path) -> Iterator[Trained]:
     made = Trained(
         setup, model_path, Lora(rank=4, target_modules=("q_proj", "down_proj"), modules_to_save=("model.norm",))
@@ -114,6 +114,7 @@ def trained(setup: Setup, model_path: Path) -> Iterator[Trained]:
         pytest.param(lora_plus.Config(rank=4, target_modules=("v_proj",)), 2, 1, 3 * 4 * 256, id="lora_plus"),
         pytest.param(dora.Config(rank=4), 2, 1, 3 * (4 * LAYER + 4 * 128 + 2 * 256 + 128), id="dora"),
         pytest.param(vera.Config(rank=16), 2, 1, 3 * (7 * 16 + 4 * 128 + 2 * 256 + 128), id="vera"),
+        pytest.param(qlora.Config(rank=4, target_modules=("v_proj",)), 2, 1, 3 * 4 * 256, id="qlora"),
         pytest.param(ia3.Config(), 2, 1, 3 * (128 + 128 + 256), id="ia3"),
         pytest.param(freeze.Config(layers=2), 2, 1, 4 * 128**2 + 3 * 128 * 256 + 2 * 32 + 3 * 128, id="freeze"),
     ],
@@ -164,7 +165,7 @@ def test_what_was_never_delivered_is_named(trained: Trained, fault: str, victim:
 def test_engines_that_outlive_a_trainer_keep_nothing_of_it(
     trained: Trained, setup: Setup, model_path: Path, tmp_path: Path
 ) -> None:
-    """The next one goes on from its state, with its first sync; a bucket that drops the base's weight is caught."""
+    """The next one goes on from its state, with its first sync; a weight of the base that does not come is caught."""
     trained.send()
     trained.step()
     trained.policy.save_state(tmp_path)
