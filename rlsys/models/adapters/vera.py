@@ -48,10 +48,15 @@ class AddScaledPair:
         pair = [shared.to(weight) for shared in (self.shared_a[:, :inputs], self.shared_b[:outputs])]
         return weight + b[:, None] * (pair[1] @ (d[:, None] * pair[0]))
 
+    def __reduce__(self) -> tuple[type[AddScaledPair], tuple[Tensor, Tensor]]:
+        """To a process that may have no GPU."""
+        return AddScaledPair, (self.shared_a.cpu(), self.shared_b.cpu())
+
 
 class Adapter(Tuner):
     config: Config
     trained = (f"vera_lambda_b.{DEFAULT}", f"vera_lambda_d.{DEFAULT}")
+    pair: AddScaledPair | None = None
 
     def peft_config(self, names: list[str], targets: list[str]) -> VeraConfig:
         from peft import VeraConfig
@@ -69,7 +74,10 @@ class Adapter(Tuner):
             )
 
     def formula(self, layer: Any) -> Callable[..., Tensor]:
-        return AddScaledPair(layer.vera_A[DEFAULT], layer.vera_B[DEFAULT])
+        a, b = layer.vera_A[DEFAULT], layer.vera_B[DEFAULT]
+        if self.pair is None or self.pair.shared_a is not a:  # one for all layers, so that it is sent once
+            self.pair = AddScaledPair(a, b)
+        return self.pair
 
     def borrowed(self) -> Iterator[tuple[nn.Module, nn.Parameter]]:
         for layer in self.layers():
