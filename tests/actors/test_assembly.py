@@ -14,6 +14,8 @@ from torch import Tensor
 from actors.engines.deepspeed_weights import Weights
 from actors.weight_sync.assembly import Assembly
 from actors.weight_sync.records import Handshake, TensorSpec
+from actors.weight_sync.sync import choose_content
+from rlsys.config.actors import SyncConfig
 from rlsys.models.adapters import dora, freeze, ia3, lora, qlora, rslora, vera
 from rlsys.models.adapters.base import AdapterConfig, Merge
 from rlsys.models.adapters.lora import AddProduct
@@ -121,6 +123,14 @@ def test_what_the_trainer_sends_makes_its_own_merged_weights_bit_for_bit(
     assert alone.keys() == made.always() < merged.keys()
     modules = {module(name, fused) for name in alone}
     assert alone.keys() == {name for name in merged if module(name, fused) in modules}
+
+
+def test_an_adapter_is_sent_alone_unless_it_is_told_otherwise_or_shares_a_gpu() -> None:
+    auto, adapter = SyncConfig(), lora.Config()
+    assert choose_content(auto, adapter, "shared_memory") == choose_content(auto, adapter, "nccl") == "adapter"
+    assert choose_content(auto, adapter, "ipc") == choose_content(auto, None, "gloo") == "merged"
+    assert choose_content(SyncConfig(content="merged"), adapter, "gloo") == "merged"
+    assert choose_content(SyncConfig(content="adapter"), adapter, "ipc") == "adapter"
 
 
 def module(name: str, fused: dict[str, str]) -> str:
