@@ -27,7 +27,7 @@ from actors.spawn_judge import JudgeStarter
 from actors.trainer import TrainerActor
 from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan
-from actors.weight_sync.sync import WeightSyncHandle, choose_transport
+from actors.weight_sync.sync import WeightSyncHandle, choose_content, choose_transport
 from rlsys.check.seats import Seating, judges, reward_seat, seating
 from rlsys.config.actors import PolicyConfig, RewardModelConfig
 from rlsys.config.experiment import Experiment
@@ -214,16 +214,8 @@ class Crew:
         experiment = self.experiment
         assert experiment.judge is not None
         sleeps = self.use_gpus and experiment.cluster.colocate
-        starter = JudgeStarter(
-            experiment.judge,
-            experiment.output,
-            experiment.seed,
-            self.seats.fill,
-            self.use_gpus,
-            sleeps,
-            self.timeout,
-            self.start_timeout,
-        )
+        own = (experiment.judge, experiment.output, experiment.seed, self.seats.fill, self.use_gpus, sleeps)
+        starter = JudgeStarter(*own, self.timeout, self.start_timeout)
         return starter.start(rollout, self.request.model)
 
     def rules(self) -> RewardHandle:
@@ -245,7 +237,9 @@ class Crew:
 
     def weight_sync(self, policy: PolicyGroup, rollout: RolloutHandle) -> WeightSyncHandle:
         experiment, config = self.experiment, self.experiment.weight_sync
-        plan = SendPlan(self.transport, config.bucket_mib * MIB, experiment.rollout.tensor_parallel, self.timeout)
+        content = choose_content(config, experiment.model.adapter, transport := self.transport)
+        workers = experiment.rollout.tensor_parallel
+        plan = SendPlan(transport, config.bucket_mib * MIB, workers, self.timeout, content)
         less_precise = "bfloat16" if "bfloat16" in (experiment.model.dtype, self.sampler_dtype) else "float32"
         return WeightSyncHandle(policy, rollout, config, plan, less_precise, experiment.seed)
 

@@ -118,7 +118,7 @@ class TrainerActor:
         host = ray.util.get_node_ip_address()
         self._sender = Sender(self.engine, Samplers(samplers, plan.timeout), plan, self.rank, host, self.engine.device)
 
-    def send_weights(self, version: int) -> Sent:
+    def send_weights(self, version: int, with_base: bool) -> Sent:
         """All ranks at the same time."""
         assert self._sender is not None, "open_sender comes first"
-        return self._sender.send(version)
+        return self._sender.send(version, with_base)

@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,12 @@ from actors.engines.deepspeed_setup import (
     seed_everything,
     set_random_state,
 )
+from actors.engines.deepspeed_weights import Weights
+from actors.weight_sync.records import Content
 from rlsys.batch import Batch
 from rlsys.config.actors import ModelConfig, PolicyConfig
 from rlsys.errors import CheckpointError
-from rlsys.models.adapters.base import optimizer_groups
+from rlsys.models.adapters.base import Merge, optimizer_groups
 from rlsys.models.adapters.shared.files import ADAPTER, write_adapter
 from rlsys.models.adapters.shared.put import put_adapter
 from rlsys.models.export import write_model
@@ -52,8 +54,6 @@ deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 # DeepSpeed calls what this torch deprecates; there is nothing in it for a user.
 warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated", category=FutureWarning)
 
-GATHER_BYTES = 256 * 2**20
-"""ZeRO-3 gathers about so much of the weights at a time."""
 TAG = "trainer"
 
 
@@ -95,7 +95,8 @@ class TrainEngine:
         packs = config.packing == "auto" and attention == "flash_attention_2" and self.adapter.packs
         packed = config.packing == "packed" or packs
         self.scorer = Scorer(network, packed) if heads is None else ValueScorer(network, packed)
-        self.shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
+        gather = deepspeed.zero.GatheredParameters if config.zero_stage == 3 else nullcontext
+        self.weights = Weights(self.adapter, self.dtype, gather)
         self.engine: Any
         self.engine, *_ = deepspeed.initialize(
             model=self.scorer,
@@ -206,43 +207,15 @@ class TrainEngine:
         self.engine.allreduce_gradients()
         return float(nn.utils.get_total_norm([p.grad for p in self.scorer.parameters() if p.grad is not None]))
 
-    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """All weights of the model that a sampler needs, in `weight_metadata`'s order, adapters merged, on this rank's
-        device.
+    def named_weights(self, content: Content = "merged") -> Iterator[tuple[str, Tensor]]:
+        """See `Weights.named`. Collective."""
+        return self.weights.named(content)
 
-        Collective: all ranks go through it in step. A tensor is valid until the next one is asked for.
-        """
-        for name, parameter in self._whole(self._delivered()):
-            yield self._delivered()[name], self.adapter.merged(name, parameter.detach())
+    def weight_metadata(self, content: Content = "merged") -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+        return self.weights.metadata(content)
 
-    def weight_metadata(self) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
-        """Name, dtype and shape of what `named_weights` gives; local."""
-        return [(sent_as, self.dtype, self.shapes[name]) for name, sent_as in self._delivered().items()]
-
-    def _delivered(self) -> dict[str, str]:
-        """The parameters that a model without adapter has, with their names there."""
-        named = ((name, self.adapter.delivered_as(name)) for name in self.shapes)
-        return {name: sent_as for name, sent_as in named if sent_as is not None}
-
-    def _whole(self, names: Iterable[str]) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters, each with what the adapter merges into it, gathered a group at a time where ranks share
-        them."""
-        parameters = dict(self.scorer.model.named_parameters())
-        group: list[str] = []
-        size = 0
-        for name in names:
-            group.append(name)
-            size += math.prod(self.shapes[name]) * self.dtype.itemsize
-            if size >= GATHER_BYTES:
-                yield from self._gathered(group, parameters)
-                group, size = [], 0
-        yield from self._gathered(group, parameters)
-
-    def _gathered(self, group: list[str], parameters: dict[str, nn.Parameter]) -> Iterator[tuple[str, nn.Parameter]]:
-        parts = [part for name in group for part in self.adapter.parts(name)]
-        own = [parameters[name] for name in group]
-        with deepspeed.zero.GatheredParameters(own + parts) if self.config.zero_stage == 3 else nullcontext():
-            yield from zip(group, own, strict=True)
+    def merges(self) -> dict[str, Merge]:
+        return self.weights.merges()
 
     def weight_hash(self) -> str:
         """BLAKE2b over names and bytes of all weights; the same on all ranks."""
@@ -285,7 +258,7 @@ class TrainEngine:
                 weights |= self._buffers()
                 write_model(folder, self.model_path, self.dtype, weights, self.architecture, self.heads)
         if self.adapter.exports != "merged":
-            own = {name: p.detach().cpu().clone() for name, p in self._whole(self.adapter.saved()) if writes}
+            own = {name: p.detach().cpu().clone() for name, p in self.weights.whole(self.adapter.saved()) if writes}
             if writes:
                 write_adapter(self.adapter, folder / ADAPTER, own, self.model_path)
 

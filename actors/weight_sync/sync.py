@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from actors.weight_sync.sender import SendPlan, Sent
 from rlsys.batch import Batch
 from rlsys.config.actors import SyncConfig
 from rlsys.errors import ConfigError
+from rlsys.models.adapters.base import AdapterConfig
 from rlsys.roles import SyncReport
 from rlsys.samples import stable_seed
 
@@ -25,7 +26,8 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}
 
 
 class Trainer(Protocol):
-    """The policy's ranks. Each actor offers `open_sender(samplers, plan)` and `send_weights(version) -> Sent`."""
+    """The policy's ranks. Each actor offers `open_sender(samplers, plan)` and `send_weights(version, with_base)`, which
+    returns a `Sent`."""
 
     @property
     def actors(self) -> Sequence[Any]: ...
@@ -52,6 +54,8 @@ class WeightSyncHandle:
 
     def open(self) -> None:
         """The transport between all ranks and all engines."""
+        self.base_due = True
+        """Whether the next sync must bring what is not trained as well: the first, and one after a failure."""
         opened = [actor.open_sender.remote(self.rollout.actors, self.plan) for actor in self.policy.actors]
         fetch(opened, "trainer and samplers to open the weight transfer", self.plan.timeout)
 
@@ -85,12 +89,14 @@ class WeightSyncHandle:
 
     def _send(self, version: int) -> SyncReport:
         started = time.monotonic()
+        with_base, self.base_due = self.base_due, True
         sent: list[Sent] = fetch(
-            [actor.send_weights.remote(version) for actor in self.policy.actors],
+            [actor.send_weights.remote(version, with_base) for actor in self.policy.actors],
             f"weights of version {version} to be sent",
             self.plan.timeout,
         )
         gap = self.prove(version)
+        self.base_due = False
         return SyncReport(version, sent[0].nbytes, sent[0].tensors, time.monotonic() - started, gap)
 
     def prove(self, version: int) -> float:
@@ -120,3 +126,11 @@ def choose_transport(config: SyncConfig, on_gpu: bool, colocated: bool, one_host
     if on_gpu:
         return "ipc" if colocated else "nccl"
     return "shared_memory" if one_host else "gloo"
+
+
+def choose_content(config: SyncConfig, adapter: AdapterConfig | None, transport: str) -> Literal["merged", "adapter"]:
+    """What `auto` stands for. Through CUDA IPC weights cost next to nothing to send, and a sampler that merges would
+    bring its base from host memory for each sync."""
+    if config.content != "auto":
+        return config.content
+    return "merged" if adapter is None or adapter.unmergeable is not None or transport == "ipc" else "adapter"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Literal
 
 from rlsys.config.experiment import Experiment
@@ -12,9 +13,14 @@ from rlsys.models.adapters.base import AdapterConfig
 
 def adapter_problems(experiment: Experiment) -> Iterator[Problem]:
     adapter, facts = experiment.model.adapter, experiment.method.facts
+    if experiment.weight_sync.content == "adapter" and not isinstance(adapter, AdapterConfig):
+        yield Problem(("weight_sync", "content"), "is adapter, and no model.adapter is trained; leave it out")
     if not isinstance(adapter, AdapterConfig) or not facts.trains:
         return  # of a recipe's stages, which may have the model's settings in common, some train nothing
     key = ("model", "adapter")
+    if adapter.package is not None and find_spec(adapter.package) is None:
+        remedy = f"pip install 'rlsys[{adapter.kind}]'"
+        yield Problem((*key, "kind"), f"{adapter.kind} needs the package {adapter.package}: {remedy}")
     if adapter.unmergeable is not None and facts.needs >= {"policy", "rollout"}:
         wanted = f"{experiment.method.name} sends merged weights to its sampler"
         yield Problem((*key, "kind"), f"{wanted}, and {adapter.unmergeable}; choose lora or another that merges")
@@ -23,11 +29,13 @@ def adapter_problems(experiment: Experiment) -> Iterator[Problem]:
     if adapter.path is not None and "critic" in facts.needs:
         why = "is of a policy, and the critic would begin with it, too"
         yield Problem((*key, "path"), f"{why}; begin with a merged model")
-    settings: dict[str, tuple[tuple[str, str], bool]] = {
-        "packing": (("policy", "packing"), experiment.policy.packing == "packed"),
-        "checkpointing": (("model", "gradient_checkpointing"), experiment.model.gradient_checkpointing),
-    }
-    for name, (where, chosen) in settings.items():
+    settings: list[tuple[str, tuple[str, str], bool]] = [
+        ("packing", ("policy", "packing"), experiment.policy.packing == "packed"),
+        ("checkpointing", ("model", "gradient_checkpointing"), experiment.model.gradient_checkpointing),
+        ("zero_3", ("policy", "zero_stage"), experiment.policy.zero_stage == 3),
+        ("zero_3", ("critic", "zero_stage"), experiment.critic.zero_stage == 3 and "critic" in facts.needs),
+    ]
+    for name, where, chosen in settings:
         if chosen and name in adapter.never_with:
             yield Problem(where, f"{adapter.kind} can't be trained so: {adapter.never_with[name]}; leave it out")
 

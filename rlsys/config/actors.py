@@ -21,7 +21,7 @@ class ModelConfig(Model):
     """Recompute activations in the backward pass: less memory, about a third more time."""
     adapter: Any = None
     """Train a part in place of all weights, as in {kind: lora, rank: 16}: `kind` is a file in rlsys/models/adapters,
-    the other keys are its own; samplers get merged weights."""
+    the other keys are its own."""
 
 
 class PolicyConfig(Model):
@@ -165,6 +165,10 @@ class SyncConfig(Model):
     transport: Literal["auto", "shared_memory", "gloo", "nccl", "ipc"] = "auto"
     """How weights travel; auto: ipc on colocated GPUs, nccl on separate ones, shared_memory on one CPU host, gloo on
     several."""
+    content: Literal["auto", "merged", "adapter"] = "auto"
+    """What a sync brings. merged: all weights, the adapter merged into them. adapter: the first one all of them, later
+    ones what is trained alone, which the sampler merges into the frozen weights that it keeps. auto: adapter where one
+    is trained, but merged through ipc."""
     bucket_mib: PositiveInt = 256
     """Weights are sent in buckets of about this size."""
     probe_tokens: PositiveInt = 64

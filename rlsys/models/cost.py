@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,15 +52,17 @@ def placed(model: ModelConfig, folder: Path, heads: int | None) -> Adapter:
 
 def cost(adapter: Adapter, config: PolicyConfig) -> Cost:
     parameters = dict(adapter.network.named_parameters())
-    total = sum(parameter.numel() for parameter in parameters.values())
+    total = sum(math.prod(adapter.plain_shape(name, parameter)) for name, parameter in parameters.items())
+    packed = sum(p.nbytes for p in parameters.values() if not p.is_floating_point())
+    floating = sum(p.numel() for p in parameters.values() if p.is_floating_point())
     trained = sum(parameter.numel() for parameter in parameters.values() if parameter.requires_grad)
-    width = next(iter(parameters.values())).dtype.itemsize
+    width = adapter.network.dtype.itemsize
     copies = FLOAT32 if width < FLOAT32 or config.zero_stage > 0 else 0
     file = sum(parameters[name].numel() for name in adapter.saved()) * width if adapter.exports != "merged" else None
     return Cost(
         trained=trained,
         total=total,
-        weights=total * width,
+        weights=floating * width + packed + adapter.constants(),
         gradients=trained * (FLOAT32 if config.zero_stage > 0 else width),
         optimizer=trained * (MOMENTS[config.optimizer] * FLOAT32 + copies),
         file=file,

@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as bench
-from benchmarks import estimators, merge, spin
+from benchmarks import adapter_sync, estimators, merge, spin
 from benchmarks.over_optimization import __main__ as over_optimization
 from benchmarks.preference import __main__ as preference
 from benchmarks.result import Result
@@ -77,6 +77,18 @@ def test_sync(settings: Settings, shared: Spawn):
     header = 8 + int.from_bytes(file.read_bytes()[:8], "little")
     assert found.details["bytes"] == file.stat().st_size - header
     assert 0 <= found.details["probe gap"] < 1e-3
+
+
+def test_adapter_sync(ray_session: None, settings: Settings):
+    """Rank 16 on the linear layers of the smallest model, three layers of width 128: counted by hand."""
+    from actors.spawn import spawn
+
+    copy, whole, sizes = adapter_sync.run(settings, spawn)
+    assert copy.details["bytes"] == 4 * 3 * 16 * (4 * 256 + 3 * 384)
+    assert copy.details["tensors"] == 3 * 7 * 2
+    file = (settings.model / "model.safetensors").stat().st_size
+    assert sizes.ratio == pytest.approx(copy.details["bytes"] / file, rel=0.01)
+    assert whole.ratio > 0
 
 
 def test_overhead(settings: Settings, shared: Spawn):

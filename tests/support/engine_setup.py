@@ -40,12 +40,13 @@ class Tampering(Samplers):
     """Damages what is on its way to the engines: once, in the sync after `fault` was set."""
 
     fault: str | None = None
+    victim: str = VICTIM
     buffer: Tensor
     before: Tensor
     """The segment as the last sync left it."""
 
     def update_weights(self, update: Update) -> None:
-        index = next((i for i, record in enumerate(update.records) if record.spec.name == VICTIM), None)
+        index = next((i for i, record in enumerate(update.records) if record.spec.name == self.victim), None)
         if self.fault and index is not None:
             fault, self.fault = self.fault, None
             update = self.damaged(fault, update, index)
@@ -60,7 +61,10 @@ class Tampering(Samplers):
             case "dropped":
                 return replace(update, records=update.records[:index] + update.records[index + 1 :])
             case "renamed":
-                record = replace(record, spec=replace(record.spec, name=VICTIM + "s"))
+                record = replace(record, spec=replace(record.spec, name=self.victim + "s"))
+                return replace(update, records=(*update.records[:index], record, *update.records[index + 1 :]))
+            case "old":
+                record = replace(record, version=record.version - 1)
                 return replace(update, records=(*update.records[:index], record, *update.records[index + 1 :]))
             case "killed":
                 ray.kill(self.actors[0])
@@ -83,19 +87,22 @@ class PlainTrainer:
         self.model = whole.to(self.device)
         self.start = {name: weight.clone() for name, weight in self.model.state_dict().items()}
 
-    def weight_metadata(self) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+    def weight_metadata(self, content: str) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
         return [(name, weight.dtype, tuple(weight.shape)) for name, weight in self.model.named_parameters()]
 
-    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+    def named_weights(self, content: str) -> Iterator[tuple[str, Tensor]]:
         yield from self.model.named_parameters()
+
+    def merges(self) -> dict[str, Any]:
+        return {}
 
     def open_sender(self, engines: Sequence[Any], plan: SendPlan) -> None:
         samplers = Tampering(engines, plan.timeout)
         self.sender = Sender(self, samplers, plan, 0, "127.0.0.1", self.device)
         samplers.buffer = self.sender.channel.buffer
 
-    def send_weights(self, version: int) -> Sent:
-        return self.sender.send(version)
+    def send_weights(self, version: int, with_base: bool) -> Sent:
+        return self.sender.send(version, with_base)
 
     def set_fault(self, fault: str) -> None:
         self.sender.samplers.fault = fault  # type: ignore[attr-defined]

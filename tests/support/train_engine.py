@@ -239,6 +239,10 @@ class Rank:
         copies = [p.nbytes for group in inner.param_groups for p in group["params"]] if self.setting.zero else []
         return sum(sizes), sum(states) + sum(copies)
 
+    def rates(self) -> list[float]:
+        """The next step's learning rates, of each group of parameters."""
+        return [group["lr"] for group in self.engine.engine.optimizer.param_groups]
+
     def loaded_extensions(self) -> list[str]:
         """Libraries that torch compiled for DeepSpeed in this process."""
         return [line for line in Path("/proc/self/maps").read_text().splitlines() if "torch_extensions" in line]
