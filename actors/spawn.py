@@ -243,9 +243,7 @@ class Crew:
 
     def rules(self) -> RewardHandle:
         config = self.experiment.scoring
-        actors = self.seat(
-            "reward", RewardActor, threads(1), [(self.experiment.rewards, config.timeout)] * config.actors
-        )
+        actors = self.seat("reward", RewardActor, threads(1), [(self.experiment.rewards, config)] * config.actors)
         # The actor gives up on a call before the driver gives up on the actor: a slow reward is an abstention, not the
         # end of the run.
         return RewardHandle(actors, 2 * CALLS_PER_ACTOR * config.timeout)

@@ -11,8 +11,8 @@ from rlsys.answers import equal as answers
 from rlsys.answers.number import Closeness
 from rlsys.answers.place import final_answer, known_answer
 from rlsys.config.answers import AnswerPlaces
-from rlsys.rewards.worker_pool import CallFailed, WorkerPool
 from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
+from rlsys.workers.pool import CallFailed, Worker, WorkerPool
 
 
 class Config(AnswerPlaces):
@@ -34,7 +34,7 @@ class Reward:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._closeness = Closeness(config.tolerance, config.rounded)
-        self._pool = WorkerPool("rlsys.rewards.math_worker", config.processes, config.time_limit)
+        self._pool = WorkerPool(Worker("rlsys.rewards.math_worker", config.time_limit), config.processes)
 
     def score(self, prompt: Prompt, trajectory: Trajectory) -> RewardResult:
         if prompt.answer is None:
