@@ -16,15 +16,7 @@ from pathlib import Path
 from rlsys.sandbox import kernel
 from rlsys.sandbox.kernel import BIND, NODEV, NOEXEC, NOSUID, PRIVATE, RDONLY, REC, REMOUNT
 
-ALL = (
-    kernel.NEWUSER
-    | kernel.NEWNS
-    | kernel.NEWPID
-    | kernel.NEWNET
-    | kernel.NEWIPC
-    | kernel.NEWUTS
-    | kernel.NEWCGROUP
-)
+ALL = kernel.NEWUSER | kernel.NEWNS | kernel.NEWPID | kernel.NEWNET | kernel.NEWIPC | kernel.NEWUTS | kernel.NEWCGROUP
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
 STANDARD_LIBRARY = tuple(
     os.path.realpath(path) for path in (sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED")) if path

@@ -19,10 +19,30 @@ from rlsys.sandbox import isolation, program
 from rlsys.sandbox.seccomp import Filter
 from rlsys.workers.serve import Handle, serve
 
-WARM = """
-abc bisect cmath collections copy dataclasses datetime decimal enum fractions functools hashlib heapq itertools json math
-operator random re statistics string typing
-""".split()
+WARM = [
+    "abc",
+    "bisect",
+    "cmath",
+    "collections",
+    "copy",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "hashlib",
+    "heapq",
+    "itertools",
+    "json",
+    "math",
+    "operator",
+    "random",
+    "re",
+    "statistics",
+    "string",
+    "typing",
+]
 LONGEST_REPORT = 1 << 20
 """Bytes; a program that writes more to the report's pipe is no longer read."""
 PROBE = {
