@@ -79,7 +79,7 @@ print(f"sampled from a tiny model on {where} in {time.monotonic() - start:.0f} s
 _SANDBOX = """
 from rlsys.sandbox.run import sandbox_problem
 problem = sandbox_problem()
-print(f"none ({problem}): the reward `code` is refused" if problem else "programs are shut in: the reward `code` can be had")
+print(f"none ({problem}): the reward `code` is refused" if problem else "holds: the reward `code` can be had")
 """
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1"}

@@ -8,142 +8,19 @@ import ctypes
 import errno
 import os
 
-ALLOWED = [
-    "access",
-    "alarm",
-    "arch_prctl",
-    "brk",
-    "chdir",
-    "chmod",
-    "clock_getres",
-    "clock_gettime",
-    "clock_nanosleep",
-    "close",
-    "close_range",
-    "copy_file_range",
-    "dup",
-    "dup2",
-    "dup3",
-    "epoll_create1",
-    "epoll_ctl",
-    "epoll_pwait",
-    "epoll_wait",
-    "eventfd2",
-    "exit",
-    "exit_group",
-    "faccessat",
-    "faccessat2",
-    "fadvise64",
-    "fallocate",
-    "fchdir",
-    "fchmod",
-    "fchmodat",
-    "fcntl",
-    "fdatasync",
-    "flock",
-    "fstat",
-    "fstatfs",
-    "fsync",
-    "ftruncate",
-    "futex",
-    "futex_time64",
-    "getcwd",
-    "getdents64",
-    "getegid",
-    "geteuid",
-    "getgid",
-    "getgroups",
-    "getitimer",
-    "getpgid",
-    "getpgrp",
-    "getpid",
-    "getppid",
-    "getpriority",
-    "getrandom",
-    "getresgid",
-    "getresuid",
-    "getrlimit",
-    "getrusage",
-    "getsid",
-    "gettid",
-    "gettimeofday",
-    "getuid",
-    "link",
-    "linkat",
-    "lseek",
-    "lstat",
-    "madvise",
-    "membarrier",
-    "mkdir",
-    "mkdirat",
-    "mmap",
-    "mprotect",
-    "mremap",
-    "msync",
-    "munmap",
-    "nanosleep",
-    "newfstatat",
-    "open",
-    "openat",
-    "pause",
-    "pipe",
-    "pipe2",
-    "poll",
-    "ppoll",
-    "pread64",
-    "preadv",
-    "preadv2",
-    "prlimit64",
-    "pselect6",
-    "pwrite64",
-    "pwritev",
-    "pwritev2",
-    "read",
-    "readlink",
-    "readlinkat",
-    "readv",
-    "rename",
-    "renameat",
-    "renameat2",
-    "restart_syscall",
-    "rmdir",
-    "rseq",
-    "rt_sigaction",
-    "rt_sigpending",
-    "rt_sigprocmask",
-    "rt_sigreturn",
-    "rt_sigsuspend",
-    "rt_sigtimedwait",
-    "sched_get_priority_max",
-    "sched_get_priority_min",
-    "sched_getaffinity",
-    "sched_yield",
-    "select",
-    "sendfile",
-    "set_robust_list",
-    "set_tid_address",
-    "setitimer",
-    "setrlimit",
-    "sigaltstack",
-    "stat",
-    "statfs",
-    "statx",
-    "symlink",
-    "symlinkat",
-    "sync_file_range",
-    "sysinfo",
-    "time",
-    "times",
-    "truncate",
-    "umask",
-    "uname",
-    "unlink",
-    "unlinkat",
-    "utime",
-    "utimensat",
-    "write",
-    "writev",
-]
+_ALLOWED = """
+access alarm arch_prctl brk chdir chmod clock_getres clock_gettime clock_nanosleep close close_range copy_file_range
+dup dup2 dup3 epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd2 exit exit_group faccessat faccessat2 fadvise64
+fallocate fchdir fchmod fchmodat fcntl fdatasync flock fstat fstatfs fsync ftruncate futex futex_time64 getcwd
+getdents64 getegid geteuid getgid getgroups getitimer getpgid getpgrp getpid getppid getpriority getrandom getresgid
+getresuid getrlimit getrusage getsid gettid gettimeofday getuid link linkat lseek lstat madvise membarrier mkdir
+mkdirat mmap mprotect mremap msync munmap nanosleep newfstatat open openat pause pipe pipe2 poll ppoll pread64 preadv
+preadv2 pselect6 pwrite64 pwritev pwritev2 read readlink readlinkat readv rename renameat renameat2
+restart_syscall rmdir rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait
+sched_get_priority_max sched_get_priority_min sched_getaffinity sched_yield select sendfile set_robust_list
+set_tid_address setitimer setrlimit sigaltstack stat statfs statx symlink symlinkat sync_file_range sysinfo time times
+truncate umask uname unlink unlinkat utime utimensat write writev
+"""
 TERMINAL = (0x5401, 0x5421, 0x5450, 0x5451)
 """The only requests of ioctl: is it a terminal, (non-)blocking, (non-)inheritable."""
 CLONE_THREAD = 0x00010000
@@ -176,11 +53,12 @@ class Filter:
         self._rules = self._library.seccomp_init(FAIL | errno.EPERM)
         if not self._rules:
             raise OSError("libseccomp could not make a filter")
-        for name in ALLOWED:
+        for name in _ALLOWED.split():
             self._add(ALLOW, name)
         for request in TERMINAL:
             self._add(ALLOW, "ioctl", _Argument(1, EQUAL, request))
         self._add(ALLOW, "clone", _Argument(0, MASKED_EQUAL, CLONE_THREAD, CLONE_THREAD))
+        self._add(ALLOW, "prlimit64", _Argument(0, EQUAL, 0))  # its own
         self._add(FAIL | errno.ENOSYS, "clone3")  # whose flags no filter sees: the C library goes on with clone
         self._add(ALLOW, "socketpair", _Argument(0, EQUAL, AF_UNIX))  # what asyncio wakes itself with
 

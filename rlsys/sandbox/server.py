@@ -19,30 +19,10 @@ from rlsys.sandbox import isolation, program
 from rlsys.sandbox.seccomp import Filter
 from rlsys.workers.serve import Handle, serve
 
-WARM = [
-    "abc",
-    "bisect",
-    "cmath",
-    "collections",
-    "copy",
-    "dataclasses",
-    "datetime",
-    "decimal",
-    "enum",
-    "fractions",
-    "functools",
-    "hashlib",
-    "heapq",
-    "itertools",
-    "json",
-    "math",
-    "operator",
-    "random",
-    "re",
-    "statistics",
-    "string",
-    "typing",
-]
+_WARM = """
+abc bisect cmath collections copy dataclasses datetime decimal enum fractions functools hashlib heapq itertools json
+math operator random re statistics string typing
+"""
 LONGEST_REPORT = 1 << 20
 """Bytes; a program that writes more to the report's pipe is no longer read."""
 PROBE = {
@@ -82,7 +62,7 @@ def prepare(arguments: Sequence[str]) -> Handle:
 
 def _move_in() -> None:
     Filter()  # reads the library from the file system that is left behind
-    for name in WARM:
+    for name in _WARM.split():
         importlib.import_module(name)
     sys.path[:] = isolation.STANDARD_LIBRARY
     isolation.enter()

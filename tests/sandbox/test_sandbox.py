@@ -58,9 +58,7 @@ def test_every_escape_is_contained(sandbox: Sandbox, tmp_path: Path):
 
 @NEEDED
 def test_a_program_sees_nothing_of_the_one_before(sandbox: Sandbox):
-    leaves = (
-        "import builtins, math, random\nopen('file', 'w').write('x')\nbuiltins.found = math.found = 1\nrandom.seed(0)"
-    )
+    leaves = "import builtins, math\nopen('file', 'w').write('x')\nbuiltins.found = math.found = 1"
     finds = "import builtins, math, os\nassert not os.listdir('.') and not hasattr(builtins, 'found')"
     for _ in range(4):  # two processes take turns
         assert sandbox.run(leaves, ["assert math.found"]).passed == (True,)

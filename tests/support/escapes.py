@@ -5,17 +5,12 @@ from __future__ import annotations
 
 import platform
 
+CALLS = ("clone", "bpf", "perf_event_open", "userfaultfd", "keyctl", "init_module")
+HERE = {"x86_64": (56, 321, 298, 323, 250, 175), "aarch64": (220, 280, 241, 282, 219, 105)}[platform.machine()]
 NUMBERS = {
-    "x86_64": {"clone": 56, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323, "keyctl": 250, "init_module": 175},
-    "aarch64": {
-        "clone": 220,
-        "bpf": 280,
-        "perf_event_open": 241,
-        "userfaultfd": 282,
-        "keyctl": 219,
-        "init_module": 105,
-    },
-}[platform.machine()] | {"clone3": 435, "io_uring_setup": 425, "pidfd_open": 434, "open_tree": 428}
+    **dict(zip(CALLS, HERE, strict=True)),
+    **{"clone3": 435, "io_uring_setup": 425, "pidfd_open": 434, "open_tree": 428},
+}
 
 DENIED = "Operation not permitted|Permission denied"
 ABSENT = "No such file"
@@ -95,6 +90,7 @@ ESCAPES: dict[str, tuple[str, str]] = {
         "import sys\nsys.setrecursionlimit(1 << 30)\nclass A:\n    def __repr__(self): return repr([self])\nrepr(A())",
         f"signal 11|{SLOWLY}|RecursionError",
     ),
+    "limits of the first process": ("import resource as r\nr.prlimit(1, r.RLIMIT_AS, (1 << 20, 1 << 20))", DENIED),
     "higher limits": ("import resource as r\nr.setrlimit(r.RLIMIT_AS, (-1, -1))", "not allowed to raise"),
     # Files.
     "users": ("open('/etc/passwd')", ABSENT),
