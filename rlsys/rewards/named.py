@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import math
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,6 +30,26 @@ class Made:
 
     score: Callable[[Prompt, Trajectory], Any]
     close: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class RewardSource:
+    """Which code a reward is."""
+
+    label: str
+    name: str
+    file: str | None
+    """None where it has none, as a function in C."""
+    sha256: str | None
+    """Of the file's content; what the file imports is not in it."""
+
+
+def source_of(spec: RewardSpec, label: str) -> RewardSource:
+    """Raises ConfigError."""
+    target, _ = _named(spec)
+    file = vars(sys.modules[target.__module__]).get("__file__")
+    content = None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return RewardSource(label, spec.name, file, content)
 
 
 def is_own(spec: RewardSpec) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rlsys.config.actors import RewardSpec, ScoringConfig
 from rlsys.errors import ConfigError
-from rlsys.rewards.named import as_result
+from rlsys.rewards.named import as_result, check, source_of
 from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
 from rlsys.workers.pool import START_LIMIT, CallFailed, Raised, StartFailed, TimeOver, Worker, WorkerPool
 
@@ -20,10 +20,12 @@ class OwnReward:
 
     def __init__(self, spec: RewardSpec, config: ScoringConfig) -> None:
         """Raises ConfigError for a reward that can't be made."""
+        check(spec)
         self._timeout = config.timeout
         memory = None if config.memory_gib is None else int(config.memory_gib * GIB)
         limits = {"memory_limit": memory, "start_limit": max(START_LIMIT, config.timeout)}
-        worker = Worker("rlsys.rewards.own_worker", config.time_limit, (spec.model_dump_json(),), **limits)
+        arguments = (spec.model_dump_json(), source_of(spec, spec.name).sha256 or "")
+        worker = Worker("rlsys.rewards.own_worker", config.time_limit, arguments, **limits)
         self._pool = WorkerPool(worker, config.processes)
         try:
             self._pool.wait_until_ready()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlsys.config.actors import RewardSpec
-from rlsys.rewards.named import Made, as_result, make
+from rlsys.errors import ConfigError
+from rlsys.rewards.named import Made, as_result, make, source_of
 from rlsys.samples import Abstention, Prompt, Trajectory
 from rlsys.workers.serve import Handle, serve
 
@@ -15,7 +16,11 @@ def main() -> None:
     made: list[Made] = []
 
     def prepare(arguments: Sequence[str]) -> Handle:
-        made.append(make(RewardSpec.model_validate_json(arguments[0])))
+        spec = RewardSpec.model_validate_json(arguments[0])
+        source = source_of(spec, spec.name)
+        if (source.sha256 or "") != arguments[1]:
+            raise ConfigError(f"reward {spec.name!r}: {source.file} was changed while the run goes on; start it anew")
+        made.append(make(spec))
         return handle
 
     def handle(sample: tuple[Prompt, Trajectory]) -> dict[str, Any]:

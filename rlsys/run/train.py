@@ -25,6 +25,7 @@ from rlsys.models.load import load_tokenizer, local_path
 from rlsys.models.reward_scale import write_scale
 from rlsys.models.stop_tokens import save_generation_config, stop_token_ids
 from rlsys.rewards.composite import part_names
+from rlsys.rewards.named import source_of
 from rlsys.roles import Roles, Spawn, SpawnRequest
 from rlsys.run import merge
 from rlsys.run.checkpoint import Checkpoints
@@ -113,6 +114,8 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
         )
         if resume:
             loop.restore(checkpoint)
+        for label in record_rewards(experiment, ledger, loop.state.step + 1 if loop.state.step else 0):
+            progress.warn(f"the code of reward {label} was changed since this run was stopped")
         measure_judge(experiment, roles, ledger, loop, progress)
         state = loop.run()
         check_made(experiment, run_dir, state)
@@ -131,6 +134,13 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
                 f"{run_dir.path}`"
             )
     return summary
+
+
+def record_rewards(experiment: Experiment, ledger: Ledger, step: int) -> list[str]:
+    """Which code gives the rewards from `step` on; returns the labels of those whose code is no longer what it was."""
+    specs = experiment.rewards
+    labels = part_names(specs)
+    return ledger.record_rewards(step, [source_of(*own) for own in zip(specs, labels, strict=True)])
 
 
 def held_out_score(experiment: Experiment, spawn: Spawn, run_dir: RunDir) -> Callable[[Path, str], float]:

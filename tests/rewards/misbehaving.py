@@ -65,7 +65,7 @@ def misbehaves(prompt, trajectory):
         case "close":
             os.closerange(0, 100)
         case "print":
-            print("{}")
+            print("{}")  # noqa: T201 - what a user may do
             os.write(1, b"{}\n")
             return len(input()) if sys.stdin.isatty() else len(sys.stdin.read()) + 1
     return 1.0

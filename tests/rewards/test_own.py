@@ -1,5 +1,6 @@
 """Rewards of a user's own that misbehave, in the real processes."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import psutil
 import pytest
 
 from rlsys.config.actors import RewardSpec, ScoringConfig
+from rlsys.rewards import named
 from rlsys.rewards.composite import WeightedSum
 from rlsys.samples import UNSAMPLED, Abstention, Prompt, RewardResult, Score, Trajectory
 
@@ -113,3 +115,22 @@ def test_what_is_not_done_in_the_time_of_the_call_is_ended(scored):
     assert time.monotonic() - began < 2.5 + 2
     assert results[0] == Abstention(f"m: sample s0: timed out after {LIMIT:g} s")
     assert results[-1] == Abstention("m: not scored within 2.5 s")
+
+
+def test_a_file_that_is_changed_in_a_run_gives_no_more_rewards(scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The ledger says which code gave the rewards, so a fresh process must not be of another."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "changing.py"
+    file.write_text("import os\ndef reward(prompt, trajectory):\n    return 1 if trajectory.text else os._exit(1)\n")
+    content = file.read_bytes()
+    assert named.source_of(RewardSpec(name="changing.reward"), "r") == named.RewardSource(
+        "r", "changing.reward", str(file), hashlib.sha256(content).hexdigest()
+    )
+    rewards = WeightedSum([RewardSpec(name="changing.reward")], ScoringConfig(processes=1))
+    assert rewards.score([sample(0, "x")]) == [Score(1.0, {"changing.reward": 1.0})]
+    file.write_bytes(content + b"# and more\n")
+    results = rewards.score([sample(0, ""), sample(1, "x")])
+    rewards.close()
+    told = f"reward 'changing.reward': {file} was changed while the run goes on; start it anew"
+    assert results == [Abstention(f"changing.reward: ConfigError: {told}")] * 2
