@@ -13,10 +13,12 @@ import psutil
 import pytest
 from support.escapes import ESCAPES
 
+from rlsys.commands.doctor_probes import PROBES
 from rlsys.sandbox.run import Limits, Outcome, Sandbox, sandbox_problem
 from rlsys.workers.pool import CallFailed
 
 HUMAN_EVAL = Path("../shared/data/humaneval/HumanEval.jsonl.gz")
+CONFIGS = Path(__file__).parents[2] / "configs"
 LIMIT = 1.5
 NEEDED = pytest.mark.skipif(sandbox_problem() is not None, reason=f"no sandbox on this machine: {sandbox_problem()}")
 
@@ -122,27 +124,47 @@ def test_a_sandbox_that_dies_is_no_verdict_and_is_replaced():
         sandbox.run("", ["pass"])
 
 
-def test_where_namespaces_are_forbidden_there_is_no_sandbox_and_no_weaker_one(tmp_path: Path):
-    """In a user namespace that may make none itself, as a container may be."""
+def without_namespaces(*command: str) -> subprocess.CompletedProcess[str]:
+    """A command in a user namespace that may make none itself, as a container may be."""
+    shut = 'echo 0 > /proc/sys/user/max_user_namespaces && echo shut && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "sh", "-c", shut, "sh", *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+    )
+    if not done.stdout.startswith("shut\n"):
+        pytest.skip(f"no user namespace to try it in: {done.stderr.strip()}")
+    return done
+
+
+REFUSED = "new namespaces: No space left on device"
+"""What the kernel says to a limit of 0."""
+
+
+def test_where_namespaces_are_forbidden_there_is_no_sandbox_and_no_weaker_one():
     program = (
         "from rlsys.sandbox import run\n"
         "print(run.sandbox_problem())\n"
         "try: run.Sandbox()\n"
         "except run.SandboxUnavailable as error: print('refused:', error)\n"
     )
-    shut = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
-    done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "sh", "-c", shut, "sh", sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    if done.returncode:
-        pytest.skip(f"no user namespace to try it in: {done.stderr.strip()}")
-    reason = "new namespaces: No space left on device"  # what the kernel calls a limit of 0
-    assert done.stdout.splitlines() == [reason, f"refused: {reason}"]
+    done = without_namespaces(sys.executable, "-c", program)
+    assert done.stdout.splitlines() == ["shut", REFUSED, f"refused: {REFUSED}"], done.stderr
+
+
+def test_there_validate_refuses_the_reward_in_one_line_and_the_doctor_says_so():
+    config = CONFIGS / "quickstart.yaml"
+    rewards = "grpo.rewards=[{name: code}]"
+    done = without_namespaces(str(Path(sys.executable).parent / "rlsys"), "validate", str(config), rewards)
+    told = f"programs can't be shut in on this machine ({REFUSED}), and they are not run otherwise"
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if told in line] == done.stderr.splitlines() != []
+    (probe,) = [probe for probe in PROBES if probe.check == "sandbox for programs"]
+    found = without_namespaces(sys.executable, "-c", probe.code).stdout
+    assert found == f"shut\nnone ({REFUSED}): the reward `code` is refused\n"
 
 
 @NEEDED
