@@ -12,6 +12,7 @@ from actors.wait import fetch
 from rlsys.config.actors import RewardSpec, ScoringConfig
 from rlsys.errors import WaitTimeout
 from rlsys.rewards.composite import WeightedSum
+from rlsys.rewards.own import PackedGroup
 from rlsys.samples import Group, RewardResult, ScoredGroup
 
 GROUPS_PER_CALL = 8
@@ -26,12 +27,9 @@ class RewardActor:
     def __init__(self, specs: Sequence[RewardSpec], config: ScoringConfig) -> None:
         self._rewards = WeightedSum(specs, config)
 
-    def score(self, groups: Sequence[Group]) -> list[tuple[RewardResult, ...]]:
+    def score(self, groups: Sequence[PackedGroup]) -> list[tuple[RewardResult, ...]]:
         """In order, of each group one result per trajectory."""
-        results = iter(
-            self._rewards.score([(group.prompt, trajectory) for group in groups for trajectory in group.trajectories])
-        )
-        return [tuple(next(results) for _ in group.trajectories) for group in groups]
+        return self._rewards.score(groups)
 
     def close(self) -> None:
         self._rewards.close()
@@ -94,6 +92,6 @@ class _Calls:
                 ]
         if self._free and self.waiting:
             actor, groups = self._free.popleft(), self.waiting[:GROUPS_PER_CALL]
-            self.running[actor.score.remote(groups)] = actor, groups
+            self.running[actor.score.remote([PackedGroup.of(group) for group in groups])] = actor, groups
             del self.waiting[:GROUPS_PER_CALL]
         return scored

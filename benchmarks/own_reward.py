@@ -1,5 +1,5 @@
-"""`python -m benchmarks.own_reward`: what it costs that a reward of one's own runs in processes that can be killed, when
-it is as cheap as can be: whole passes through Ray, each way in turn."""
+"""`python -m benchmarks.own_reward`: what it costs that a reward of one's own runs in processes that can be killed,
+when it is as cheap as can be: whole passes through Ray, each way in turn."""
 
 from __future__ import annotations
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Sequence
+from itertools import count, islice
 
 from rlsys.config.actors import RewardSpec, ScoringConfig
 from rlsys.errors import ConfigError
 from rlsys.rewards.named import Made, as_result, is_own, make
-from rlsys.rewards.own import OwnReward
-from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
+from rlsys.rewards.own import OwnReward, PackedGroup, Place
+from rlsys.samples import Abstention, RewardResult, Score
 from rlsys.workers.serve import in_one_line
 
 THREADS = 16
 """Samples in work at the same time: rewards wait for processes and services rather than compute."""
 
-Sample = tuple[Prompt, Trajectory]
 Results = dict[str, Score]
 """Of one sample, by the name of the reward."""
 
@@ -49,9 +48,10 @@ class WeightedSum:
             self.close()
             raise
 
-    def score(self, samples: Sequence[Sample]) -> list[RewardResult]:
-        """In order. What is not done in time is an abstention."""
+    def score(self, groups: Sequence[PackedGroup]) -> list[tuple[RewardResult, ...]]:
+        """In order, of each group one result for each sample. What is not done in time is an abstention."""
         until = time.monotonic() + self._timeout
+        samples = [(packed, index) for packed in groups for index in range(len(packed.sample_ids))]
         found: list[Results | Abstention] = [Results() for _ in samples]
         if self._ours:
             found = self._by_ours(samples, until)
@@ -60,14 +60,15 @@ class WeightedSum:
             scored = reward.score([samples[index] for index, _ in left], until)
             for (index, results), result in zip(left, scored, strict=True):
                 found[index] = joined(results, name, result)
-        return [results if isinstance(results, Abstention) else self._sum(results) for results in found]
+        summed = (results if isinstance(results, Abstention) else self._sum(results) for results in found)
+        return [tuple(islice(summed, len(packed.sample_ids))) for packed in groups]
 
     def close(self) -> None:
         """End the processes that rewards started."""
         for reward in (*self._ours.values(), *self._own.values()):
             reward.close()
 
-    def _by_ours(self, samples: Sequence[Sample], until: float) -> list[Results | Abstention]:
+    def _by_ours(self, samples: Sequence[Place], until: float) -> list[Results | Abstention]:
         """What is not done in time is an abstention; its thread is left behind."""
         done: dict[int, Results | Abstention] = {}
         todo = iter(range(len(samples)))
@@ -93,8 +94,9 @@ class WeightedSum:
         unfinished = Abstention(f"not scored within {self._timeout:g} s")
         return [done.get(index, unfinished) for index in range(len(samples))]
 
-    def _one_by_ours(self, prompt: Prompt, trajectory: Trajectory) -> Results | Abstention:
+    def _one_by_ours(self, packed: PackedGroup, index: int) -> Results | Abstention:
         results = Results()
+        prompt, trajectory = packed.group.prompt, packed.group.trajectories[index]
         for name, reward in self._ours.items():
             try:
                 result = as_result(reward.score(prompt, trajectory))
@@ -125,6 +127,6 @@ def part_names(specs: Sequence[RewardSpec]) -> list[str]:
     names: list[str] = []
     for spec in specs:
         name = spec.label or spec.name
-        numbered = (f"{name}.{number}" if number > 1 else name for number in itertools.count(1))
+        numbered = (f"{name}.{number}" if number > 1 else name for number in count(1))
         names.append(next(name for name in numbered if name not in names))
     return names

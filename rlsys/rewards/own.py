@@ -3,16 +3,40 @@ memory, or end its process."""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from rlsys.config.actors import RewardSpec, ScoringConfig
 from rlsys.errors import ConfigError
 from rlsys.rewards.named import as_result, check, source_of
-from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
+from rlsys.samples import Abstention, Group, RewardResult, Score
 from rlsys.workers.pool import START_LIMIT, CallFailed, Raised, StartFailed, TimeOver, Worker, WorkerPool
 
 GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class PackedGroup:
+    """A group on its way to the rewards: pickled once, by who sends it, and read where it is scored. Its numbers, four
+    a token, would otherwise be pickled and read at every stop."""
+
+    content: bytes
+    sample_ids: tuple[str, ...]
+
+    @classmethod
+    def of(cls, group: Group) -> PackedGroup:
+        return cls(pickle.dumps(group), tuple(sample.sample_id for sample in group.trajectories))
+
+    @cached_property
+    def group(self) -> Group:
+        return pickle.loads(self.content)
+
+
+Place = tuple[PackedGroup, int]
+"""A sample: the group that it is in, and its index there."""
 
 
 class OwnReward:
@@ -34,22 +58,23 @@ class OwnReward:
             told = str(error).removeprefix("ConfigError: ")
             raise ConfigError(told if spec.name in told else f"reward {spec.name!r}: {told}") from error
 
-    def score(self, samples: Sequence[tuple[Prompt, Trajectory]], until: float) -> list[RewardResult]:
+    def score(self, samples: Sequence[Place], until: float) -> list[RewardResult]:
         """In order. A sample that takes too long or twice ends its process is named."""
-        answers = self._pool.each(samples, until)
-        return [self._result(trajectory, answer) for (_, trajectory), answer in zip(samples, answers, strict=True)]
+        answers = self._pool.each([(packed.content, index) for packed, index in samples], until)
+        ids = [packed.sample_ids[index] for packed, index in samples]
+        return [self._result(*found) for found in zip(ids, answers, strict=True)]
 
     def close(self) -> None:
         self._pool.close()
 
-    def _result(self, trajectory: Trajectory, answer: dict[str, Any] | CallFailed) -> RewardResult:
+    def _result(self, sample_id: str, answer: dict[str, Any] | CallFailed) -> RewardResult:
         match answer:
             case Raised() | StartFailed():
                 return Abstention(str(answer))
             case TimeOver():
                 return Abstention(f"not scored within {self._timeout:g} s")
             case CallFailed():
-                return Abstention(f"sample {trajectory.sample_id}: {answer}")
+                return Abstention(f"sample {sample_id}: {answer}")
             case {"abstain": reason}:
                 return Abstention(reason)
         return as_result(Score(answer["value"], answer["parts"]))

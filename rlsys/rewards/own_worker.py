@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from rlsys.config.actors import RewardSpec
 from rlsys.errors import ConfigError
 from rlsys.rewards.named import Made, as_result, make, source_of
-from rlsys.samples import Abstention, Prompt, Trajectory
+from rlsys.samples import Abstention, Group
 from rlsys.workers.serve import Handle, serve
 
 
@@ -23,8 +25,10 @@ def main() -> None:
         made.append(make(spec))
         return handle
 
-    def handle(sample: tuple[Prompt, Trajectory]) -> dict[str, Any]:
-        result = as_result(made[0].score(*sample))
+    def handle(request: tuple[bytes, int]) -> dict[str, Any]:
+        content, index = request
+        group = unpacked(content)
+        result = as_result(made[0].score(group.prompt, group.trajectories[index]))
         if isinstance(result, Abstention):
             return {"abstain": result.reason}
         return {"value": float(result.value), "parts": {key: float(part) for key, part in result.parts.items()}}
@@ -32,6 +36,12 @@ def main() -> None:
     serve(prepare)
     for reward in made:
         reward.close()
+
+
+@lru_cache(maxsize=1)
+def unpacked(content: bytes) -> Group:
+    """The samples of a group come one after the other."""
+    return pickle.loads(content)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import ray
 from actors.reward import CALLS_PER_ACTOR, GROUPS_PER_CALL, RewardActor, RewardHandle
 from rlsys.config.actors import RewardSpec, ScoringConfig
 from rlsys.errors import ActorError, ConfigError
+from rlsys.rewards.own import PackedGroup
 from rlsys.samples import UNSAMPLED, Abstention, Group, Prompt, Score, Trajectory
 
 EXACT = RewardSpec(name="exact_match")
@@ -27,7 +28,15 @@ def group(number: int, *responses: str, answer: str | None = "right") -> Group:
 def test_each_sample_keeps_its_own_result():
     actor = RewardActor([EXACT], SCORING)
     results = actor.score(
-        [group(0, "right", "wrong"), group(1), group(2, "wrong", "right", "right"), group(3, "right", answer=None)]
+        [
+            PackedGroup.of(one)
+            for one in (
+                group(0, "right", "wrong"),
+                group(1),
+                group(2, "wrong", "right", "right"),
+                group(3, "right", answer=None),
+            )
+        ]
     )
     assert [[result.value for result in own if isinstance(result, Score)] for own in results] == [
         [1, 0],

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.one_by_one import one_by_one
 
 from rlsys.config.actors import RewardSpec, ScoringConfig
 from rlsys.errors import ConfigError
@@ -41,7 +42,7 @@ def test_the_value_is_the_weighted_sum_and_parts_are_unweighted(weighted, sample
         {"name": "my_rewards.Keyword", "weight": 10, "args": {"word": "zz"}},
         {"name": "my_package.constant", "label": "gift", "weight": 0.01, "args": {"bonus": 2.0}},
     )
-    results = rewards.score([sample("12", "12"), sample("1", "12")])
+    results = one_by_one(rewards, [sample("12", "12"), sample("1", "12")])
     scores = [result for result in results if isinstance(result, Score)]
     assert [score.value for score in scores] == pytest.approx(
         [1 - 0.5 + 0 + 0.1 * 4 + 0 + 0.01 * 3, 0 + 0 + 0 + 0.1 * 2 + 0 + 0.01 * 3]
@@ -58,9 +59,8 @@ def test_the_value_is_the_weighted_sum_and_parts_are_unweighted(weighted, sample
 
 
 def test_a_missing_part_makes_the_whole_missing(weighted, sample):
-    results = weighted({"name": "my_rewards.length"}, {"name": "exact_match"}).score(
-        [sample("ab", None), sample("ab", "ab")]
-    )
+    rewards = weighted({"name": "my_rewards.length"}, {"name": "exact_match"})
+    results = one_by_one(rewards, [sample("ab", None), sample("ab", "ab")])
     assert results == [
         Abstention("exact_match: the prompt has no ground truth"),
         Score(3.0, {"my_rewards.length": 2.0, "exact_match": 1.0}),
@@ -68,11 +68,12 @@ def test_a_missing_part_makes_the_whole_missing(weighted, sample):
 
 
 def test_a_crash_or_a_strange_result_is_an_abstention_with_the_reason(weighted, sample):
-    assert weighted({"name": "my_rewards.crashes"}).score([sample("x")]) == [
+    assert one_by_one(weighted({"name": "my_rewards.crashes"}), [sample("x")]) == [
         Abstention("my_rewards.crashes: RuntimeError: no such thing")
     ]
-    assert weighted({"name": "my_rewards.odd"}).score(
-        [sample(text) for text in ("nan", "text", "none", "true", "leaves", "absent")]
+    assert one_by_one(
+        weighted({"name": "my_rewards.odd"}),
+        [sample(text) for text in ("nan", "text", "none", "true", "leaves", "absent")],
     ) == [
         Abstention("my_rewards.odd: returned nan"),
         Abstention("my_rewards.odd: returned str, not a number, Score or Abstention"),
@@ -85,12 +86,12 @@ def test_a_crash_or_a_strange_result_is_an_abstention_with_the_reason(weighted, 
 
 def test_math_is_one_of_them_and_closing_ends_its_processes(weighted, sample):
     rewards = weighted({"name": "math", "args": {"processes": 1}})
-    assert rewards.score([sample("$1+x$", "x+1"), sample("5", "4")]) == [
+    assert one_by_one(rewards, [sample("$1+x$", "x+1"), sample("5", "4")]) == [
         Score(1.0, {"math": 1.0}),
         Score(0.0, {"math": 0.0}),
     ]
     rewards.close()
-    assert rewards.score([sample("$1+x$", "x+1")]) == [Abstention("math: the worker was gone")]
+    assert one_by_one(rewards, [sample("$1+x$", "x+1")]) == [Abstention("math: the worker was gone")]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.fault_server import HEAD, LIMIT, SLOW, Act, Handler, Server, busy, drips, hangs, resets, says, serving
+from support.one_by_one import one_by_one
 
 from rlsys.config.actors import RewardSpec, ScoringConfig
 from rlsys.errors import ConfigError
@@ -251,7 +252,7 @@ def test_many_samples_at_once_each_get_their_own_score(server: Server, sample):
     rewards = WeightedSum(
         [RewardSpec(name="http", weight=2, args={"url": server.url, "max_wait": 0.01})], ScoringConfig(timeout=20)
     )
-    results = rewards.score([sample(str(number)) for number in range(60)])
+    results = one_by_one(rewards, [sample(str(number)) for number in range(60)])
     rewards.close()
     assert results == [Score(2.0 * number, {"http": float(number)}) for number in range(60)]
 

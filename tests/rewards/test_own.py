@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
+from support.one_by_one import one_by_one
 
 from rlsys.config.actors import RewardSpec, ScoringConfig
 from rlsys.rewards import named
@@ -34,7 +35,7 @@ def scored() -> Iterator[Callable[..., list[RewardResult]]]:
         if not made:
             config = ScoringConfig(**{"timeout": 60.0, "time_limit": LIMIT, "memory_gib": 1.0, **scoring})
             made.append(WeightedSum([RewardSpec(name=f"misbehaving.{name}", label="m")], config))
-        return made[0].score([sample(index, text) for index, text in enumerate(texts)])
+        return one_by_one(made[0], [sample(index, text) for index, text in enumerate(texts)])
 
     yield score
     for rewards in made:
@@ -128,9 +129,9 @@ def test_a_file_that_is_changed_in_a_run_gives_no_more_rewards(scored, tmp_path:
         "r", "changing.reward", str(file), hashlib.sha256(content).hexdigest()
     )
     rewards = WeightedSum([RewardSpec(name="changing.reward")], ScoringConfig(processes=1))
-    assert rewards.score([sample(0, "x")]) == [Score(1.0, {"changing.reward": 1.0})]
+    assert one_by_one(rewards, [sample(0, "x")]) == [Score(1.0, {"changing.reward": 1.0})]
     file.write_bytes(content + b"# and more\n")
-    results = rewards.score([sample(0, ""), sample(1, "x")])
+    results = one_by_one(rewards, [sample(0, ""), sample(1, "x")])
     rewards.close()
     told = f"reward 'changing.reward': {file} was changed while the run goes on; start it anew"
     assert results == [Abstention(f"changing.reward: ConfigError: {told}")] * 2
