@@ -220,9 +220,8 @@ class Crew:
 
     def rules(self) -> RewardHandle:
         config = self.experiment.scoring
-        actors = self.seats.fill(
-            "reward", RewardActor, threads(1), [(self.experiment.rewards, config.timeout)] * config.actors
-        )
+        own = (self.experiment.rewards, config)
+        actors = self.seats.fill("reward", RewardActor, threads(1), [own] * config.actors)
         # The actor gives up on a call before the driver gives up on the actor: a slow reward is an abstention, not the
         # end of the run.
         return RewardHandle(actors, 2 * CALLS_PER_ACTOR * config.timeout)

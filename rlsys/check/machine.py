@@ -4,6 +4,7 @@ remedy."""
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from rlsys.config.experiment import Experiment
 from rlsys.config.messages import Problem
 from rlsys.config.paths import datasets
 from rlsys.data.sources import PLAYGROUND, looks_local
+from rlsys.registry import resolve
+from rlsys.rewards.named import is_own
 
 ADAPTER = "adapter_config.json"
 """A folder in PEFT's format has it."""
@@ -28,9 +31,19 @@ def machine_problems(experiment: Experiment) -> Iterator[Problem]:
     yield from _files(experiment)
     if address_to_join(experiment.cluster) is None:
         yield from key_problems(experiment.judge)
+        yield from _rewards(experiment)
         gpus = local_gpus(experiment)
         yield from _resources(experiment, gpus)
         yield from _with_gpus(experiment) if gpus else _without_gpu(experiment)
+
+
+def _rewards(experiment: Experiment) -> Iterator[Problem]:
+    """Of rewards that not every machine can give."""
+    for index, spec in enumerate(experiment.rewards):
+        reward = resolve("rlsys.rewards", spec.name, "Reward")
+        module = {} if is_own(spec) else vars(sys.modules[reward.__module__])
+        if "machine_problem" in module and (problem := module["machine_problem"]()) is not None:
+            yield Problem(("rewards", index, "name"), problem)
 
 
 def local_cpus(experiment: Experiment) -> int:

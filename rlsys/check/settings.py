@@ -13,7 +13,8 @@ from rlsys.config.answers import AnswerPlaces
 from rlsys.config.experiment import Experiment
 from rlsys.config.messages import Problem
 from rlsys.errors import ConfigError, did_you_mean
-from rlsys.rewards import composite
+from rlsys.rewards import named
+from rlsys.rewards.composite import part_names
 
 
 def combinations(experiment: Experiment) -> Iterator[Problem]:
@@ -86,7 +87,7 @@ def _rewards(experiment: Experiment) -> Iterator[Problem]:
         yield Problem(("rewards",), f"{_name(experiment)} needs at least one, {how}{without}")
     for index, spec in enumerate(experiment.rewards):
         try:
-            composite.check(spec)
+            named.check(spec)
         except ConfigError as error:
             yield Problem(("rewards", index, "args"), str(error))
     names = reward_names(experiment)
@@ -124,7 +125,7 @@ def _rewards(experiment: Experiment) -> Iterator[Problem]:
 def reward_names(experiment: Experiment) -> list[str]:
     """Of all parts of the reward."""
     judged = [experiment.judge.reward.name] if experiment.judge and experiment.judge.reward else []
-    return [*composite.part_names(experiment.rewards), *(model.name for model in experiment.reward_models), *judged]
+    return [*part_names(experiment.rewards), *(model.name for model in experiment.reward_models), *judged]
 
 
 def _evaluation(experiment: Experiment) -> Iterator[Problem]:

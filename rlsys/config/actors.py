@@ -140,6 +140,14 @@ class ScoringConfig(Model):
     """Processes that compute rewards; each takes one CPU."""
     timeout: PositiveFloat = 300.0
     """Longest time (seconds) for the samples of one call, a few groups; those not scored by then are abstentions."""
+    processes: PositiveInt = 2
+    """Of a reward of your own, in each actor: so many samples are scored at the same time. More for one that waits for
+    a service; 1 for one that must see all samples in one process."""
+    time_limit: PositiveFloat = 30.0
+    """Of a reward of your own: seconds for one sample; then its process is killed and the sample has no score."""
+    memory_gib: PositiveFloat | None = 4.0
+    """Of a reward of your own: address space of each process; what wants more has no score. None, for rewards that use
+    a GPU: no limit."""
 
 
 class RewardModelConfig(Model):

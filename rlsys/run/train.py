@@ -27,6 +27,7 @@ from rlsys.models.load import load_tokenizer, local_path
 from rlsys.models.reward_scale import write_scale
 from rlsys.models.stop_tokens import save_generation_config, stop_token_ids
 from rlsys.rewards.composite import part_names
+from rlsys.rewards.named import source_of
 from rlsys.roles import Roles, Spawn, SpawnRequest
 from rlsys.run import merge
 from rlsys.run.changes import Beginning
@@ -150,6 +151,8 @@ def _execute(
             for change in beginning.changed:
                 loop.note(change)
         recovery.watch(loop)
+        for label in record_rewards(experiment, ledger, loop.state.step + 1 if loop.state.step else 0):
+            loop.note(f"the code of reward {label} was changed since this run was stopped")
         measure_judge(experiment, roles, ledger, loop, progress)
         state = loop.run()
         check_made(experiment, run_dir, state)
@@ -177,6 +180,13 @@ def close_account(loop: Loop, summary: dict[str, Any], warnings: Sequence[str]) 
             f"{run_dir.path}: ended at step {state.step}: {state.done}; its samples: "
             f"`{command('rlsys', 'trace', '--run', run_dir.path)}`"
         )
+
+
+def record_rewards(experiment: Experiment, ledger: Ledger, step: int) -> list[str]:
+    """Which code gives the rewards from `step` on; returns the labels of those whose code is no longer what it was."""
+    specs = experiment.rewards
+    labels = part_names(specs)
+    return ledger.record_rewards(step, [source_of(*own) for own in zip(specs, labels, strict=True)])
 
 
 def held_out_score(experiment: Experiment, spawn: Spawn, run_dir: RunDir) -> Callable[[Path, str], float]:

@@ -7,14 +7,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rlsys.rewards.worker_pool import CallFailed, WorkerPool
+from rlsys.workers.pool import CallFailed, Worker, WorkerPool
 
 MODULE = "support.hanging_worker"
 
 
 @pytest.fixture(scope="module")
 def pool():
-    pool = WorkerPool(MODULE, 1, 1.0)
+    pool = WorkerPool(Worker(MODULE, 1.0), 1)
     yield pool
     pool.close()
 
@@ -60,8 +60,8 @@ def test_many_threads_share_the_workers(pool):
 def test_no_worker_outlives_a_killed_parent():
     program = (
         f"import sys; sys.path.append({str(Path(__file__).parents[1])!r})\n"
-        "import threading; from rlsys.rewards.worker_pool import WorkerPool\n"
-        f"pool = WorkerPool({MODULE!r}, 2, 3)\n"
+        "import threading; from rlsys.workers.pool import Worker, WorkerPool\n"
+        f"pool = WorkerPool(Worker({MODULE!r}, 3), 2)\n"
         "pool.call({'number': 1}); pool.call({'number': 1})\n"
         "threading.Thread(target=pool.call, args=({},)).start()\n"
         "print([worker._process.pid for worker in pool._workers], flush=True)\n"
