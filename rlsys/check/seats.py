@@ -8,9 +8,11 @@ side by side.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rlsys.config.actors import RewardModelConfig
 from rlsys.config.experiment import Experiment
+from rlsys.models.adapters.base import AdapterConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,25 @@ class Demand:
     gpus: int
 
 
+def shares_reference(experiment: Experiment, needs: frozenset[str]) -> bool:
+    """Whether the reference is the policy with its adapter switched off, so that none is loaded: they begin with the
+    same model, and training leaves its weights alone."""
+    reference, model = experiment.reference, experiment.model
+    return (
+        needs >= {"policy", "reference"}
+        and reference.share == "auto"
+        and (reference.path is None or _same(reference.path, model.path))
+        and isinstance(model.adapter, AdapterConfig)
+        and model.adapter.keeps_base
+    )
+
+
+def _same(one: str, other: str) -> bool:
+    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
 def demands(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> dict[str, Demand]:
-    """What each needed role asks for. Rule rewards run on CPU only."""
+    """What each needed role asks for. Rule rewards run on CPU only; a reference that is the policy asks for nothing."""
     gpu = int(use_gpus)
     trainer = Demand(experiment.policy.ranks, experiment.policy.threads, gpu)
     everything = {
@@ -56,10 +75,11 @@ def demands(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> di
     }
     if experiment.teacher is not None:
         everything["teacher"] = Demand(experiment.teacher.ranks, experiment.teacher.threads, gpu)
-    wanted = {role: demand for role, demand in everything.items() if role in needs}
+    own = needs - ({"reference"} if shares_reference(experiment, needs) else set())
+    wanted = {role: demand for role, demand in everything.items() if role in own}
     if judges(experiment, needs) and (judge := experiment.judge) is not None and judge.backend != "rollout":
-        own = Demand(judge.engine.engines, judge.engine.threads, gpu * judge.engine.tensor_parallel)
-        wanted["judge"] = own if judge.backend == "vllm" else Demand(1, 1, 0)
+        asked = Demand(judge.engine.engines, judge.engine.threads, gpu * judge.engine.tensor_parallel)
+        wanted["judge"] = asked if judge.backend == "vllm" else Demand(1, 1, 0)
     if "reward" in needs:
         wanted |= {"reward": Demand(experiment.scoring.actors, 1, 0)} if experiment.rewards else {}
         wanted |= {

@@ -66,13 +66,16 @@ class CriticConfig(PolicyConfig):
 
 class ReferenceConfig(Model):
     path: str | None = None
-    """Model of the reference; none means the policy's starting weights."""
+    """Model of the reference; none means model.path (without adapter)."""
+    share: Literal["auto", "never"] = "auto"
+    """Where an adapter is trained, and leaves the base's weights as they are: auto takes the policy with its adapter
+    switched off for the reference, in the policy's own processes, and loads no second copy; never loads one."""
     ranks: PositiveInt = 1
-    """Processes; each holds the whole model."""
+    """Processes of a reference of its own; each holds the whole model."""
     threads: PositiveInt = 1
-    """CPU threads of each rank."""
+    """CPU threads of each of them."""
     tokens_per_micro_batch: PositiveInt = 32768
-    """Token budget of one forward pass."""
+    """Token budget of one forward pass of such a process."""
 
 
 class TeacherConfig(Model):

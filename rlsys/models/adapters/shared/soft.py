@@ -34,6 +34,10 @@ class SoftConfig(base.AdapterConfig):
     unmergeable: ClassVar[str | None] = "trained vectors before the input are no weights of the base model"
     never_with: ClassVar[Mapping[str, str]] = {"packing": "each row needs its own vectors before it"}
 
+    @property
+    def keeps_base(self) -> bool:
+        return True
+
 
 class Soft(base.Adapter):
     """`peft_config` says what is trained."""
@@ -54,8 +58,13 @@ class Soft(base.Adapter):
         body: nn.Module = self.network.base_model
         body.add_module(NAME, self.encoder)
         self.encoder.requires_grad_(True)
-        body.register_forward_pre_hook(self.before, with_kwargs=True)
-        body.register_forward_hook(self.after)
+        self.enable(True)
+        # Asked each time, as hooks that are removed and come back would run in another order than ZeRO-3's own.
+        body.register_forward_pre_hook(lambda *given: self.before(*given) if self.enabled else None, with_kwargs=True)
+        body.register_forward_hook(lambda *given: self.after(*given) if self.enabled else None)
+
+    def enable(self, on: bool) -> None:
+        self.enabled = on
 
     def vectors(self, rows: int) -> Any:
         return self.peft_model.get_prompt(batch_size=rows)

@@ -68,6 +68,10 @@ class Tuner(base.Adapter):
 
         return (module for module in self.network.modules() if isinstance(module, BaseTunerLayer))
 
+    def enable(self, on: bool) -> None:
+        for layer in self.layers():
+            layer.enable_adapters(on)
+
     def parts(self, name: str) -> Sequence[nn.Parameter]:
         prefix = name.rpartition(WRAPPED)[0]
         if not prefix:
