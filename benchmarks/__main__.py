@@ -26,6 +26,7 @@ BENCHMARKS = {
     "rollout": ("0.5m", "25m"),
     "trainer": ("0.5m", "25m"),
     "sync": ("0.5m", "25m"),
+    "adapter": ("25m",),
     "overhead": ("0.5m",),
     "startup": ("0.5m",),
 }

@@ -56,6 +56,17 @@ def shares_reference(experiment: Experiment, needs: frozenset[str]) -> bool:
     )
 
 
+def told_of_reference(experiment: Experiment) -> str | None:
+    """What people are told of the reference of a policy with an adapter; None where there is nothing to tell."""
+    needs, adapter = experiment.method.facts.needs, experiment.model.adapter
+    if not needs >= {"policy", "reference"} or not isinstance(adapter, AdapterConfig):
+        return None
+    if shares_reference(experiment, needs):
+        return "the reference is the policy with its adapter switched off: no second copy is loaded"
+    why = "" if adapter.keeps_base else f": {adapter.kind} here trains weights of the base"
+    return f"the reference is a model of its own{why}"
+
+
 def _same(one: str, other: str) -> bool:
     return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
 

@@ -66,8 +66,7 @@ def test_it_says_what_a_reference_of_its_own_says_and_training_goes_on_as_if_una
 @pytest.mark.parametrize("packing", ["padded", "packed"])
 def test_a_run_gets_it_without_processes_of_its_own(ray_session: None, tmp_path: Path, packing: str) -> None:
     """ZeRO 3 on two ranks, asked from two threads at the same time, as PPO does."""
-    import ray.util.state
-
+    from actors.group import ReferenceGroup, SharedReference
     from actors.spawn import spawn
     from rlsys.check.load import load
     from rlsys.models.load import local_path
@@ -83,14 +82,13 @@ def test_a_run_gets_it_without_processes_of_its_own(ray_session: None, tmp_path:
     model, batch = local_path("playground:0.5m", tmp_path / "playground"), rows(9)
     request = SpawnRequest(frozenset({"policy", "reference"}), model, optimizer_steps=10, pad_id=256)
     said: list[Tensor] = []
-    for share, processes in (("auto", {"TrainerActor": 2}), ("never", {"TrainerActor": 2, "FrozenActor": 1})):
+    for share, kind in (("auto", SharedReference), ("never", ReferenceGroup)):
         experiment = load(tmp_path / "x.yaml", [f"reference.share={share}"], this_machine=False)
         with spawn(experiment, request) as roles:
             assert roles.policy is not None
             assert roles.reference is not None
             assert roles.reference.identity.startswith("0.5m@")
-            alive = [actor.class_name for actor in ray.util.state.list_actors(filters=[("state", "=", "ALIVE")])]
-            assert {name: alive.count(name) for name in set(alive)} == processes
+            assert type(roles.reference) is kind
             roles.policy.forward_backward(batch, CrossEntropyLoss())
             roles.policy.optimizer_step()
             both = {

@@ -22,7 +22,7 @@ from rlsys.models.adapters import (
 )
 from rlsys.models.adapters.base import AdapterConfig
 
-# One of each way to be put in place: rslora and lora_plus are LoRA's, prompt and prefix those of p_tuning and its second.
+# One of each way to be put in place: rslora and lora_plus are LoRA's, prompt p_tuning's, prefix p_tuning_v2's.
 KEEP: dict[str, AdapterConfig] = {
     "lora": lora.Config(rank=4, dropout=0.1),
     "dora": dora.Config(rank=4),
