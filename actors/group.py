@@ -182,7 +182,13 @@ class TeacherGroup(FrozenGroup):
 
 
 class RewardModelGroup(FrozenGroup):
-    """`roles.ScoreModel` over `FrozenActor`s with a scalar head."""
+    """`roles.ScoreModel` over `FrozenActor`s with a scalar head, or over `SharedBaseActor`s as one of their models."""
+
+    def __init__(
+        self, role: str, actors: Sequence[Any], token_budget: int, timeout: float, *, among_others: bool = False
+    ) -> None:
+        super().__init__(role, actors, token_budget, timeout)
+        self.name = (role,) if among_others else ()
 
     def scores(self, batch: Batch) -> Tensor:
-        return self.gather("scores", batch)
+        return self.gather("scores", batch, *self.name)

@@ -28,7 +28,7 @@ class Seat:
 class Seating:
     bundles: tuple[dict[str, float], ...]
     seats: dict[str, tuple[Seat, ...]]
-    """By role; each reward model has a name of its own (`reward_seat`)."""
+    """By role; reward models have names of their own (`reward_seats`)."""
 
     def total(self, resource: str) -> float:
         return sum(bundle.get(resource, 0.0) for bundle in self.bundles)
@@ -94,7 +94,7 @@ def demands(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> di
     if "reward" in needs:
         wanted |= {"reward": Demand(experiment.scoring.actors, 1, 0)} if experiment.rewards else {}
         wanted |= {
-            reward_seat(config): Demand(config.ranks, config.threads, gpu) for config in experiment.reward_models
+            seat: Demand(first.ranks, first.threads, gpu) for seat, (first, *_) in reward_seats(experiment).items()
         }
     return wanted
 
@@ -106,9 +106,14 @@ def judges(experiment: Experiment, needs: frozenset[str]) -> bool:
     )
 
 
-def reward_seat(config: RewardModelConfig) -> str:
-    """The name of a scoring reward model among the seats."""
-    return f"reward {config.name}"
+def reward_seats(experiment: Experiment) -> dict[str, list[RewardModelConfig]]:
+    """The scoring reward models by the name of their seats: adapters over one base share these."""
+    found: dict[str, list[RewardModelConfig]] = {}
+    for config in experiment.reward_models:
+        found.setdefault(f"reward {config.name}" if config.base is None else f"rewards on {config.base}", []).append(
+            config
+        )
+    return found
 
 
 def seating(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> Seating:

@@ -60,8 +60,8 @@ class CriticConfig(PolicyConfig):
     """Training of the critic: the keys of `policy`, and where it starts."""
 
     path: str | None = None
-    """Model that the critic starts from; none means the first of reward_models, or else the policy's starting weights
-    with a new head."""
+    """Model that the critic starts from; none means the first of reward_models if that is a whole model, or else the
+    policy's starting weights with a new head."""
 
 
 class ReferenceConfig(Model):
@@ -144,7 +144,11 @@ class RewardModelConfig(Model):
     name: str = Field(default="reward_model", pattern=r"^[A-Za-z0-9_-]+$")
     """Its name among the parts of the reward."""
     path: str
-    """Local folder or hub id of a model with a scalar head, with the policy's tokenizer."""
+    """Local folder or hub id of a model with a scalar head, with the policy's tokenizer; with `base`, the folder of an
+    adapter and its head."""
+    base: str | None = None
+    """Model that the adapter in `path` was trained on. Reward models of one base have it in memory once, in the same
+    processes."""
     weight: float = 1.0
     """Factor of its score in the weighted sum with all other rewards."""
     ensemble: Literal["mean", "min", "mean_minus_std"] = "mean"

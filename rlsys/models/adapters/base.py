@@ -40,6 +40,10 @@ class AdapterConfig(Model):
         """Whether training leaves the base model's own weights alone, so that without the adapter it is there still."""
         return False
 
+    def loaded(self) -> AdapterConfig:
+        """The kind that computes the same from what is saved."""
+        return self
+
     never_with: ClassVar[Mapping[str, str]] = {}
     """Reasons against settings: of `packing` (rows without padding) and of `checkpointing` (activations computed
     again)."""

@@ -46,11 +46,12 @@ class Soft(base.Adapter):
     def peft_config(self) -> PeftConfig: ...
 
     def place(self) -> None:
-        from peft import get_peft_model
+        from peft import PeftModel
 
         described = self.peft_config()
         described.task_type = "SEQ_CLS" if self.network.get_output_embeddings() is None else "CAUSAL_LM"
-        self.peft_model: Any = get_peft_model(self.network, described)
+        # Not peft's class for the task, which would wrap a scalar head.
+        self.peft_model: Any = PeftModel(self.network, described, DEFAULT)
         self.network.requires_grad_(False)
         self.encoder: nn.Module = self.peft_model.prompt_encoder[DEFAULT].to(self.network.dtype)
         # What trains may be spread over ranks, with hooks that gather it; what makes the saved vectors may not.
