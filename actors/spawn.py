@@ -8,7 +8,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,26 +17,25 @@ from ray.util.placement_group import PlacementGroup, placement_group_table
 from actors.cluster import connect
 from actors.engines.spec import EngineSpec
 from actors.fleet import Fleet
-from actors.frozen import FrozenActor
-from actors.group import CriticGroup, PolicyGroup, ReferenceGroup, RewardModelGroup, TeacherGroup, TrainerGroup
+from actors.group import CriticGroup, PolicyGroup, SharedReference, TrainerGroup
 from actors.placement import Seats, reserve
 from actors.reward import CALLS_PER_ACTOR, RewardActor, RewardHandle
 from actors.rollout import RolloutActor, RolloutHandle, environment
+from actors.spawn_frozen import FrozenStarter
 from actors.spawn_judge import JudgeStarter
 from actors.trainer import TrainerActor
 from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan
 from actors.weight_sync.sync import WeightSyncHandle, choose_content, choose_transport
-from rlsys.check.seats import Seating, judges, reward_seat, seating
-from rlsys.config.actors import PolicyConfig, RewardModelConfig
+from rlsys.check.seats import Seating, judges, seating, shares_reference
+from rlsys.config.actors import PolicyConfig
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import critic_path
 from rlsys.errors import ConfigError
 from rlsys.judging.asking.judge import ModelJudge
-from rlsys.models.load import load_config, local_path
-from rlsys.models.reward_scale import read_scale
+from rlsys.models.load import local_path
 from rlsys.rewards.with_judge import GROUPS_PER_CALL, WithJudge
-from rlsys.rewards.with_models import Member, WithModels
+from rlsys.rewards.with_models import WithModels
 from rlsys.roles import Reward, Roles, SpawnRequest
 from rlsys.side_by_side import side_by_side
 
@@ -90,6 +88,7 @@ class Crew:
         self.seats = Seats(layout, bundles)
         self.mended: list[str] = []
         """What was done about actors that died; the loop reads it."""
+        self.frozen = FrozenStarter(experiment, request.model, self.path, self.seats.fill)
 
     def roles(self) -> Roles:
         """Start all roles side by side: most of a start is importing and loading."""
@@ -98,8 +97,8 @@ class Crew:
             "critic": self.critic,
             "reward_model": self.reward_model,
             "rollout": self.rollout,
-            "reference": self.reference,
-            "teacher": self.teacher,
+            "reference": self.frozen.reference,
+            "teacher": self.frozen.teacher,
             "reward": self.reward,
             "judge": self.judge,
         }
@@ -111,8 +110,12 @@ class Crew:
             judge.backend == "rollout"
             or (judge.backend == "vllm" and self.use_gpus and self.experiment.cluster.colocate)
         )
+        shared = shares_reference(self.experiment, self.request.needs)
         wanted = (self.request.needs - {"judge"}) | ({"judge"} if judge and not turns else set())
+        wanted -= {"reference"} if shared else set()
         started = side_by_side({role: make for role, make in makers.items() if role in wanted})
+        if shared:
+            started["reference"] = SharedReference(started["policy"], self.request.model)
         if judge and turns:
             started["judge"] = self.judge(started.get("rollout"))
         if judge and judge.reward:
@@ -164,25 +167,6 @@ class Crew:
             self.request.model if model_path is None else local_path(model_path, self.experiment.output / "playground")
         )
 
-    def reference(self) -> ReferenceGroup:
-        experiment, config = self.experiment, self.experiment.reference
-        own = (experiment.model, config.threads, path := self.path(config.path), False)
-        actors = self.seats.fill("reference", FrozenActor, threads(config.threads), [own] * config.ranks)
-        group = ReferenceGroup(actors, config.tokens_per_micro_batch, self.timeout, path)
-        group.start(self.start_timeout)
-        return group
-
-    def teacher(self) -> TeacherGroup:
-        experiment, config = self.experiment, self.experiment.teacher
-        assert config is not None
-        own = (experiment.model, config.threads, path := self.path(config.path), False)
-        # Heads are often wider than the tokenizer, and not all of a family's equally.
-        vocabulary = min(load_config(model).get_text_config().vocab_size for model in (self.request.model, path))
-        actors = self.seats.fill("teacher", FrozenActor, threads(config.threads), [own] * config.ranks)
-        group = TeacherGroup(actors, config.tokens_per_micro_batch, self.timeout, config.top_k, vocabulary)
-        group.start(self.start_timeout)
-        return group
-
     def rollout(self) -> RolloutHandle:
         config, spec = self.experiment.rollout, self.engine_spec()
         surroundings = environment(config, self.use_gpus)
@@ -201,14 +185,8 @@ class Crew:
     def reward(self) -> Reward | None:
         """Rules, and what reward models add to them; None where a judge alone rewards."""
         rules = self.rules() if self.experiment.rewards else None
-        members = [
-            *side_by_side(
-                {config.name: partial(self.member, config) for config in self.experiment.reward_models}
-            ).values()
-        ]
-        if not members:
-            return rules
-        return WithModels(rules, members, self.request.pad_id)
+        members = self.frozen.members()
+        return WithModels(rules, members, self.request.pad_id) if members else rules
 
     def judge(self, rollout: RolloutHandle | None = None) -> ModelJudge:
         experiment = self.experiment
@@ -225,14 +203,6 @@ class Crew:
         # The actor gives up on a call before the driver gives up on the actor: a slow reward is an abstention, not the
         # end of the run.
         return RewardHandle(actors, 2 * CALLS_PER_ACTOR * config.timeout)
-
-    def member(self, config: RewardModelConfig) -> Member:
-        own = (self.experiment.model, config.threads, path := self.path(config.path), True)
-        actors = self.seats.fill(reward_seat(config), FrozenActor, threads(config.threads), [own] * config.ranks)
-        group = RewardModelGroup(config.name, actors, config.tokens_per_micro_batch, self.timeout)
-        group.start(self.start_timeout)
-        offset, scale = read_scale(path) if config.normalize else (0.0, 1.0)
-        return Member(config.name, config.weight, group, config.ensemble, offset, scale)
 
     def weight_sync(self, policy: PolicyGroup, rollout: RolloutHandle) -> WeightSyncHandle:
         experiment, config = self.experiment, self.experiment.weight_sync

@@ -82,6 +82,11 @@ class TrainerActor:
     def log_probs(self, batch: Batch, micro_batches: Sequence[Sequence[int]], temperature: float) -> Tensor:
         return self.engine.log_probs(batch, micro_batches, temperature)
 
+    def base_log_probs(self, batch: Batch, micro_batches: Sequence[Sequence[int]], temperature: float) -> Tensor:
+        """Of the model without its adapter."""
+        with self.engine.adapter.disabled():
+            return self.engine.log_probs(batch, micro_batches, temperature)
+
     def values(self, batch: Batch, micro_batches: Sequence[Sequence[int]]) -> Tensor:
         return self.engine.values(batch, micro_batches)
 

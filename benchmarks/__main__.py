@@ -27,6 +27,7 @@ BENCHMARKS = {
     "trainer": ("0.5m", "25m"),
     "sync": ("0.5m", "25m"),
     "adapter_sync": ("25m",),
+    "adapter": ("25m",),
     "overhead": ("0.5m",),
     "startup": ("0.5m",),
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Literal
 
+from rlsys.check.seats import reward_seats
 from rlsys.config.experiment import Experiment
 from rlsys.config.messages import Problem
 from rlsys.models.adapters.base import AdapterConfig
@@ -40,9 +41,29 @@ def adapter_problems(experiment: Experiment) -> Iterator[Problem]:
             yield Problem(where, f"{adapter.kind} can't be trained so: {adapter.never_with[name]}; leave it out")
 
 
+def over_one_base(experiment: Experiment) -> Iterator[Problem]:
+    """Reward models over one base are in the same processes, so they can't ask for different ones."""
+    for sharing in reward_seats(experiment).values():
+        for config in sharing[1:]:
+            for name in ("ranks", "threads"):
+                first, own = vars(sharing[0])[name], vars(config)[name]
+                if own != first:
+                    wrong = f"{own}, and {sharing[0].name}, which has the same base and processes, has {first}"
+                    key = ("reward_models", experiment.reward_models.index(config), name)
+                    yield Problem(key, f"{wrong}; give both the same")
+
+
 def leaves_no_model(experiment: Experiment) -> Literal[False] | str:
     """Why a later stage can't begin with what the experiment leaves; False where it can."""
     adapter = experiment.model.adapter
     if not isinstance(adapter, AdapterConfig) or adapter.export != "adapter" or not experiment.method.facts.trains:
         return False
     return adapter.unmergeable or "its model.adapter.export is adapter"
+
+
+def leaves_no_adapter(experiment: Experiment) -> str | None:
+    """Why there is no adapter in what the experiment leaves; None where there is one."""
+    adapter = experiment.model.adapter
+    if not isinstance(adapter, AdapterConfig):
+        return "it has no model.adapter"
+    return "its model.adapter.export is merged" if adapter.export == "merged" else None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rlsys.check import sizes, sources
-from rlsys.check.adapter import adapter_problems
+from rlsys.check.adapter import adapter_problems, over_one_base
 from rlsys.check.judge_in_run import judge_problems
 from rlsys.check.unused import unused
 from rlsys.config.answers import AnswerPlaces
@@ -22,6 +22,7 @@ def combinations(experiment: Experiment) -> Iterator[Problem]:
     for check in (
         unused,
         adapter_problems,
+        over_one_base,
         _method,
         _training_rows,
         _judge,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rlsys.check.adapter import leaves_no_model
+from rlsys.check.adapter import leaves_no_adapter, leaves_no_model
 from rlsys.config.experiment import Experiment
 from rlsys.config.messages import Problem
-from rlsys.config.paths import STAGE, datasets, model_paths
+from rlsys.config.paths import STAGE, adapter_paths, datasets, model_paths
 from rlsys.config.schema import Key
 from rlsys.methods.base import Made
 
@@ -24,6 +24,9 @@ def source_problems(experiment: Experiment, earlier: Sequence[Experiment] = ()) 
             )
         elif (made := done[path].method.facts.makes) not in (wanted := wanted_at(key)):
             yield Problem(key, f"wanted {' or '.join(map(_a, wanted))}, and {path} makes {_a(made)}")
+        elif key in adapter_paths(experiment):
+            if (why := leaves_no_adapter(done[path])) is not None:
+                yield Problem(key, f"{path} leaves no adapter: {why}")
         elif key[0] != "data" and (why := leaves_no_model(done[path])):
             yield Problem(key, f"{path} leaves an adapter and no model: {why}")
     for index, model in enumerate(experiment.reward_models):
@@ -38,14 +41,15 @@ def source_problems(experiment: Experiment, earlier: Sequence[Experiment] = ()) 
 def sources(experiment: Experiment) -> Mapping[Key, str]:
     """Every path of a model or data set, by its key."""
     # Of a judge, `model` itself is the path.
-    return {**model_paths(experiment), **{(*key, "path"): config.path for key, config in datasets(experiment).items()}}
+    models = {**model_paths(experiment), **adapter_paths(experiment)}
+    return {**models, **{(*key, "path"): config.path for key, config in datasets(experiment).items()}}
 
 
 def wanted_at(key: Key) -> tuple[Made, ...]:
     """A critic, and a reward model in training, may start from either kind of model."""
     if key[0] == "data" or key == ("judge", "human", "path"):
         return ("data set",)
-    if key[0] == "reward_models":
+    if key[0] == "reward_models" and key[-1] == "path":
         return ("reward model",)
     return ("model", "reward model") if key[0] == "critic" else ("model",)
 

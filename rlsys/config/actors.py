@@ -60,19 +60,22 @@ class CriticConfig(PolicyConfig):
     """Training of the critic: the keys of `policy`, and where it starts."""
 
     path: str | None = None
-    """Model that the critic starts from; none means the first of reward_models, or else the policy's starting weights
-    with a new head."""
+    """Model that the critic starts from; none means the first of reward_models if that is a whole model, or else the
+    policy's starting weights with a new head."""
 
 
 class ReferenceConfig(Model):
     path: str | None = None
-    """Model of the reference; none means the policy's starting weights."""
+    """Model of the reference; none means model.path (without adapter)."""
+    share: Literal["auto", "never"] = "auto"
+    """Where an adapter is trained, and leaves the base's weights as they are: auto takes the policy with its adapter
+    switched off for the reference, in the policy's own processes, and loads no second copy; never loads one."""
     ranks: PositiveInt = 1
-    """Processes; each holds the whole model."""
+    """Processes of a reference of its own; each holds the whole model."""
     threads: PositiveInt = 1
-    """CPU threads of each rank."""
+    """CPU threads of each of them."""
     tokens_per_micro_batch: PositiveInt = 32768
-    """Token budget of one forward pass."""
+    """Token budget of one forward pass of such a process."""
 
 
 class TeacherConfig(Model):
@@ -154,7 +157,11 @@ class RewardModelConfig(Model):
     name: str = Field(default="reward_model", pattern=r"^[A-Za-z0-9_-]+$")
     """Its name among the parts of the reward."""
     path: str
-    """Local folder or hub id of a model with a scalar head, with the policy's tokenizer."""
+    """Local folder or hub id of a model with a scalar head, with the policy's tokenizer; with `base`, the folder of an
+    adapter and its head."""
+    base: str | None = None
+    """Model that the adapter in `path` was trained on. Reward models of one base have it in memory once, in the same
+    processes."""
     weight: float = 1.0
     """Factor of its score in the weighted sum with all other rewards."""
     ensemble: Literal["mean", "min", "mean_minus_std"] = "mean"

@@ -19,12 +19,13 @@ def critic_path(experiment: Experiment) -> str | None:
     """Where the critic starts; None stands for the policy's starting weights."""
     if experiment.critic.path is not None or not experiment.reward_models:
         return experiment.critic.path
-    return experiment.reward_models[0].path
+    first = experiment.reward_models[0]
+    return first.path if first.base is None else None
 
 
 def model_paths(experiment: Experiment) -> dict[tuple[str | int, ...], str]:
     """Every model path that the config names, by its key."""
-    found = {
+    found: dict[tuple[str | int, ...], str | None] = {
         ("model", "path"): experiment.model.path,
         ("reference", "path"): experiment.reference.path,
         ("critic", "path"): experiment.critic.path,
@@ -35,16 +36,24 @@ def model_paths(experiment: Experiment) -> dict[tuple[str | int, ...], str]:
         found[("teacher", "path")] = experiment.teacher.path
     if isinstance(experiment.method, MergeSettings):
         found |= {("method", "models", index, "path"): one.path for index, one in enumerate(experiment.method.models)}
-    found |= {("reward_models", index, "path"): config.path for index, config in enumerate(experiment.reward_models)}
+    for index, config in enumerate(experiment.reward_models):
+        key = "path" if config.base is None else "base"
+        found["reward_models", index, key] = config.base or config.path
     return {key: path for key, path in found.items() if path is not None}
 
 
+def adapter_paths(experiment: Experiment) -> dict[tuple[str | int, ...], str]:
+    """Every path of an adapter over a base that the config names, by its key."""
+    models = enumerate(experiment.reward_models)
+    return {("reward_models", index, "path"): config.path for index, config in models if config.base is not None}
+
+
 def with_model_paths(experiment: Experiment, change: Callable[[str], str]) -> Experiment:
-    """The experiment with every model path changed."""
+    """The experiment with every path of a model, or of an adapter over one, changed."""
 
     def changed(config: ModelT) -> ModelT:
-        path = vars(config)["path"]
-        return config if path is None else config.model_copy(update={"path": change(path)})
+        paths = {key: vars(config).get(key) for key in ("path", "base")}
+        return config.model_copy(update={key: change(path) for key, path in paths.items() if path is not None})
 
     judge = experiment.judge
     if judge is not None and judge.backend == "vllm":

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from rlsys.check.sizes import longest_sequence
@@ -15,7 +16,8 @@ from rlsys.config.schema import Key, dotted
 from rlsys.errors import ConfigError
 from rlsys.merging.plan import plan
 from rlsys.methods.base import SAMPLED
-from rlsys.models.cost import placed
+from rlsys.models.adapters.shared.over import check_over, over
+from rlsys.models.cost import placed, skeleton
 from rlsys.models.load import embedding_problem, load_config, load_tokenizer, tokenizer_difference, weights_problem
 from rlsys.models.reward_scale import read_scale
 from rlsys.models.value_model import is_value_model
@@ -109,6 +111,9 @@ def check_reward_models(experiment: Experiment, at: At) -> None:
     """Raises ConfigError for what their folders do not have: a scalar head, a scale to normalise by, several heads to
     combine."""
     for index, config in enumerate(experiment.reward_models):
+        if config.base is not None:
+            check_over_base(experiment, index, at)
+            continue
         folder = None if config.path.startswith(STAGE) else at(config.path)
         if folder is None:
             continue
@@ -124,6 +129,25 @@ def check_reward_models(experiment: Experiment, at: At) -> None:
                 f"reward_models.{index}.ensemble: mean_minus_std needs several heads, and {config.path} has one; "
                 "choose mean"
             )
+
+
+def check_over_base(experiment: Experiment, index: int, at: At) -> None:
+    """Raises ConfigError for a reward model that is no adapter over the base it names."""
+    config = experiment.reward_models[index]
+    assert config.base is not None
+    folder, base = Path(config.path).expanduser(), at(config.base)
+    if base is None or config.path.startswith(STAGE):
+        return
+    keys = (f"reward_models.{index}.path", f"reward_models.{index}.base")
+    heads = check_over(folder, base, keys)
+    over(skeleton(base, heads, getattr(torch, experiment.model.dtype)), folder, heads)
+    if config.normalize:
+        read_scale(folder)
+    if config.ensemble == "mean_minus_std" and heads < 2:
+        raise ConfigError(
+            f"reward_models.{index}.ensemble: mean_minus_std needs several heads, and {config.path} has one; choose "
+            "mean"
+        )
 
 
 def _here(experiment: Experiment, at: At) -> Iterator[tuple[Key, str, Path]]:

@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as bench
-from benchmarks import adapter_sync, estimators, merge, spin
+from benchmarks import adapter, adapter_sync, estimators, merge, spin
 from benchmarks.over_optimization import __main__ as over_optimization
 from benchmarks.preference import __main__ as preference
 from benchmarks.result import Result
@@ -89,6 +89,20 @@ def test_adapter_sync(ray_session: None, settings: Settings):
     file = (settings.model / "model.safetensors").stat().st_size
     assert sizes.ratio == pytest.approx(copy.details["bytes"] / file, rel=0.01)
     assert whole.ratio > 0
+
+
+def unused(*_: object) -> Any:
+    raise AssertionError("starts no actors")
+
+
+def test_adapter(settings: Settings):
+    """The benchmark itself fails unless both sides begin with one loss, and both references say the same. It starts
+    processes of its own."""
+    time, memory, both = adapter.run(settings, unused)
+    assert time.ratio > 0
+    # Weights, gradients, copies and Adam's two moments of 0.5M numbers of 4 bytes.
+    assert memory.baseline[0] > 5 * 4 * 0.5
+    assert both.ratio == both.ours[0] / (memory.ours[0] + both.details["reference's process, MB"]) < 1
 
 
 def test_overhead(settings: Settings, shared: Spawn):

@@ -222,6 +222,10 @@ class Rank:
     def log_probs(self, batch: Batch) -> Tensor:
         return self.engine.log_probs(batch, [[row] for row in range(len(batch))], 1.0)
 
+    def base_log_probs(self, batch: Batch) -> Tensor:
+        with self.engine.adapter.disabled():
+            return self.log_probs(batch)
+
     def scores(self, batch: Batch) -> Tensor | None:
         return self.engine.scores(batch, [[row] for row in range(len(batch))])
 

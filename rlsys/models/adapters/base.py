@@ -8,6 +8,7 @@ is put in place, all is trained.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -34,6 +35,16 @@ class AdapterConfig(Model):
 
     unmergeable: ClassVar[str | None] = None
     """Why weights of a plain model can't compute the same; None where they do, so that a sampler can be sent them."""
+
+    @property
+    def keeps_base(self) -> bool:
+        """Whether training leaves the base model's own weights alone, so that without the adapter it is there still."""
+        return False
+
+    def loaded(self) -> AdapterConfig:
+        """The kind that computes the same from what is saved."""
+        return self
+
     never_with: ClassVar[Mapping[str, str]] = {}
     """Reasons against settings: of `packing` (rows without padding), `checkpointing` (activations computed again) and
     `zero_3` (weights spread over ranks)."""
@@ -123,6 +134,21 @@ class Adapter:
         """The weight that a model without adapter needs to compute the same, in the model's dtype."""
         how, weight = self.merge(name), self.plain(name, parameter)
         return how(weight, [part.detach() for part in self.parts(name)]) if how else weight
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """For a while the network is the base model again. Only for kinds that keep it (`keeps_base`)."""
+        assert self.config is not None, "full training has no adapter"
+        assert self.config.keeps_base, f"{self.config.kind} changes weights of the base"
+        self.enable(False)
+        try:
+            yield
+        finally:
+            self.enable(True)
+
+    def enable(self, on: bool) -> None:
+        """Let the adapter have its say, or not. Every kind that keeps the base defines it."""
+        raise NotImplementedError
 
     def rate(self, name: str) -> float:
         """Factor on the learning rate of a trained parameter."""

@@ -76,6 +76,10 @@ class Tuner(base.Adapter):
         formula = self.bias_formula(layer) if own == "bias" else self.formula(layer)
         return base.Merge(formula, tuple(f"{wrapper}.{part}" for part in self.trained)) if formula else None
 
+    def enable(self, on: bool) -> None:
+        for layer in self.layers():
+            layer.enable_adapters(on)
+
     def tensors(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         from peft import get_peft_model_state_dict
 
