@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from rlsys.check import sizes, sources
 from rlsys.check.adapter import adapter_problems
+from rlsys.check.ewc import ewc_problems
 from rlsys.check.judge_in_run import judge_problems
 from rlsys.check.unused import unused
 from rlsys.config.answers import AnswerPlaces
@@ -21,6 +22,7 @@ def combinations(experiment: Experiment) -> Iterator[Problem]:
     for check in (
         unused,
         adapter_problems,
+        ewc_problems,
         _method,
         _training_rows,
         _judge,

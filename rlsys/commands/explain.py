@@ -20,6 +20,7 @@ FOLDERS = (
     ("rewards.args", "rlsys.rewards", "Reward"),
     ("model.adapter", "rlsys.models.adapters", "Adapter"),
     ("method.by", "rlsys.merging", "merge"),
+    ("continual.against", "rlsys.continual", "settings"),
 )
 """Sections whose keys each file of a folder declares."""
 
