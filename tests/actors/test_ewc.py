@@ -56,11 +56,12 @@ def truth(model_path: Path, old_tasks: list[Path]) -> dict[str, Any]:
     kept = [tensors(folder, {n: tuple(p.shape) for n, p in network.named_parameters()}) for folder in old_tasks]
     penalties, norms = [], []
     for seed in range(3):
-        penalty = sum(
+        terms = [
             STRENGTH / 2 * (task[name][0] * (parameter - task[name][1]) ** 2).sum()
             for task in kept
             for name, parameter in network.named_parameters()
-        )
+        ]
+        penalty = torch.stack(terms).sum()
         (cross_entropy(network, rows(seed)) + penalty).backward()
         penalties.append(penalty.item())
         norms.append(float(torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)))
