@@ -62,7 +62,8 @@ def open_fisher(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> Iterator
         raise ConfigError(f"ewc.of {folder}: keeps no Fisher information ({EWC}/{FISHER}); train it with ewc.samples")
     try:
         with safe_open(path, framework="pt") as file:
-            kept = {key.removeprefix(OF_FISHER): key for key in file.keys() if key.startswith(OF_FISHER)}  # noqa: SIM118
+            names: list[str] = list(file.keys())
+            kept = {name.removeprefix(OF_FISHER): name for name in names if name.startswith(OF_FISHER)}
             if kept.keys() != shapes.keys():
                 only = sorted(kept.keys() ^ shapes.keys())[0]
                 here, there = ("trained here", "there") if only in shapes else ("kept there", "trained here")
