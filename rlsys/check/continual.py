@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from rlsys import registry
 from rlsys.config.continual import ContinualConfig
@@ -23,7 +22,7 @@ from rlsys.errors import ConfigError, did_you_mean
 
 SHARED = ("cluster", "logging", "rollout", "scoring", "judge", "reward_models")
 """Sections of `common` that a stage which measures has, too."""
-OF_ANSWERS = ("rewards", "sampling", "evaluation")
+OF_ANSWERS = {"rewards", "sampling", "evaluation"}
 """Sections of a task's stage that say how its answers are measured."""
 
 
@@ -125,31 +124,31 @@ class Sequel:
                 found[i, j] = f"{'base' if model is None else self.tasks[model]}_on_{task}"
         return found
 
-    def measuring(self, after: str, common: Document, done: Sequence[Experiment]) -> Iterator[Document]:
-        """The stages that measure what was not measured yet, once task `after` is done."""
+    def measuring(self, after: str, common: Document, stages: Sequence[Experiment]) -> Iterator[Document]:
+        """The stages that measure, once task `after` is done, what was not measured before."""
         if after not in self.tasks or not self.config.measure:
             return
-        row, made = self.tasks.index(after), {experiment.name for experiment in done}
-        by_name = {experiment.name: experiment for experiment in done}
-        first = by_name[self.tasks[0]]
+        row, cells = self.tasks.index(after), self.cells()
+        before = {name for (i, _), name in cells.items() if i < row}
+        by_name = {experiment.name: experiment for experiment in stages}
         for j, task in enumerate(self.tasks):
-            name, model = self.cells()[row, j], model_of(row, j, self.against.isolates)
-            if name in made:
-                continue
-            path = first.model.path if model is None else f"{STAGE}{self.tasks[model]}"
-            yield self._measuring(name, path, task, common, by_name)
+            model = model_of(row, j, self.against.isolates)
+            path = by_name[self.tasks[0]].model.path if model is None else f"{STAGE}{self.tasks[model]}"
+            if cells[row, j] not in before:
+                yield self._measuring(cells[row, j], path, by_name[task], common)
 
-    def _measuring(self, name: str, path: str, task: str, common: Document, by_name: dict[str, Experiment]) -> Document:
-        where = common.where(("continual", "measure", task)) + f": stage {name}"
+    def _measuring(self, name: str, path: str, task: Experiment, common: Document) -> Document:
+        where = common.where(("continual", "measure", task.name)) + f": stage {name}"
         found = Document.empty(where)
         plain = {key: value for key, value in self.recipe.common.items() if key in SHARED}
         plain |= {"name": name, "method": {"name": "evaluate"}, "loop": {"steps": 1}, "seed": self.recipe.seed}
         plain |= {"output": str(self.recipe.output)}
-        plain["model"] = {"path": path, "dtype": by_name[self.tasks[0]].model.dtype}
-        own = by_name.get(task)
-        if own is not None and own.method.facts.by_answers:
-            told: dict[str, Any] = own.model_dump(mode="json", include={*OF_ANSWERS, "data"})
-            plain |= {key: told[key] for key in OF_ANSWERS} | {"data": {"eval": told["data"]["eval"]}}
+        plain["model"] = {"path": path, "dtype": task.model.dtype}
+        held_out = task.data.held_out()
+        if task.method.facts.by_answers and held_out is not None:
+            plain |= task.model_dump(mode="json", include=OF_ANSWERS) | {
+                "data": {"eval": held_out.model_dump(mode="json"), "max_prompt_tokens": task.data.max_prompt_tokens}
+            }
         found.data = json.loads(json.dumps(plain))
-        found.put_over(common, ("continual", "measure", task), f": stage {name}")
+        found.put_over(common, ("continual", "measure", task.name), f": stage {name}")
         return found

@@ -37,7 +37,7 @@ def load_recipe(
     sequel = Sequel(recipe) if recipe.continual is not None else None
     experiments: list[Experiment] = []
 
-    def add(stage: str, put_together: Callable[[], Document]) -> None:
+    def made(stage: str, put_together: Callable[[], Document]) -> Experiment:
         typed = [
             Override.typed(text.removeprefix(f"{stage}."), text) for text in of_stages if text.startswith(f"{stage}.")
         ]
@@ -50,7 +50,7 @@ def load_recipe(
             found = put_together()
             for override in typed:
                 found.override(override)
-            experiments.append(checked(found, this_machine=this_machine, check=check))
+            return checked(found, this_machine=this_machine, check=check)
         except ConfigError as error:
             of_stage, own = f"stage {stage}: ", tuple(override.where for override in typed)  # whose lines say so
             lines = [
@@ -60,10 +60,17 @@ def load_recipe(
             raise ConfigError("\n".join(lines)) from error
 
     for number, stage in enumerate(recipe.steps):
-        add(stage.name, partial(_experiment, path, document, recipe, number, stage, sequel, experiments))
-        for measuring in sequel.measuring(stage.name, document, experiments) if sequel is not None else ():
-            add(measuring.data["name"], partial(_itself, measuring))
-    return recipe, experiments
+        put_together = partial(_experiment, path, document, recipe, number, stage, sequel, experiments)
+        experiments.append(made(stage.name, put_together))
+    if sequel is None:
+        return recipe, experiments
+    measuring = {
+        stage.name: [
+            made(one.data["name"], partial(_itself, one)) for one in sequel.measuring(stage.name, document, experiments)
+        ]
+        for stage in recipe.steps
+    }
+    return recipe, [one for stage in experiments for one in (stage, *measuring[stage.name])]
 
 
 def load_stage(

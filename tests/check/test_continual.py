@@ -79,6 +79,24 @@ def test_every_task_is_measured_after_each(tmp_path: Path) -> None:
     assert isolated["base_on_c"].model.path == "playground:0.5m"
 
 
+def test_a_task_that_is_rewarded_is_measured_as_its_own_stage_says(tmp_path: Path) -> None:
+    graded = (
+        "method: {name: grpo, prompts_per_step: 2, group_size: 2}, rewards: [{name: exact_match}], "
+        "sampling: {max_tokens: 9}"
+    )
+    text = SEQUENCE.replace("  method: {name: sft, batch_size: 8, max_tokens: 32}\n", "")
+    for name, task in (("a", "sort_digits"), ("b", "add"), ("c", "chain")):
+        held_out = f"eval: {{path: 'playground:{task}', split: test}}"
+        stage = f'- {{name: {name}, {graded}, data: {{train: {{path: "playground:{task}"}}, {held_out}}}}}'
+        line = next(line for line in text.splitlines() if f"{{name: {name}," in line)
+        text = text.replace(line, f"  {stage}")
+    found = stages(tmp_path, "continual.measure={a: {}, b: {evaluation: {prompts: 7}}, c: {}}", text=text)
+    measured = found["a_on_b"]
+    assert measured.data.held_out() == found["b"].data.held_out()
+    assert (measured.rewards, measured.sampling) == (found["b"].rewards, found["b"].sampling)
+    assert (measured.evaluation.prompts, found["c_on_a"].evaluation.prompts) == (7, 256)
+
+
 @pytest.mark.parametrize(
     ("override", "wanted"),
     [
