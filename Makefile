@@ -2,7 +2,7 @@
 SEED ?= 0
 BIN := .venv/bin
 
-.PHONY: help setup quickstart demo-rlhf demo-rlaif demo-cai demo-spin demo-preference demo-rft demo-distill demo-merge \
+.PHONY: help setup quickstart demo-rlhf demo-rlaif demo-cai demo-spin demo-preference demo-rft demo-distill demo-merge demo-continual \
 	test test-fast test-all test-slow faults check format bench overoptimization lock clean estimators
 
 help:  ## Show the targets
@@ -34,6 +34,9 @@ demo-distill: setup  ## Distillation: a student that learned from wrong answers 
 
 demo-merge: setup  ## Merging: two tasks trained apart become one model, in every way; soups of three seeds; about 8 minutes on 2 cores (SEED=1)
 	@$(BIN)/python -m benchmarks.merge --seed $(SEED) $(ARGS)
+
+demo-continual: setup  ## Continual learning: two tasks one after the other, nothing, replay, EWC or isolation against forgetting; three seeds
+	@$(BIN)/python -m benchmarks.forgetting $(ARGS)
 
 demo-preference: setup  ## Every preference loss (DPO, IPO, KTO, ...) on one task, one table; about 6 minutes on 2 cores (SEED=1)
 	@$(BIN)/python -m benchmarks.preference --seed $(SEED) $(ARGS)

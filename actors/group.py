@@ -118,6 +118,9 @@ class PolicyGroup(TrainerGroup):
         shared = ray.put(batch)
         return merge(self.call_each("evaluate", [(shared, own, loss) for own in self.micro_batches(batch)]))
 
+    def add_fisher(self, batch: Batch) -> None:
+        self.call("add_fisher", ray.put(batch))
+
 
 class SharedReference:
     """`roles.Reference` by the policy's own ranks, with the adapter switched off: `model`, the base, without a second

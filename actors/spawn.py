@@ -145,9 +145,9 @@ class Crew:
     def trainers(self, role: str, config: PolicyConfig, path: Path, heads: int | None) -> list[Any]:
         experiment = self.experiment
         common = (experiment.model, config, path, self.request.optimizer_steps, experiment.seed, heads)
-        return self.seats.fill(
-            role, TrainerActor, threads(config.threads), [(*common, rank, self.timeout) for rank in range(config.ranks)]
-        )
+        ewc = experiment.ewc if role == "policy" else None
+        own = [(*common, rank, self.timeout, ewc) for rank in range(config.ranks)]
+        return self.seats.fill(role, TrainerActor, threads(config.threads), own)
 
     def started(self, group: GroupT) -> GroupT:
         group.start(self.start_timeout)

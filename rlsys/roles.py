@@ -102,6 +102,11 @@ class Policy(Trained, Protocol):
         """The statistics that `forward_backward` would give. No gradient."""
         ...
 
+    def add_fisher(self, batch: Batch) -> None:
+        """Add, for each row, the squared gradient of the log-prob of all its trained tokens to the Fisher information
+        that `export` will write, as a mean over rows. Weights and optimizer stay as they are."""
+        ...
+
 
 class ScoreModel(Protocol):
     """A model with a scalar head (a reward model), frozen or not."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from rlsys.check import sizes, sources
 from rlsys.check.adapter import adapter_problems, over_one_base
+from rlsys.check.ewc import ewc_problems
 from rlsys.check.judge_in_run import judge_problems
 from rlsys.check.unused import unused
 from rlsys.config.answers import AnswerPlaces
@@ -23,6 +24,7 @@ def combinations(experiment: Experiment) -> Iterator[Problem]:
         unused,
         adapter_problems,
         over_one_base,
+        ewc_problems,
         _method,
         _training_rows,
         _judge,

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from rlsys.check.adapter import leaves_no_adapter, leaves_no_model
 from rlsys.config.experiment import Experiment
 from rlsys.config.messages import Problem
-from rlsys.config.paths import STAGE, adapter_paths, datasets, model_paths
+from rlsys.config.paths import STAGE, adapter_paths, continued_paths, datasets, model_paths
 from rlsys.config.schema import Key
 from rlsys.methods.base import Made
+from rlsys.models.adapters.base import AdapterConfig
 
 
 def source_problems(experiment: Experiment, earlier: Sequence[Experiment] = ()) -> Iterator[Problem]:
@@ -27,6 +28,12 @@ def source_problems(experiment: Experiment, earlier: Sequence[Experiment] = ()) 
         elif key in adapter_paths(experiment):
             if (why := leaves_no_adapter(done[path])) is not None:
                 yield Problem(key, f"{path} leaves no adapter: {why}")
+        elif key[:2] == ("model", "adapter"):
+            yield from _adapter(key, path, done[path])
+        elif key[0] == "ewc":
+            kept = done[path].ewc
+            if kept is None or not kept.samples:
+                yield Problem(key, f"{path} keeps no Fisher information; give that stage ewc.samples")
         elif key[0] != "data" and (why := leaves_no_model(done[path])):
             yield Problem(key, f"{path} leaves an adapter and no model: {why}")
     for index, model in enumerate(experiment.reward_models):
@@ -38,10 +45,18 @@ def source_problems(experiment: Experiment, earlier: Sequence[Experiment] = ()) 
             )
 
 
+def _adapter(key: Key, path: str, stage: Experiment) -> Iterator[Problem]:
+    adapter = stage.model.adapter
+    if not isinstance(adapter, AdapterConfig):
+        yield Problem(key, f"{path} trains no adapter; give that stage model.adapter, or leave this out")
+    elif adapter.export == "merged":
+        yield Problem(key, f"{path} leaves a merged model and no adapter; set its model.adapter.export to both")
+
+
 def sources(experiment: Experiment) -> Mapping[Key, str]:
     """Every path of a model or data set, by its key."""
     # Of a judge, `model` itself is the path.
-    models = {**model_paths(experiment), **adapter_paths(experiment)}
+    models = {**model_paths(experiment), **adapter_paths(experiment), **continued_paths(experiment)}
     return {**models, **{(*key, "path"): config.path for key, config in datasets(experiment).items()}}
 
 

@@ -12,6 +12,7 @@ from rlsys import registry
 from rlsys.check.renamed import new_key
 from rlsys.config import schema
 from rlsys.config.base import Model
+from rlsys.config.continual import ContinualConfig
 from rlsys.config.experiment import Experiment
 from rlsys.errors import ConfigError, nearest
 
@@ -20,6 +21,7 @@ FOLDERS = (
     ("rewards.args", "rlsys.rewards", "Reward"),
     ("model.adapter", "rlsys.models.adapters", "Adapter"),
     ("method.by", "rlsys.merging", "merge"),
+    ("continual.against", "rlsys.continual", "settings"),
 )
 """Sections whose keys each file of a folder declares."""
 
@@ -93,6 +95,8 @@ def _merged(found: list[Entry]) -> list[Entry]:
 def entries() -> Iterator[Entry]:
     """Every key there is."""
     for name, info in schema.fields(Experiment):
+        yield Entry(name, None, info)
+    for name, info in schema.fields(ContinualConfig, "continual."):  # of a recipe
         yield Entry(name, None, info)
     for section, package, attribute in FOLDERS:
         for file in registry.names(package, attribute):

@@ -75,6 +75,10 @@ class DatasetConfig(Model):
     weight: PositiveFloat = 1.0
     """For `data.train` beside `data.also` only: each of its rows counts as so many in the mixture."""
 
+    fraction: Share | None = None
+    """For `data.also` only: this fraction of all rows drawn is of this set, whatever the sizes; the others share the
+    rest by theirs."""
+
     @model_validator(mode="after")
     def _ignores_nothing_it_needs(self) -> DatasetConfig:
         for key, column in self.fields.items():

@@ -24,6 +24,7 @@ from rlsys.config.alarm import AlarmText
 from rlsys.config.answers import AnswerPlaces
 from rlsys.config.base import Model
 from rlsys.config.dataset import DatasetConfig, HeldOutConfig
+from rlsys.config.ewc import EwcConfig
 from rlsys.config.judge import JudgeConfig
 from rlsys.config.sampling import SamplingConfig
 
@@ -199,6 +200,8 @@ class Experiment(Model):
     """Sampling engines (vLLM)."""
     weight_sync: SyncConfig = SyncConfig()
     """The way from trainer to sampler."""
+    ewc: EwcConfig | None = None
+    """What holds the policy's weights near those of earlier tasks (elastic weight consolidation)."""
     loop: LoopConfig
     """How long, and what happens when."""
     evaluation: EvaluationConfig = EvaluationConfig()

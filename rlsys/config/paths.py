@@ -48,13 +48,27 @@ def adapter_paths(experiment: Experiment) -> dict[tuple[str | int, ...], str]:
     return {("reward_models", index, "path"): config.path for index, config in models if config.base is not None}
 
 
+def continued_paths(experiment: Experiment) -> dict[tuple[str | int, ...], str]:
+    """Folders of finished models of which something else than the model is read: an adapter to go on from, what was
+    kept for elastic weight consolidation."""
+    adapter, found = experiment.model.adapter, {}
+    if isinstance(adapter, Model) and vars(adapter)["path"] is not None:
+        found["model", "adapter", "path"] = vars(adapter)["path"]
+    if experiment.ewc is not None:
+        found |= {("ewc", "of", index): path for index, path in enumerate(experiment.ewc.of)}
+    return found
+
+
 def with_model_paths(experiment: Experiment, change: Callable[[str], str]) -> Experiment:
-    """The experiment with every path of a model, or of an adapter over one, changed."""
+    """The experiment with every path of a model changed, of an adapter over one, and of what is continued."""
 
     def changed(config: ModelT) -> ModelT:
         paths = {key: vars(config).get(key) for key in ("path", "base")}
         return config.model_copy(update={key: change(path) for key, path in paths.items() if path is not None})
 
+    model, ewc = changed(experiment.model), experiment.ewc
+    if isinstance(model.adapter, Model):
+        model = model.model_copy(update={"adapter": changed(model.adapter)})
     judge = experiment.judge
     if judge is not None and judge.backend == "vllm":
         judge = judge.model_copy(update={"model": change(judge.model)})
@@ -65,7 +79,8 @@ def with_model_paths(experiment: Experiment, change: Callable[[str], str]) -> Ex
         update={
             "judge": judge,
             "method": method,
-            "model": changed(experiment.model),
+            "model": model,
+            "ewc": ewc and ewc.model_copy(update={"of": tuple(map(change, ewc.of))}),
             "reference": changed(experiment.reference),
             "critic": changed(experiment.critic),
             "teacher": experiment.teacher and changed(experiment.teacher),

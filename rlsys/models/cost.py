@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from rlsys.config.actors import ModelConfig, PolicyConfig
+from rlsys.config.paths import STAGE
 from rlsys.models.adapters.base import Adapter
 from rlsys.models.adapters.shared.put import put_adapter
 from rlsys.models.load import load_config
@@ -46,8 +47,12 @@ def skeleton(folder: Path, heads: int | None, dtype: torch.dtype) -> PreTrainedM
 
 
 def placed(model: ModelConfig, folder: Path, heads: int | None) -> Adapter:
-    """The model's adapter in its skeleton. Raises ConfigError for one that doesn't fit, as the trainer would."""
-    return put_adapter(skeleton(folder, heads, getattr(torch, model.dtype)), model.adapter, folder)
+    """The model's adapter in its skeleton. Raises ConfigError for one that doesn't fit, as the trainer would; one that
+    a stage is still to train is not read."""
+    adapter = model.adapter
+    if adapter is not None and adapter.path is not None and adapter.path.startswith(STAGE):
+        adapter = adapter.model_copy(update={"path": None})
+    return put_adapter(skeleton(folder, heads, getattr(torch, model.dtype)), adapter, folder)
 
 
 def cost(adapter: Adapter, config: PolicyConfig) -> Cost:

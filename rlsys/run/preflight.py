@@ -18,6 +18,7 @@ from rlsys.merging.plan import plan
 from rlsys.methods.base import SAMPLED
 from rlsys.models.adapters.shared.over import check_over, over
 from rlsys.models.cost import placed, skeleton
+from rlsys.models.fisher import open_fisher
 from rlsys.models.load import embedding_problem, load_config, load_tokenizer, tokenizer_difference, weights_problem
 from rlsys.models.reward_scale import read_scale
 from rlsys.models.value_model import is_value_model
@@ -39,6 +40,7 @@ def check_models(experiment: Experiment, at: At) -> None:
     check_weights(experiment, at)
     check_reward_models(experiment, at)
     check_adapter(experiment, at)
+    check_ewc(experiment, at)
 
 
 def check_adapter(experiment: Experiment, at: At) -> None:
@@ -48,6 +50,19 @@ def check_adapter(experiment: Experiment, at: At) -> None:
     for _, path, heads in trained_models(experiment):
         if (folder := at(path)) is not None:
             placed(experiment.model, folder, heads)
+
+
+def check_ewc(experiment: Experiment, at: At) -> None:
+    """Raises ConfigError where an earlier task kept no Fisher information, or that of other parameters."""
+    kept = () if experiment.ewc is None else experiment.ewc.of
+    folders = [Path(path) for path in kept if not path.startswith(STAGE)]
+    if not folders or (base := at(experiment.model.path)) is None:
+        return
+    network = placed(experiment.model, base, None).network
+    shapes = {name: tuple(p.shape) for name, p in network.named_parameters() if p.requires_grad}
+    for folder in folders:
+        with open_fisher(folder, shapes):
+            pass
 
 
 def trained_models(experiment: Experiment) -> Iterator[tuple[str, str, int | None]]:

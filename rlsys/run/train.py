@@ -33,6 +33,7 @@ from rlsys.run import merge
 from rlsys.run.changes import Beginning
 from rlsys.run.checkpoint import Checkpoints
 from rlsys.run.evaluation import AnsweredEvaluator, AnswerEvaluator, Evaluator, Judgement, RowEvaluator
+from rlsys.run.fisher import add_fisher
 from rlsys.run.folder import RunDir
 from rlsys.run.inputs import Inputs
 from rlsys.run.labelled_pairs import against_people
@@ -156,6 +157,9 @@ def _execute(
         measure_judge(experiment, roles, ledger, loop, progress)
         state = loop.run()
         check_made(experiment, run_dir, state)
+        if experiment.ewc is not None and experiment.ewc.samples:
+            with progress.timed("fisher"):
+                add_fisher(loop, experiment.ewc.samples)
         with progress.timed("export"):
             hashes = export(roles, run_dir, state, request)
         verdicts = list(ledger.verdicts(texts=False))
@@ -269,11 +273,7 @@ def anchored(experiment: Experiment) -> Experiment:
         if judge.cache not in (None, "auto"):  # this run may be the one that makes it
             files["cache"] = str(Path(judge.cache).expanduser().absolute())
         judge = judge.model_copy(update={key: absolute(path) for key, path in files.items()})
-    model, adapter = experiment.model, experiment.model.adapter
-    if adapter is not None and adapter.path is not None:
-        adapter = adapter.model_copy(update={"path": absolute(adapter.path)})
-        model = model.model_copy(update={"adapter": adapter})
-    experiment = experiment.model_copy(update={"judge": judge, "output": output, "model": model})
+    experiment = experiment.model_copy(update={"judge": judge, "output": output})
     return with_dataset_paths(with_model_paths(experiment, absolute), absolute)
 
 

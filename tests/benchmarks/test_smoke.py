@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as bench
-from benchmarks import adapter, adapter_sync, estimators, merge, spin
+from benchmarks import adapter, adapter_sync, estimators, forgetting, merge, spin
 from benchmarks.over_optimization import __main__ as over_optimization
 from benchmarks.preference import __main__ as preference
 from benchmarks.result import Result
@@ -149,6 +149,21 @@ def test_merge(ray_session: None, tmp_path: Path):
     assert found["greedy_soup"] == found["soup"]
     (measured,) = (tmp_path / "demo-merge" / "greedy_soup" / "measured").iterdir()
     assert (measured / "summary.json").is_file()
+
+
+def test_forgetting(ray_session: None, tmp_path: Path):
+    """One step of each stage; what EWC needs of the first task is there."""
+    printed = called(forgetting.main, "--quick", "--seed", "1", "--output", tmp_path)
+    assert "sorting, then letters; seeds 1" in printed
+    found = json.loads((tmp_path / "demo-continual.json").read_text())
+    assert found.keys() == forgetting.CELLS.keys()
+    assert all(0 <= score <= 1 for cell in found.values() for row in cell["1"]["matrix"] for score in row)
+    recipe = tmp_path / "demo-continual-seed-1"
+    kept = [stage for stage in forgetting.STAGES if (recipe / stage / "final" / "ewc" / "fisher.safetensors").is_file()]
+    assert kept == ["sort", "sort_lora"]
+    # The first step is at the old task's weights: full weights are at theta*, where the penalty is 0.
+    (line,) = [json.loads(text) for text in (recipe / "letters_ewc" / "metrics.jsonl").read_text().splitlines()]
+    assert line["train/ewc_penalty"] == 0
 
 
 def test_preference(ray_session: None, tmp_path: Path):

@@ -18,6 +18,7 @@ from torch import Tensor
 from actors.wait import fetch
 from rlsys.batch import Batch, ComparisonBatch, DistillationBatch, PreferenceBatch, ValueBatch
 from rlsys.config.actors import ModelConfig, PolicyConfig
+from rlsys.config.ewc import EwcConfig
 from rlsys.models.adapters.base import AdapterConfig
 from rlsys.models.micro_batches import micro_batches
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
@@ -119,6 +120,7 @@ class Setting:
     """ZeRO 3 spreads even the smallest parameters over the ranks, as it does large ones."""
     heads: int | None = None
     """Of a scalar head."""
+    ewc: EwcConfig | None = None
 
     def model_config(self) -> ModelConfig:
         return ModelConfig.model_validate(
@@ -175,7 +177,7 @@ class Rank:
         world = World(self.rank, self.size, address, TIMEOUT)
         path = self.model.with_name("untied") if setting.untied else self.model
         self.engine = TrainEngine(
-            setting.model_config(), setting.config(self.size), path, STEPS, SEED, world, setting.heads
+            setting.model_config(), setting.config(self.size), path, STEPS, SEED, world, setting.heads, setting.ewc
         )
 
     def accumulate(self, batch: Batch, loss: Any, normalizer: float) -> int:
