@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -117,6 +118,8 @@ class Gate:
                 )
         except ConfigError as error:
             raise HTTPException(400, str(error)) from error
+        if adapter.warning:
+            logging.getLogger(__name__).warning(adapter.warning)
         return {"lora_path": str(adapter.copied(self.settings.copies))}
 
     async def _routed(self, router: RouterConfig, request: dict[str, Any]) -> str:

@@ -92,9 +92,11 @@ class RouterConfig(Model):
     def function(self) -> Callable[[dict[str, Any]], Any]:
         """The classifier. Raises ConfigError unless it is a function."""
         assert self.classifier is not None
+        if "." not in self.classifier:
+            raise ConfigError(f"{self.classifier!r}: wanted a dotted path, as in my_module.my_function")
         found = registry.resolve("rlsys.serving", self.classifier, "classify")
         if not callable(found):
-            raise ConfigError(f"classifier: {self.classifier!r} is no function")
+            raise ConfigError(f"{self.classifier!r} is no function")
         return found
 
     def names(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
