@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from rlsys.cli.shared import MODEL_HELP, MaxTokens, Models, Plain, RunFolder, Seed, Settings, System, Temperature, app
+from rlsys.cli.shared import (
+    MODEL_HELP,
+    AdaptersOf,
+    MaxTokens,
+    Models,
+    Plain,
+    RunFolder,
+    Seed,
+    Settings,
+    System,
+    Temperature,
+    app,
+)
 from rlsys.errors import ConfigError
 
 
@@ -178,6 +190,32 @@ def evaluate(
 
 
 @app.command()
+def matrix(
+    models: Models,
+    tasks: Annotated[
+        Path,
+        typer.Option(help="File of the tasks: of each, by name, its data, rewards, sampling.", show_default=False),
+    ],
+    adapter: AdaptersOf = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many rows of each task.")] = None,
+    seed: Seed = None,
+    name: Annotated[str, typer.Option(help="Folder of the results, in OUTPUT.")] = "matrix",
+    output: Annotated[Path, typer.Option(help="Where that folder is made.")] = Path("runs"),
+    settings: Settings = None,
+) -> None:
+    """Measure models, or what runs made, or one model and adapters of it, on several tasks: a table of tasks x models,
+    and evaluation.json beside the runs' folders."""
+    from rlsys.commands import options
+    from rlsys.commands import task_matrix as command
+
+    own = [("--limit", "data.eval.limit", limit), ("--seed", "seed", seed)]
+    prepared = command.Matrix.prepared(models, adapter or (), tasks, options.settings(own, settings or ()), output)
+    from actors.spawn import spawn
+
+    command.show(*prepared.measure(output, name, spawn))
+
+
+@app.command()
 def serve(
     model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help=MODEL_HELP, show_default=False)],
     more: Annotated[
@@ -186,14 +224,7 @@ def serve(
             metavar="[-- VLLM OPTIONS]", help="Further options of vLLM's server, after --.", show_default=False
         ),
     ] = None,
-    adapter: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=PATH",
-            help="An adapter of that model, which requests choose by its name; may be given several times.",
-            show_default=False,
-        ),
-    ] = None,
+    adapter: AdaptersOf = None,
     router: Annotated[
         Path | None, typer.Option(help="File of the rules that choose the adapter of a request.", show_default=False)
     ] = None,

@@ -94,9 +94,9 @@ def check_name(said: str, name: str, taken: Sequence[str]) -> None:
 def fitting(said: str, name: str, path: Path, base: Base) -> Adapter:
     """The adapter of a run (or of its final model), or the adapter's own folder. Raises ConfigError, which begins with
     `said`, where there is none, and for one that vLLM can't serve or of another base."""
-    folder = _folder(said, path)
+    folder = own_folder(said, path)
     described = _read(said, folder / CONFIG)
-    origin = _read(said, folder / BASE) if (folder / BASE).is_file() else None
+    origin = _origin(said, folder)
     _check_kind(said, described, origin)
     if origin is None:
         warning = (
@@ -104,25 +104,12 @@ def fitting(said: str, name: str, path: Path, base: Base) -> Adapter:
             f"{described.get('base_model_name_or_path')}"
         )
         return Adapter(name, folder, _rank(described), warning)
-    if _digest(origin["version"]) != _digest(base.version):
-        raise ConfigError(
-            f"{said}: was trained on {origin['version']} ({origin['base']}), and {base.version} is served; serve the "
-            "base that it was trained on"
-        )
+    check_base(said, folder, base)
     return Adapter(name, folder, _rank(described))
 
 
-def room(adapters: Sequence[Adapter], largest: int | None) -> int:
-    """The rank that vLLM makes room for: of the adapters, and of later ones up to `largest`. Raises ConfigError."""
-    wanted = max([adapter.rank for adapter in adapters] + [largest or 1])
-    fits = next((rank for rank in RANKS if rank >= wanted), None)
-    if fits is None:
-        who = next((f"--adapter {one.name}: has rank" for one in adapters if one.rank == wanted), "--max-rank")
-        raise ConfigError(f"{who} {wanted}: vLLM serves ranks up to {RANKS[-1]}; serve the merged model instead")
-    return fits
-
-
-def _folder(said: str, path: Path) -> Path:
+def own_folder(said: str, path: Path) -> Path:
+    """The adapter's folder: `path`, or that in a run or its final model. Raises ConfigError."""
     tried = [path, path / ADAPTER, path / "final" / ADAPTER]
     for folder in tried:
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
@@ -133,6 +120,27 @@ def _folder(said: str, path: Path) -> Path:
         f"{said}: {path} holds no adapter ({CONFIG} and {WEIGHTS}); give a run that trained one, or the adapter's "
         "own folder"
     )
+
+
+def check_base(said: str, folder: Path, base: Base) -> None:
+    """Raises ConfigError for an adapter of a base whose weights have another hash. That of a folder without base.json,
+    which peft wrote, can't be compared."""
+    origin = _origin(said, folder)
+    if origin is not None and _digest(origin["version"]) != _digest(base.version):
+        raise ConfigError(
+            f"{said}: was trained on {origin['version']} ({origin['base']}), and this is {base.version}; give it the "
+            "base that it was trained on"
+        )
+
+
+def room(adapters: Sequence[Adapter], largest: int | None) -> int:
+    """The rank that vLLM makes room for: of the adapters, and of later ones up to `largest`. Raises ConfigError."""
+    wanted = max([adapter.rank for adapter in adapters] + [largest or 1])
+    fits = next((rank for rank in RANKS if rank >= wanted), None)
+    if fits is None:
+        who = next((f"--adapter {one.name}: has rank" for one in adapters if one.rank == wanted), "--max-rank")
+        raise ConfigError(f"{who} {wanted}: vLLM serves ranks up to {RANKS[-1]}; serve the merged model instead")
+    return fits
 
 
 def _check_kind(said: str, described: dict[str, Any], origin: dict[str, Any] | None) -> None:
@@ -166,6 +174,10 @@ def _instead(kind: str) -> str:
     if unmergeable:
         return f"it can't be merged either ({unmergeable}), so train one of those"
     return "serve its merged model instead (a run's final, or `rlsys merge`)"
+
+
+def _origin(said: str, folder: Path) -> dict[str, Any] | None:
+    return _read(said, folder / BASE) if (folder / BASE).is_file() else None
 
 
 def _rank(described: dict[str, Any]) -> int:
