@@ -155,7 +155,8 @@ def _merge(name: str, path: Path, on: Experiment) -> Experiment:
     """The run that merges the adapter into the model that `on` measures. Raises ConfigError."""
     said = f"--adapter {name}={path}"
     folder = own_folder(said, path)
-    check_base(said, folder, Base(Path(on.model.path)))
+    if warning := check_base(said, folder, Base(Path(on.model.path))):
+        print_line(f"warning: {warning}")
     document = Document.empty(said)
     document.data = {
         "name": evaluate.folder_name(name),

@@ -98,14 +98,7 @@ def fitting(said: str, name: str, path: Path, base: Base) -> Adapter:
     described = _read(said, folder / CONFIG)
     origin = _origin(said, folder)
     _check_kind(said, described, origin)
-    if origin is None:
-        warning = (
-            f"{said}: has no {BASE}, so its base can't be compared with {base.folder}; it says that it was trained on "
-            f"{described.get('base_model_name_or_path')}"
-        )
-        return Adapter(name, folder, _rank(described), warning)
-    check_base(said, folder, base)
-    return Adapter(name, folder, _rank(described))
+    return Adapter(name, folder, _rank(described), check_base(said, folder, base))
 
 
 def own_folder(said: str, path: Path) -> Path:
@@ -122,15 +115,22 @@ def own_folder(said: str, path: Path) -> Path:
     )
 
 
-def check_base(said: str, folder: Path, base: Base) -> None:
-    """Raises ConfigError for an adapter of a base whose weights have another hash. That of a folder without base.json,
-    which peft wrote, can't be compared."""
+def check_base(said: str, folder: Path, base: Base) -> str | None:
+    """A warning where the adapter has no base.json, which peft writes none of: its base can't be compared. Raises
+    ConfigError for one of a base whose weights have another hash."""
     origin = _origin(said, folder)
-    if origin is not None and _digest(origin["version"]) != _digest(base.version):
+    if origin is None:
+        trained_on = _read(said, folder / CONFIG).get("base_model_name_or_path")
+        return (
+            f"{said}: has no {BASE}, so its base can't be compared with {base.folder}; it says that it was trained on "
+            f"{trained_on}"
+        )
+    if _digest(origin["version"]) != _digest(base.version):
         raise ConfigError(
             f"{said}: was trained on {origin['version']} ({origin['base']}), and this is {base.version}; give it the "
             "base that it was trained on"
         )
+    return None
 
 
 def room(adapters: Sequence[Adapter], largest: int | None) -> int:

@@ -60,7 +60,7 @@ def test_another_base_is_refused_by_the_hash_of_its_weights(served: Path, tmp_pa
     here, there = Base(other).version, Base(served / "tiny").version
     assert here != there
     assert str(error.value) == (
-        f"--adapter a=x: was trained on {there} ({served / 'tiny'}), and {here} is served; serve the base that it was "
+        f"--adapter a=x: was trained on {there} ({served / 'tiny'}), and this is {here}; give it the base that it was "
         "trained on"
     )
 
