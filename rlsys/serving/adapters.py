@@ -95,10 +95,8 @@ def fitting(said: str, name: str, path: Path, base: Base) -> Adapter:
     """The adapter of a run (or of its final model), or the adapter's own folder. Raises ConfigError, which begins with
     `said`, where there is none, and for one that vLLM can't serve or of another base."""
     folder = own_folder(said, path)
-    described = _read(said, folder / CONFIG)
-    origin = _origin(said, folder)
-    _check_kind(said, described, origin)
-    return Adapter(name, folder, _rank(described), check_base(said, folder, base))
+    _check_kind(said, _read(said, folder / CONFIG), _origin(said, folder))
+    return Adapter(name, folder, _rank(_read(said, folder / CONFIG, "r")), check_base(said, folder, base))
 
 
 def own_folder(said: str, path: Path) -> Path:
@@ -177,7 +175,7 @@ def _instead(kind: str) -> str:
 
 
 def _origin(said: str, folder: Path) -> dict[str, Any] | None:
-    return _read(said, folder / BASE) if (folder / BASE).is_file() else None
+    return _read(said, folder / BASE, "kind", "base", "version") if (folder / BASE).is_file() else None
 
 
 def _rank(described: dict[str, Any]) -> int:
@@ -188,8 +186,11 @@ def _digest(version: str) -> str:
     return version.rpartition("@")[2]
 
 
-def _read(said: str, file: Path) -> dict[str, Any]:
+def _read(said: str, file: Path, *wanted: str) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{said}: {file} can't be read: {error}") from error
+    if not isinstance(found, dict) or not found.keys() >= {*wanted}:
+        raise ConfigError(f"{said}: {file} is none of peft's or ours: it does not say {' and '.join(wanted)}")
+    return found

@@ -102,6 +102,23 @@ def test_a_folder_without_an_adapter(served: Path):
         fitting("a", "a", served / "nowhere", Base(served / "tiny"))
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("adapter_config.json", "{", "can't be read: Expecting property name"),
+        ("adapter_config.json", '{"peft_type": "LORA"}', "is none of peft's or ours: it does not say r"),
+        ("base.json", "[]", "is none of peft's or ours: it does not say kind and base and version"),
+    ],
+)
+def test_files_that_are_no_adapters(served: Path, tmp_path: Path, file: str, text: str, message: str):
+    folder = tmp_path / "adapter"
+    shutil.copytree(served / "lora" / "final" / "adapter", folder)
+    (folder / file).write_text(text)
+    with pytest.raises(ConfigError) as error:
+        fitting("a", "a", folder, Base(served / "tiny"))
+    assert str(error.value).startswith(f"a: {folder / file} {message}")
+
+
 def test_a_copy_is_of_the_content(served: Path, tmp_path: Path):
     """What is trained into the folder later is another adapter, with a folder of its own; the first stays as it was."""
     source, copies = tmp_path / "source", tmp_path / "copies"
