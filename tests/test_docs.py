@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
@@ -163,6 +164,21 @@ def test_the_shown_merge_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     done = CliRunner().invoke(app, ["merge", name], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert json.loads(Path("runs/both/final/merge.json").read_text())["models"][1]["layers"][0]["density"] == 0.4
+
+
+def test_the_shown_router_chooses_and_the_shown_tasks_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from rlsys.commands.task_matrix import Matrix
+    from rlsys.serving.router import load_router
+
+    monkeypatch.chdir(tmp_path)
+    for _, name, text in blocks("docs/serving.md"):
+        if name:
+            Path(name).write_text(text, encoding="utf-8")
+    router = load_router(Path("router.yaml"), ("sort", "chain", "letters"), "runs/demo-three-tasks/base")
+    asked = ({"prompt": "4926"}, {"prompt": "3+8+5"}, {"prompt": "4926", "metadata": {"task": "letters"}}, {})
+    assert [asyncio.run(router.choose(request)) for request in asked] == ["sort", "chain", "letters", "base"]
+    matrix = Matrix.prepared(["playground:0.5m"], [], Path("tasks.yaml"), [], tmp_path)
+    assert list(matrix.experiments["playground:0.5m"]) == ["sort", "chain", "letters"]
 
 
 def test_the_shown_constitution_can_take_the_place_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

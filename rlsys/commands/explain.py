@@ -15,6 +15,7 @@ from rlsys.config.base import Model
 from rlsys.config.continual import ContinualConfig
 from rlsys.config.experiment import Experiment
 from rlsys.errors import ConfigError, nearest
+from rlsys.serving.router import RouterConfig
 
 FOLDERS = (
     ("method", "rlsys.methods", "Method"),
@@ -102,6 +103,8 @@ def entries() -> Iterator[Entry]:
         for file in registry.names(package, attribute):
             for name, info in schema.fields(registry.resolve(package, file, "Config")):
                 yield Entry(f"{section}.{name}", file, info)
+    for name, info in schema.fields(RouterConfig):
+        yield Entry(f"router.{name}", "serve --router", info)
 
 
 def _as_yaml(value: Any) -> str:
