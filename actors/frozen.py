@@ -55,10 +55,10 @@ class FrozenActor:
 
 
 class SharedBaseActor:
-    """One replica of several reward models, adapters over one base that is in memory once. `adapters`: by name, the
-    folder that the adapter is in and how many heads it has."""
+    """One replica of several reward models, adapters over one base that is in memory once. `adapters`: their folders by
+    their names."""
 
-    def __init__(self, model: ModelConfig, threads: int, base: Path, adapters: Mapping[str, tuple[Path, int]]) -> None:
+    def __init__(self, model: ModelConfig, threads: int, base: Path, adapters: Mapping[str, Path]) -> None:
         self.model, self.threads, self.base, self.adapters = model, threads, base, adapters
 
     def start(self) -> bool:
@@ -68,7 +68,7 @@ class SharedBaseActor:
         dtype = getattr(torch, self.model.dtype)
         attention = choose_attention(self.model.attention, self.device.type == "cuda", dtype)
         base = load_value_model(self.base, dtype, attention, heads=1)
-        placed = {name: over(base, *saved) for name, saved in self.adapters.items()}
+        placed = {name: over(base, folder) for name, folder in self.adapters.items()}
         packed = attention == "flash_attention_2" and all(adapter.packs for adapter in placed.values())
         self.scorers = {
             name: ValueScorer(adapter.network, packed).to(self.device).eval().requires_grad_(False)

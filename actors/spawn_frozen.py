@@ -13,7 +13,6 @@ from actors.group import FrozenGroup, ReferenceGroup, RewardModelGroup, TeacherG
 from rlsys.check.seats import reward_seats
 from rlsys.config.actors import ReferenceConfig, RewardModelConfig, TeacherConfig
 from rlsys.config.experiment import Experiment
-from rlsys.models.adapters.shared.over import check_over
 from rlsys.models.load import load_config
 from rlsys.models.reward_scale import read_scale
 from rlsys.rewards.with_models import Member
@@ -61,15 +60,8 @@ class FrozenStarter:
         if base is None:
             actors = self.actors(seat, first, self.path(first.path), scalar=True)
         else:
-            source = self.path(base)
-            adapters = {
-                one.name: (
-                    Path(one.path),
-                    check_over(Path(one.path), source, (f"reward_models {one.name}", "its base")),
-                )
-                for one in configs
-            }
-            own = (self.experiment.model, first.threads, source, adapters)
+            adapters = {one.name: Path(one.path).expanduser().resolve() for one in configs}
+            own = (self.experiment.model, first.threads, self.path(base), adapters)
             actors = self.seats(seat, SharedBaseActor, threads(first), [own] * first.ranks)
         groups = [
             RewardModelGroup(one.name, actors, one.tokens_per_micro_batch, self.timeout, among_others=base is not None)
@@ -81,7 +73,7 @@ class FrozenStarter:
         return groups
 
     def member(self, config: RewardModelConfig, group: RewardModelGroup) -> Member:
-        folder = self.path(config.path) if config.base is None else Path(config.path)
+        folder = self.path(config.path) if config.base is None else Path(config.path).expanduser()
         offset, scale = read_scale(folder) if config.normalize else (0.0, 1.0)
         return Member(config.name, config.weight, group, config.ensemble, offset, scale)
 

@@ -155,7 +155,7 @@ def check_over_base(experiment: Experiment, index: int, at: At) -> None:
         return
     keys = (f"reward_models.{index}.path", f"reward_models.{index}.base")
     heads = check_over(folder, base, keys)
-    over(skeleton(base, heads, getattr(torch, experiment.model.dtype)), folder, heads)
+    over(skeleton(base, heads, getattr(torch, experiment.model.dtype)), folder)
     if config.normalize:
         read_scale(folder)
     if config.ensemble == "mean_minus_std" and heads < 2:

@@ -111,7 +111,7 @@ def test_cost_and_validate_tell_what_is_trained(here: Path) -> None:
     adapter = "model.adapter={kind: lora, rank: 4}"
     told = CliRunner().invoke(app, ["cost", "x.yaml", adapter])
     assert told.exit_code == 0, told.output
-    lora, full = (line.split() for line in told.output.splitlines()[2:])
+    lora, full = (line.split() for line in told.output.splitlines()[2:4])
     assert lora[:4] == ["policy:", "lora", "26,112", f"{26112 / (526144 + 26112):.2%}"]
     assert lora[4:] == ["2.21", "MB", "0.10", "MB", "0.31", "MB", "0.10", "MB"]
     assert full == ["policy:", "full", "526,144", "100.00%", "2.10", "MB", "2.10", "MB", "6.31", "MB"]

@@ -23,25 +23,29 @@ HEAD = "score.weight"
 def check_over(path: Path, source: Path, keys: tuple[str, str]) -> int:
     """How many heads the saved reward model has. Raises ConfigError, which names the keys of adapter and base, for a
     folder without an adapter, one that was not written here, another base, and an adapter without a scalar head."""
-    from safetensors import safe_open
-
     folder = adapter_folder(path, keys[0])
-    if not (folder / BASE).is_file() or "settings" not in (
-        origin := json.loads((folder / BASE).read_text(encoding="utf-8"))
-    ):
+    origin = json.loads((folder / BASE).read_text(encoding="utf-8")) if (folder / BASE).is_file() else {}
+    if "settings" not in origin:
         raise ConfigError(
             f"{keys[0]} {folder}: {BASE} does not say by which settings it was made, as it does where a run here wrote "
             f"it; merge it into its base by method merge, and leave {keys[1]} out"
         )
     check_version(origin, folder, source, keys)
-    with safe_open(folder / WEIGHTS, "pt") as tensors:
-        heads = [tensors.get_slice(name).get_shape()[0] for name in tensors.keys() if name.endswith(HEAD)]  # noqa: SIM118
-    if not heads:
+    if not (heads := heads_of(folder)):
         raise ConfigError(f"{keys[0]} {folder}: is no reward model's adapter: it has no scalar head")
-    return heads[0]
+    return heads
 
 
-def over(base: PreTrainedModel, path: Path, heads: int) -> Adapter:
+def heads_of(path: Path) -> int:
+    """Outputs of the scalar head among a saved adapter's tensors; 0 where there is none."""
+    from safetensors import safe_open
+
+    with safe_open(adapter_folder(path) / WEIGHTS, "pt") as tensors:
+        names = [name for name in tensors.keys() if name.endswith(HEAD)]  # noqa: SIM118  # it is no mapping
+        return tensors.get_slice(names[0]).get_shape()[0] if names else 0
+
+
+def over(base: PreTrainedModel, path: Path) -> Adapter:
     """The reward model in a folder that `check_over` has passed, as an adapter in its network. `base`: its base, with
     any scalar head."""
     from safetensors.torch import load_file
@@ -57,7 +61,7 @@ def over(base: PreTrainedModel, path: Path, heads: int) -> Adapter:
     network = copy.deepcopy(base, {id(weight): weight for weight in shared})
     head = network.get_submodule(SCALAR_HEAD)
     assert isinstance(head, nn.Linear)
-    new = nn.Linear(head.in_features, heads, bias=False, device=head.weight.device, dtype=head.weight.dtype)
+    new = nn.Linear(head.in_features, heads_of(folder), bias=False, device=head.weight.device, dtype=head.weight.dtype)
     network.set_submodule(SCALAR_HEAD, new)
     adapter: Adapter = resolve(PACKAGE, config.kind, "Adapter")(network, config)
     adapter.load(load_file(folder / WEIGHTS), json.loads((folder / CONFIG).read_text(encoding="utf-8")))
