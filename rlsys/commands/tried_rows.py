@@ -18,6 +18,7 @@ from rlsys.config.dataset import DatasetConfig
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import STAGE, datasets
 from rlsys.config.schema import Key, dotted
+from rlsys.curation.gate import check_contamination
 from rlsys.data.report import Loaded, Report
 from rlsys.data.sources import PLAYGROUND, elsewhere, read_rows
 from rlsys.errors import ConfigError, DataError, NoUsableRow
@@ -38,7 +39,7 @@ def first_rows(experiment: Experiment, earlier: Sequence[Experiment] = ()) -> It
     Raises what the run's loader would: DataError for a data set that can't be read or has no usable row, ConfigError
     for settings that don't fit it, or models that don't fit each other. Where none of the first rows can be used, all
     are read. Where the run would read no others, they are also judged as a whole: DataError for too few of them, or
-    labels of one kind.
+    labels of one kind. Training sets are read whole where they might have evaluation rows: DataError for too many.
     """
     model = begins_with(experiment.model.path, earlier)
     facts, own = experiment.method.facts, _tokenizer(model)
@@ -76,6 +77,7 @@ def first_rows(experiment: Experiment, earlier: Sequence[Experiment] = ()) -> It
             rows.check_training([whole[key] for key in training])
         if (key := ("data", "pretrain")) in whole:
             rows.check_pretraining(whole[key])
+        check_contamination(experiment, here=True)
 
 
 def begins_with(path: str, earlier: Sequence[Experiment]) -> str:

@@ -9,7 +9,7 @@ sampling and frozen roles, `learn` only trainable ones.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -24,7 +24,7 @@ from rlsys.roles import Roles
 from rlsys.samples import Sample, ScoredGroup
 
 PACKAGE = "rlsys.methods"
-RowKind = Literal["prompts", "demonstrations", "comparisons", "texts", "answered", "labelled", "tasks"]
+RowKind = Literal["prompts", "demonstrations", "comparisons", "texts", "answered", "labelled", "tasks", "raw"]
 Made = Literal["model", "reward model", "data set", "measurements"]
 SAMPLED: tuple[RowKind, ...] = ("prompts", "tasks", "answered")
 """Rows that hold prompts to sample from."""
@@ -122,8 +122,8 @@ class Experience:
     """Everything sampled, trained on or not: the ledger keeps all of it."""
     beside: tuple[ScoredGroup, ...] = ()
     """Sampled for another purpose than to learn from (a baseline): for the ledger, under the phase `beside`."""
-    rows: tuple[dict[str, Any], ...] = ()
-    """Rows of a data set that this run makes (`dataset.jsonl` in its folder)."""
+    rows: Iterable[dict[str, Any]] = ()
+    """Rows of a data set that this run makes (`dataset.jsonl` in its folder); iterated once."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Measured while collecting."""
 

@@ -13,6 +13,7 @@ from rlsys.check.load import load
 from rlsys.config.document import save
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import with_dataset_paths, with_model_paths
+from rlsys.curation.gate import check_contamination
 from rlsys.data.answered import Answered
 from rlsys.errors import ConfigError, DataError, RlsysError, RunError
 from rlsys.judging.asking import constitution_files, templates
@@ -84,6 +85,7 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
     method, facts = build_method(experiment, tokenizer.pad_token_id), experiment.method.facts
     rows = Inputs(experiment, tokenizer, run_dir.quarantine)
     source = rows.training()
+    check_contamination(experiment)
     experiment = in_steps(experiment, rows.training_rows)
     evaluator = build_evaluator(experiment, method, rows.held_out(), tokenizer.pad_token_id)
     steps = experiment.loop.steps
