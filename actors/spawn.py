@@ -48,12 +48,9 @@ GroupT = TypeVar("GroupT", bound=TrainerGroup)
 @contextmanager
 def spawn(experiment: Experiment, request: SpawnRequest) -> Iterator[Roles]:
     """Connect to Ray, reserve seats, start the actors of the roles that are needed, all at the same time; stop them at
-    the end. Without any, Ray is left alone."""
-    end_on_sigterm()
-    if not request.needs:
-        yield Roles()
-        return
+    the end."""
     connect(experiment.cluster)
+    end_on_sigterm()
     use_gpus = ray.cluster_resources().get("GPU", 0.0) > 0
     layout = seating(experiment, request.needs, use_gpus)
     with reserve(layout, experiment.cluster.start_timeout) as bundles:

@@ -96,6 +96,8 @@ KTO = "method={name: kto, beta: 0.1, batch_size: 16, max_tokens: 1024}"
 """What docs/preference.md says beside its config."""
 ANSWERED, PAIR = {"prompt": "1+1", "answer": "2"}, {"prompt": "hi", "chosen": "Hello!", "rejected": "What?"}
 SOLVED = {"prompt": "1+1", "answer": "1+1=2 #### 2"}
+HELD_OUT = {"prompt": "2+2", "answer": "2+2=4 #### 4"}
+HELD_OUT_PAIR = {**PAIR, "prompt": "bye"}
 ENOUGH = 2000
 """Rows, as many as a step of SPIN takes."""
 SEED = {
@@ -117,16 +119,20 @@ TEXTS = shlex.split(SHOWN.replace("\\\n", " "), comments=True)
 @pytest.mark.parametrize(
     ("page", "run", "data"),
     [
-        ("docs/preference.md", ["own_dpo.yaml"], {"pairs": PAIR, "held_out": PAIR}),
-        ("docs/preference.md", ["own_dpo.yaml", KTO], {"pairs": LABELLED, "held_out": LABELLED}),
-        ("docs/rlhf.md", ["own_rlhf.yaml"], {"pairs": PAIR, "held_out": PAIR, "demos": ANSWERED, "prompts": PROMPT}),
+        ("docs/preference.md", ["own_dpo.yaml"], {"pairs": PAIR, "held_out": HELD_OUT_PAIR}),
+        ("docs/preference.md", ["own_dpo.yaml", KTO], {"pairs": LABELLED, "held_out": {**LABELLED, "prompt": "bye"}}),
+        (
+            "docs/rlhf.md",
+            ["own_rlhf.yaml"],
+            {"pairs": PAIR, "held_out": HELD_OUT_PAIR, "demos": ANSWERED, "prompts": PROMPT},
+        ),
         ("docs/judge.md", ["direct.yaml", "cluster.cpus=4"], {"prompts": PROMPT}),
-        ("docs/spin.md", ["own_spin.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}),
-        ("docs/rft.md", ["own_rft.yaml"], {"exercises": SOLVED, "held_out": SOLVED}),
+        ("docs/spin.md", ["own_spin.yaml"], {"rows": ANSWERED, "held_out": HELD_OUT}),
+        ("docs/rft.md", ["own_rft.yaml"], {"exercises": SOLVED, "held_out": HELD_OUT}),
         ("docs/self_instruct.md", ["own_self_instruct.yaml"], {"seed_tasks": SEED}),
-        ("docs/distillation.md", ["own_distill.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}),
+        ("docs/distillation.md", ["own_distill.yaml"], {"rows": ANSWERED, "held_out": HELD_OUT}),
         ("docs/distillation.md", ["own_distill.yaml", *ON_POLICY], {"rows": ANSWERED}),
-        ("docs/distillation.md", ["own_distill.yaml", *ON_TEXTS], {"rows": ANSWERED, "held_out": ANSWERED}),
+        ("docs/distillation.md", ["own_distill.yaml", *ON_TEXTS], {"rows": ANSWERED, "held_out": HELD_OUT}),
         ("docs/distillation.md", [str(ROOT / TEXTS[0]), *TEXTS[1:]], {"questions": ANSWERED}),
     ],
 )

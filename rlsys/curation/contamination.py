@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -52,7 +53,11 @@ class Index:
 
     config: ContaminationConfig
     names: list[tuple[str, int]] = field(default_factory=list)
-    """Data set and row of each evaluation row."""
+    """Data set and row of each evaluation row; of rows that say the same, of the first."""
+    counts: list[int] = field(default_factory=list)
+    """How many rows say the same as each."""
+    seen: dict[int, int] = field(default_factory=dict)
+    """Places by the fingerprint of the whole row."""
     unread: int = 0
     prompts: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     """Evaluation rows by the fingerprint of their prompts."""
@@ -65,20 +70,27 @@ class Index:
     signatures: list[Any] = field(default_factory=list)
     bands: dict[tuple[int, bytes], list[int]] = field(default_factory=lambda: defaultdict(list))
 
+    @property
+    def rows(self) -> int:
+        """Evaluation rows that could be read."""
+        return sum(self.counts)
+
     @classmethod
     def of(cls, sets: Iterable[DatasetConfig], config: ContaminationConfig) -> Index:
         """Raises DataError for a set that can't be read; a row that can't is counted."""
         found, own = cls(config), list[Hashes]()
         for dataset in sets:
-            for place, raw in enumerate(read_rows(dataset)):
-                if place == dataset.limit:
-                    break
+            for raw in islice(read_rows(dataset), dataset.limit):
                 try:
                     view = view_of(raw, dataset)
                 except BadRow:
                     found.unread += 1
                     continue
-                own.append(found._add((dataset.path, raw.number), view))
+                whole = fingerprint(*map(normal, (view.prompt, *view.answers)))
+                if (place := found.seen.setdefault(whole, len(found.names))) < len(found.names):
+                    found.counts[place] += 1
+                else:
+                    own.append(found._add((dataset.path, raw.number), view))
         if own:
             found.grams = np.unique(np.concatenate(own))
         for row, hashes in enumerate(own):
@@ -91,6 +103,7 @@ class Index:
         """Its different n-grams."""
         row = len(self.names)
         self.names.append(name)
+        self.counts.append(1)
         if view.prompt:
             self.prompts[fingerprint(normal(view.prompt))].append(row)
         if self.config.near is not None:
@@ -152,9 +165,14 @@ class Contamination:
                 self.found[hit.evaluated] = (source, number, hit.by, hit.similarity)
 
     @property
+    def rows(self) -> int:
+        """Evaluation rows that were found."""
+        return sum(self.index.counts[row] for row in self.found)
+
+    @property
     def share(self) -> float:
-        """Of the evaluation rows, those found; 0 where there are none."""
-        return len(self.found) / len(self.index.names) if self.index.names else 0.0
+        """Of all evaluation rows; 0 where there are none."""
+        return self.rows / self.index.rows if self.index.rows else 0.0
 
     def examples(self) -> list[dict[str, Any]]:
         """Each evaluation row that was found, and where."""

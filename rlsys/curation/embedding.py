@@ -36,7 +36,7 @@ class Embeddings:
                 "texts; wanted finite numbers [texts, size]"
             )
         norms = np.linalg.norm(found, axis=1, keepdims=True)
-        self._vectors.append(found / np.where(norms == 0, 1, norms))
+        self._vectors.append((found / np.where(norms == 0, 1, norms)).astype(np.float32))
         self._rows += [row for row, _ in rows]
 
     def search(self, alive: NDArray[np.bool_]) -> Iterator[tuple[int, int, float]]:

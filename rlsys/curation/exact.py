@@ -18,7 +18,8 @@ def normal(text: str) -> str:
 
 
 def fingerprint(*normal_texts: str) -> int:
-    """128 bits of texts that are `normal`: among ten million different texts two are equal with a probability below 1e-24."""
+    """128 bits of texts that are `normal`: among ten million different ones two have the same with a probability below
+    1e-24."""
     return xxhash.xxh3_128_intdigest(PARTS.join(normal_texts).encode("utf-8", "replace"))
 
 

@@ -117,6 +117,10 @@ class Examiner:
         self._quality = Quality(config.quality)
         self._scanner = None if config.pii is None else Scanner(config.pii.kinds)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process builds its own."""
+        return Examiner, (self.config, self.sets, self.index)
+
     def __call__(self, batch: tuple[int, Iterable[RawRow]]) -> Batch:
         source, raws = batch
         wanted, signs = self.config.deduplication, signed(self.config)

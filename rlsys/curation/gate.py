@@ -30,7 +30,8 @@ class Seeker:
     def __call__(self, batch: tuple[int, Iterable[RawRow]]) -> tuple[int, int, list[tuple[int, list[Hit]]]]:
         source, rows = batch
         found, count = [], 0
-        for count, raw in enumerate(rows, start=1):
+        for raw in rows:
+            count += 1
             try:
                 view = view_of(raw, self.sets[source])
             except BadRow:
@@ -80,7 +81,7 @@ def check_contamination(experiment: Experiment, *, here: bool = False) -> None:
             else "drop them by method curate"
         )
         raise DataError(
-            f"data.contamination: {len(found.found):,} of {len(found.index.names):,} evaluation rows "
+            f"data.contamination: {found.rows:,} of {found.index.rows:,} evaluation rows "
             f"({found.share:.1%}) are among the training rows, and max_share is {config.max_share:g} (the first: "
             f"{first['evaluation']} in {first['training']}, by {first['by']}); {remedy}, or set "
             "data.contamination.max_share=1 to train all the same"

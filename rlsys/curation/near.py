@@ -13,14 +13,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import xxhash
-from datasketch import MinHash, MinHashLSH
 from numpy.typing import NDArray
 
 from rlsys.curation.exact import normal
+
+if TYPE_CHECKING:
+    from datasketch import MinHash
 
 Hashes: TypeAlias = NDArray[np.uint64]
 Signatures: TypeAlias = NDArray[np.uint32]
@@ -32,6 +34,8 @@ FACTOR = 6364136223846793005
 """Odd, and its powers modulo 2 ** 64 look random (Knuth's MMIX)."""
 MOST_KNOWN = 1 << 18
 """Words whose hashes are remembered: about 40 MB."""
+FOUND = 0.97
+"""Of the pairs at the threshold, the part that is compared at all; of more similar ones it is nearer to 1."""
 SEED = 1
 
 
@@ -71,6 +75,8 @@ def signature(hashes: Hashes, shingle: int, permutations: int) -> NDArray[np.uin
 
 @cache
 def _hasher(permutations: int) -> MinHash:
+    from datasketch import MinHash  # it brings scipy, and most commands need neither
+
     return MinHash(num_perm=permutations, seed=SEED, hashfunc=int, scheme="affine32")
 
 
@@ -84,10 +90,14 @@ class Bands:
     @classmethod
     @cache
     def at(cls, threshold: float, permutations: int) -> Bands:
-        """A missed duplicate weighs more than a comparison in vain, as each candidate is compared by its whole
-        signature."""
-        chosen = MinHashLSH(threshold=min(threshold, 0.99), num_perm=permutations, weights=(0.2, 0.8))
-        return cls(chosen.b, chosen.r)
+        """The longest bands of which two texts at the threshold share one with probability `FOUND`, which is
+        1 - (1 - s ** rows) ** count: the longer they are, the fewer texts are compared in vain."""
+        cuts = [cls(permutations // rows, rows) for rows in range(1, permutations + 1)]
+        return max((one for one in cuts if one.meets(threshold) >= FOUND), key=lambda one: one.rows, default=cuts[0])
+
+    def meets(self, similarity: float) -> float:
+        """The probability that two texts share a band."""
+        return 1 - (1 - similarity**self.rows) ** self.count
 
     def cut(self, signature: NDArray[np.uint32]) -> list[bytes]:
         """The bands of one signature."""

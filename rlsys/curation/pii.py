@@ -14,7 +14,7 @@ from rlsys.curation.settings import PiiKind
 
 LETTERS = {letter: str(value) for value, letter in enumerate("abcdefghijklmnopqrstuvwxyz", start=10)}
 IBAN_LENGTHS = range(15, 35)
-CARD_LENGTHS = {"3": (14, 15, 16), "4": (13, 16, 19), "5": (16,), "6": (16, 17, 18, 19), "2": (16,)}
+CARD_LENGTHS = {"3": (14, 15, 16), "4": (16, 19), "5": (16,), "6": (16, 17, 18, 19), "2": (16,)}
 """Digits of a card number by its first one: Diners, American Express and JCB; Visa; Mastercard; Discover, Maestro and
 UnionPay; Mastercard's newer ones."""
 MIN_ENTROPY = 3.0
@@ -133,8 +133,13 @@ RULES = (
         _marked("@"),
         re.compile(r"(?<![\w.+-])[\w.+-]+@(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_]{2,}(?![\w@])"),
     ),
-    Rule("iban", _spelled, re.compile(r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}\b"), is_iban),
-    Rule("card", _numbered, re.compile(r"(?<![\d.,-])\d(?:[ -]?\d){12,18}(?![\d-])(?![.,]\d)"), is_card),
+    Rule(
+        "iban",
+        _spelled,
+        re.compile(r"\b[A-Za-z]{2}\d{2}(?:[A-Za-z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?)\b"),
+        is_iban,
+    ),
+    Rule("card", _numbered, re.compile(r"(?<![\d.,+-])\d(?:[ -]?\d){12,18}(?![\d-])(?![.,]\d)"), is_card),
     Rule("ip", _marked("."), re.compile(rf"(?<![\w.])(?:{OCTET}\.){{3}}{OCTET}(?![\w]|\.\d)"), is_address),
     Rule(
         "ip",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -167,8 +167,7 @@ def _by_annotator(pairs: Iterable[Votes]) -> dict[str, Share]:
 
 def _slices(rows: Sequence[tuple[int, Judged]], count: int) -> list[tuple[str, Share, Share]]:
     """Of equally many comparisons each; those without a time are in none."""
-    key: Callable[[tuple[int, Judged]], tuple[bool, Any]] = lambda row: (isinstance(row[1].time, str), row[1].time)  # noqa: E731
-    timed = sorted((row for row in rows if row[1].time is not None), key=key)
+    timed = sorted((row for row in rows if row[1].time is not None), key=_time)
     size = math.ceil(len(timed) / count)
     found = [timed[start : start + size] for start in range(0, len(timed), size or 1)]
     return [
@@ -179,6 +178,11 @@ def _slices(rows: Sequence[tuple[int, Judged]], count: int) -> list[tuple[str, S
         )
         for one in found
     ]
+
+
+def _time(row: tuple[int, Judged]) -> tuple[bool, Any]:
+    """Numbers before texts."""
+    return isinstance(row[1].time, str), row[1].time
 
 
 def _mean(numbers: Iterable[int]) -> float:

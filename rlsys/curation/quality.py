@@ -19,7 +19,7 @@ from rlsys.rewards import evasive, format
 from rlsys.samples import Abstention, Prompt, Trajectory
 
 Reason = Literal[
-    *("short", "long", "roles", "repetition", "symbols", "truncated", "unclosed", "refused", "form", "score", "rule")
+    "short", "long", "roles", "repetition", "symbols", "truncated", "unclosed", "refused", "form", "score", "rule"
 ]
 ENOUGH_BYTES, ENOUGH_CHARS, MOST_CHARS = 200, 20, 50_000
 """Fewer bytes tell nothing of repetition, fewer characters nothing of symbols; of a longer text its beginning is
@@ -29,6 +29,7 @@ REFUSAL_CHARS = 300
 SYMBOLS = re.compile(r"[^\w\s]+")
 SENTENCE_ENDS = re.compile(r"[.!?。!?…](?=\s|$|[\"'”»)])|[。!?]")
 BREAKS_OFF = re.compile(r"(?:[^\W\d_]|[,;:(\[{&-])$")
+ADDRESS = re.compile(r"[\w-][./@][^\s]+$")
 LIST_LINE = re.compile(r"\s*(?:[-*•#|>]|\d+[.)])")
 FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
 FORMULAS = ((r"\[", r"\]"), (r"\(", r"\)"), (r"\begin{", r"\end{"))
@@ -137,12 +138,13 @@ def symbols(text: str) -> float:
 
 
 def truncated(text: str) -> bool:
-    """Whether a text of two whole sentences or more ends in a letter or in what something must follow. A last line that
-    is an item of a list, a heading or a cell may."""
+    """Whether the last line has a whole sentence and then ends in a letter, or in what something must follow. An item
+    of a list, a heading, a cell and an address of the web may."""
     end = text.rstrip()
-    if not BREAKS_OFF.search(end) or len(SENTENCE_ENDS.findall(end)) < 2:
+    last = end[end.rfind("\n") + 1 :]
+    if not BREAKS_OFF.search(last) or not SENTENCE_ENDS.search(last):
         return False
-    return not LIST_LINE.match(end[end.rfind("\n") + 1 :])
+    return not LIST_LINE.match(last) and not ADDRESS.search(last)
 
 
 def unclosed(text: str) -> str | None:

@@ -65,9 +65,9 @@ def as_json(found: Survey) -> dict[str, Any]:
         index = found.contamination.index
         made["contamination"] = {
             "evaluation": [config.path for config in found.corpus.against],
-            "evaluation_rows": len(index.names),
+            "evaluation_rows": index.rows,
             "unreadable": index.unread,
-            "found": len(found.contamination.found),
+            "found": found.contamination.rows,
             "share": found.contamination.share,
             "rows": found.contamination.examples(),
         }
@@ -78,7 +78,10 @@ def as_json(found: Survey) -> dict[str, Any]:
         own = preferences(found)
         made["preferences"] = asdict(own) | {"conflicts": [[*map(found.name, pair)] for pair in own.conflicts]}
     if found.config.safety is not None:
-        made["safety"] = asdict(found.balance) | {"warnings": found.balance.warnings()}
+        balance = found.balance
+        behaviours = {category: dict(wanted) for category, wanted in balance.behaviours.items()}
+        severities, warnings = dict(balance.severities), balance.warnings()
+        made["safety"] = {"behaviours": behaviours, "severities": severities, "warnings": warnings}
     return made
 
 
@@ -121,7 +124,7 @@ def _contamination_lines(found: Survey) -> Iterator[tuple[str, str]]:
     if own is None:
         return
     paths = ", ".join(f"{config.path} ({config.label})" for config in found.corpus.against)
-    yield "contamination", f"{len(own.found):,} of {len(own.index.names):,} rows of {paths} are found ({own.share:.2%})"
+    yield "contamination", f"{own.rows:,} of {own.index.rows:,} rows of {paths} are found ({own.share:.2%})"
     for one in sorted(own.examples(), key=lambda one: -one["similarity"])[:SHOWN]:
         yield "  found", f"{one['evaluation']} in {one['training']} by {one['by']} ({one['similarity']:.2f})"
 

@@ -11,6 +11,7 @@ from rlsys.curation.settings import Desired, SafetyConfig
 from rlsys.data.nested import find
 from rlsys.data.raw import BadRow
 from rlsys.data.values import as_text, present
+from rlsys.errors import DataError
 
 WANTED: tuple[str, ...] = get_args(Desired)
 
@@ -39,12 +40,15 @@ def labels_of(value: dict[str, Any], config: SafetyConfig) -> Labels:
 def surplus(rows: Sequence[tuple[int, str, int]], weights: Mapping[str, float]) -> list[int]:
     """The rows that the mixture has no room for. `rows`: number, category and a hash by which those that stay are
     chosen, so that a new row moves few. A category without a weight is left out whole; as many rows stay in all as the
-    scarcest of the others allows."""
+    scarcest of the others allows. Raises DataError for a weight of a category without rows."""
     own: dict[str, list[tuple[int, int]]] = {category: [] for category in weights}
     left_out = [number for number, category, _ in rows if category not in weights]
     for number, category, chance in rows:
         if category in weights:
             own[category].append((chance, number))
+    for category, found in own.items():
+        if not found:
+            raise DataError(f"safety.mix: no row is left of the category {category!r}; take its weight out")
     most = min(len(found) / weights[category] for category, found in own.items())
     for category, found in own.items():
         # The nudge is for products such as 3 * (1 / 3).

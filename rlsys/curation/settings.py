@@ -74,7 +74,7 @@ class QualityConfig(Model):
     """A row is dropped where more than this share of the characters that are no white space are neither letters nor
     digits, in an answer or document of 20 characters and more; null judges none."""
     truncated: bool = True
-    """Drop a row with an answer of several sentences that breaks off in the middle of one."""
+    """Drop a row with an answer whose last line has a whole sentence and breaks off in the middle of the next."""
     unclosed: bool = True
     """Drop a row with an answer that opens a block of code or a formula (```, $$, \\[, \\(, \\begin) and does not close
     it."""
@@ -146,7 +146,9 @@ class SplitConfig(Model):
             raise ValueError("by: hash wants one share for each of names, and no until")
         if self.by == "time" and (self.column is None or len(self.until) != len(self.names) - 1):
             raise ValueError("by: time wants the column with the time, and one until for each of names but the last")
-        if len({isinstance(bound, str) for bound in self.until}) > 1 or list(self.until) != sorted(self.until):  # type: ignore[type-var]
+        texts = [bound for bound in self.until if isinstance(bound, str)]
+        numbers = [bound for bound in self.until if not isinstance(bound, str)]
+        if (texts and numbers) or texts != sorted(texts) or numbers != sorted(numbers):
             raise ValueError("until wants times of one kind, the earliest first")
         return self
 

@@ -109,6 +109,8 @@ class Survey:
 def survey(corpus: Corpus, config: CurationConfig, done: Callable[[int], None] = lambda _: None) -> Survey:
     """Reads everything once; `done` is told how many rows more have been. Raises DataError for a data set that can't be
     read, ConfigError for settings that don't fit."""
+    # A method's settings would bring all of its imports into every process.
+    config = CurationConfig(**{name: vars(config)[name] for name in CurationConfig.model_fields})
     index = Index.of(corpus.against, corpus.contamination) if corpus.against else None
     found, same, wanted = Survey(corpus, config), dict[int, int](), config.deduplication
     found.contamination = index and Contamination(index)

@@ -43,7 +43,8 @@ def view_of(raw: RawRow, config: DatasetConfig) -> View:
         return _comparison(raw, config)
     if has("instruction") and has("instances"):
         task = tasks.parse(raw, config, "")
-        return View("task", task.instruction, tuple(f"{one.input}\n{one.output}" for one in task.instances))
+        asked = "\n".join((task.instruction, *(one.input for one in task.instances)))
+        return View("task", asked, tuple(one.output for one in task.instances))
     asked = config.makes_prompts or has("prompt") or has("messages") or any(map(has, LISTS))
     if not asked and has("text") and not has("instruction"):
         return _raw_text(raw, config)

@@ -122,10 +122,14 @@ class Experience:
     """Everything sampled, trained on or not: the ledger keeps all of it."""
     beside: tuple[ScoredGroup, ...] = ()
     """Sampled for another purpose than to learn from (a baseline): for the ledger, under the phase `beside`."""
-    rows: Iterable[dict[str, Any]] = ()
-    """Rows of a data set that this run makes (`dataset.jsonl` in its folder); iterated once."""
+    rows: tuple[dict[str, Any], ...] = ()
+    """Rows of a data set that this run makes (`dataset.jsonl` in its folder)."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Measured while collecting."""
+
+    def made(self) -> Iterable[dict[str, Any]]:
+        """`rows`; a method that makes more than there is memory for yields them one by one."""
+        return self.rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,15 @@ class Config(MethodConfig, CurationConfig):
 
 
 @dataclass(frozen=True)
+class Curated(Experience):
+    found: Survey | None = None
+
+    def made(self) -> Iterator[dict[str, Any]]:
+        assert self.found is not None
+        return curated(self.found)
+
+
+@dataclass(frozen=True)
 class Method:
     """All of it is one step."""
 
@@ -51,7 +60,7 @@ class Method:
         if source.folder is not None:
             write(found, source.folder)
         metrics = {f"dataset/{name.replace(' ', '_')}": float(count) for name, count in counts(found).items()}
-        return Experience(version=step.version, rows=curated(found), metrics=metrics)
+        return Curated(version=step.version, metrics=metrics, found=found)
 
     def learn(self, roles: Roles, experience: Experience, step: Step) -> Learned:
         return Learned({}, done="every row is curated")

@@ -97,8 +97,10 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
         ledger = stack.enter_context(Ledger(run_dir.ledger))
         metrics = stack.enter_context(MetricsLog(run_dir, experiment.logging))
         progress = stack.enter_context(Progress(steps, experiment.logging.progress, title=run_dir.name))
-        with progress.timed("start"):
-            roles = stack.enter_context(spawn(experiment, request))
+        roles = Roles()
+        if facts.needs:
+            with progress.timed("start"):
+                roles = stack.enter_context(spawn(experiment, request))
         judged = judge_warning(experiment, model)
         for line in (*(report.left_out for report in rows.reports if report.left_out), *([judged] if judged else [])):
             progress.warn(line)

@@ -24,7 +24,8 @@ cluster: {cpus: 16}
 """
 CONFIGS = {
     "sft": "method: {name: sft, batch_size: 2, max_tokens: 64}\n"
-    "data: {train: {path: qa.jsonl}, eval: {path: qa.jsonl}}",
+    "data: {train: {path: qa.jsonl}, eval: {path: qa.jsonl}, contamination: {max_share: 1}}",
+    "curate": "method: {name: curate}\ndata: {train: {path: qa.jsonl}}",
     "grpo": "method: {name: grpo, prompts_per_step: 2, group_size: 2}\nrewards: [{name: exact_match}]\n"
     "sampling: {max_tokens: 8}\ndata: {train: {path: qa.jsonl}, max_prompt_tokens: 32}",
     "dpo": "method: {name: dpo, batch_size: 2, max_tokens: 64}\ndata: {train: {path: pairs.jsonl}}",
@@ -75,6 +76,13 @@ MUTATIONS: tuple[str, ...] = (
     "data.eval={share: 0.5}",
     "data.eval={path: empty.jsonl}",
     "data.eval={path: untold.jsonl}",
+    "data.contamination={max_share: 0.5}",
+    "data.contamination={against: [{path: qa.jsonl}]}",
+    "data.contamination={against: [{path: missing.jsonl}]}",
+    "data.train.where={answer: '1'}",
+    "data.train.where={nothing: 1}",
+    "data.train.templates=['{prompt}', 'Now {prompt}']",
+    "data.train.templates=['{nothing}']",
     "data.max_prompt_tokens=2",
     "data.max_prompt_tokens=5000",
     "sampling.max_tokens=5000",
