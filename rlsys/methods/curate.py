@@ -22,6 +22,7 @@ from rlsys.curation.settings import CurationConfig
 from rlsys.curation.survey import Survey, survey
 from rlsys.curation.watching import watching
 from rlsys.data.stream import Source
+from rlsys.errors import DataError
 from rlsys.methods.base import Experience, Facts, Learned, MethodConfig, Step
 from rlsys.roles import Roles
 
@@ -59,6 +60,9 @@ class Method:
         check_crossings(found)
         if source.folder is not None:
             write(found, source.folder)
+        if not found.alive.any():
+            told = ", ".join(f"{count:,} {reason}" for reason, count in found.reasons().most_common())
+            raise DataError(f"curate: not one of {found.rows:,} rows stays ({told}); ask for less in method.*")
         metrics = {f"dataset/{name.replace(' ', '_')}": float(count) for name, count in counts(found).items()}
         return Curated(version=step.version, metrics=metrics, found=found)
 

@@ -62,6 +62,7 @@ class Inputs:
         if data.train is None:
             return Stream[Any]([], seed, data.shuffle)
         if self.facts.rows == "raw":
+            self.training_rows = 1  # all of it is one step
             folder = self.quarantine and self.quarantine.parent
             return Corpus(data.training(), data.contamination, data.held_out(), folder)
         loaded = [self.load(config, self.facts.rows) for config in data.training()]

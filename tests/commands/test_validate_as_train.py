@@ -25,7 +25,6 @@ cluster: {cpus: 16}
 CONFIGS = {
     "sft": "method: {name: sft, batch_size: 2, max_tokens: 64}\n"
     "data: {train: {path: qa.jsonl}, eval: {path: qa.jsonl}, contamination: {max_share: 1}}",
-    "curate": "method: {name: curate}\ndata: {train: {path: qa.jsonl}}",
     "grpo": "method: {name: grpo, prompts_per_step: 2, group_size: 2}\nrewards: [{name: exact_match}]\n"
     "sampling: {max_tokens: 8}\ndata: {train: {path: qa.jsonl}, max_prompt_tokens: 32}",
     "dpo": "method: {name: dpo, batch_size: 2, max_tokens: 64}\ndata: {train: {path: pairs.jsonl}}",

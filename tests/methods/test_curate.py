@@ -194,6 +194,12 @@ def source_of(experiment: Experiment) -> Any:
     return Inputs(experiment, byte_tokenizer()).training()
 
 
+def test_when_nothing_stays_the_reasons_are_told():
+    jsonl("rows.jsonl", {"prompt": "a?", "answer": "b"}, {"prompt": "c?", "answer": "d"})
+    with pytest.raises(DataError, match=r"not one of 2 rows stays \(2 short\)"):
+        curated("method.quality.min_answer_chars=2", "loop={epochs: 1}")
+
+
 def test_a_safety_set_is_evened_out():
     wanted = [("weapons", "refuse")] * 30 + [("drugs", "comply")] * 10
     jsonl(
