@@ -3,6 +3,7 @@ MinHash. Alone, it measures memory: `python -m benchmarks.curation 1000` curates
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import resource
@@ -32,6 +33,8 @@ WORDS = 90
 VOCABULARY = 20_000
 DUPLICATED = 0.02
 """The share of the rows that are there twice, with another case and white space."""
+DRAWN = 40
+"""Megabytes of rows that have nothing in common; in a larger file they come again with a number before each text."""
 MB = 1_000_000
 NO_RULES = {"max_repetition": None, "max_symbols": None, "truncated": False, "unclosed": False, "roles": False}
 
@@ -69,9 +72,16 @@ def write(path: Path, megabytes: float) -> int:
     draw = random.Random(0)
     vocabulary = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(2, 10))) for _ in range(VOCABULARY)]
     size = doubled = 0
+    drawn: list[dict[str, str]] = []
     with path.open("w", encoding="utf-8") as file:
-        while size < megabytes * MB:
-            row = {own: " ".join(draw.choices(vocabulary, k=WORDS)) for own in ("prompt", "answer")}
+        for number in itertools.count():
+            if size >= megabytes * MB:
+                break
+            if size < DRAWN * MB:
+                drawn.append({own: " ".join(draw.choices(vocabulary, k=WORDS)) for own in ("prompt", "answer")})
+                row = drawn[-1]
+            else:
+                row = {own: f"{number} {text}" for own, text in drawn[number % len(drawn)].items()}
             size += file.write(json.dumps(row) + "\n")
             if doubled == 0 or draw.random() < DUPLICATED:
                 size += file.write(json.dumps({own: text.upper() + "  " for own, text in row.items()}) + "\n")

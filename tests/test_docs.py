@@ -130,6 +130,7 @@ TEXTS = shlex.split(SHOWN.replace("\\\n", " "), comments=True)
         ("docs/spin.md", ["own_spin.yaml"], {"rows": ANSWERED, "held_out": HELD_OUT}),
         ("docs/rft.md", ["own_rft.yaml"], {"exercises": SOLVED, "held_out": HELD_OUT}),
         ("docs/self_instruct.md", ["own_self_instruct.yaml"], {"seed_tasks": SEED}),
+        ("docs/curation.md", ["curated.yaml"], {"rows": ANSWERED, "benchmark": HELD_OUT}),
         ("docs/distillation.md", ["own_distill.yaml"], {"rows": ANSWERED, "held_out": HELD_OUT}),
         ("docs/distillation.md", ["own_distill.yaml", *ON_POLICY], {"rows": ANSWERED}),
         ("docs/distillation.md", ["own_distill.yaml", *ON_TEXTS], {"rows": ANSWERED, "held_out": HELD_OUT}),
