@@ -130,7 +130,6 @@ TEXTS = shlex.split(SHOWN.replace("\\\n", " "), comments=True)
         ("docs/spin.md", ["own_spin.yaml"], {"rows": ANSWERED, "held_out": HELD_OUT}),
         ("docs/rft.md", ["own_rft.yaml"], {"exercises": SOLVED, "held_out": HELD_OUT}),
         ("docs/self_instruct.md", ["own_self_instruct.yaml"], {"seed_tasks": SEED}),
-        ("docs/curation.md", ["curated.yaml"], {"rows": ANSWERED, "benchmark": HELD_OUT}),
         ("docs/distillation.md", ["own_distill.yaml"], {"rows": ANSWERED, "held_out": HELD_OUT}),
         ("docs/distillation.md", ["own_distill.yaml", *ON_POLICY], {"rows": ANSWERED}),
         ("docs/distillation.md", ["own_distill.yaml", *ON_TEXTS], {"rows": ANSWERED, "held_out": HELD_OUT}),
@@ -153,6 +152,17 @@ def test_a_page_shows_a_config_for_ones_own_data(
     assert done.exit_code == 0, done.output
     read = dict.fromkeys(re.findall(rf"(data\.\w+) {FIRST} of", done.stdout))
     assert list(read) == ["data.train", "data.eval"][: len(data)]
+
+
+def test_the_curation_page_shows_a_recipe_for_ones_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    ((_, name, text),) = [block for block in blocks("docs/curation.md") if block[1]]
+    Path(name).write_text(text, encoding="utf-8")
+    for file, row in (("rows", ANSWERED), ("benchmark", HELD_OUT)):
+        Path(f"{file}.jsonl").write_text((json.dumps(row) + "\n") * 30, encoding="utf-8")
+    done = CliRunner().invoke(app, ["validate", name], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "data.contamination.against.0 20 of the first 20 as prompt" in done.stdout
 
 
 def test_the_shown_constitution_can_take_the_place_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
