@@ -162,7 +162,7 @@ def test_the_curation_page_shows_a_recipe_for_ones_own_data(tmp_path: Path, monk
         Path(f"{file}.jsonl").write_text((json.dumps(row) + "\n") * 30, encoding="utf-8")
     done = CliRunner().invoke(app, ["validate", name], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert "data.contamination.against.0 20 of the first 20 as prompt" in done.stdout
+    assert "data.contamination.against.0 20 of the first 20 as answered" in done.stdout
 
 
 def test_the_shown_constitution_can_take_the_place_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
