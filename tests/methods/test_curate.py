@@ -233,3 +233,8 @@ def test_validate_says_what_it_reads_and_what_is_wrong():
     jsonl("rows.jsonl", {"nothing": 1})
     with pytest.raises(DataError, match="no usable row"):
         list(validated(Path("base.yaml"), []))
+
+
+def test_it_needs_no_actor_beside_stages_that_share_gpus():
+    jsonl("rows.jsonl", {"prompt": "a?", "answer": "b"})
+    assert "actors: ; 0 CPUs" in " ".join(validated(Path("base.yaml"), ["cluster.colocate=true"]))
