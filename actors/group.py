@@ -70,8 +70,11 @@ class TrainerGroup(RankGroup):
 
     def start(self, timeout: float) -> None:
         """Load the model on all ranks, within `timeout` seconds."""
+        hosts = set(self.call_each("host", [()] * len(self.actors), timeout))
         address = fetch(
-            self.actors[0].rendezvous.remote(), f"the {self.role}'s first rank to open its meeting point", timeout
+            self.actors[0].rendezvous.remote(len(hosts) == 1),
+            f"the {self.role}'s first rank to open its meeting point",
+            timeout,
         )
         self.packed = self.call_each("start", [(address,)] * len(self.actors), timeout)[0]
 

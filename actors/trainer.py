@@ -49,11 +49,16 @@ class TrainerActor:
         assert self._engine is not None, "start comes first"
         return self._engine
 
-    def rendezvous(self) -> str:
-        """Open the ranks' meeting point on this host; returns its host:port."""
-        from actors.engines.deepspeed_setup import open_store
+    def host(self) -> str:
+        """Address of this rank's machine."""
+        return ray.util.get_node_ip_address()
 
-        host = ray.util.get_node_ip_address()
+    def rendezvous(self, alone: bool) -> str:
+        """Open the ranks' meeting point on this host, for itself where all ranks are here (`alone`); returns its
+        host:port."""
+        from actors.engines.deepspeed_setup import LOOPBACK, open_store
+
+        host = LOOPBACK if alone else self.host()
         self._store = open_store(host, self.config.ranks, self.timeout)
         return f"{host}:{self._store.port}"
 
@@ -62,9 +67,10 @@ class TrainerActor:
         micro-batches needs to know."""
         # DeepSpeed takes seconds to import, and the driver never needs it.
         from actors.engines.deepspeed_engine import TrainEngine
-        from actors.engines.deepspeed_setup import World
+        from actors.engines.deepspeed_setup import LOOPBACK, World
 
-        world = World(self.rank, self.config.ranks, address, self.timeout)
+        own = LOOPBACK if address.startswith(f"{LOOPBACK}:") else self.host()
+        world = World(self.rank, self.config.ranks, address, self.timeout, own)
         self._engine = TrainEngine(
             self.model, self.config, self.model_path, self.total_steps, self.seed, world, self.heads
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -18,7 +19,11 @@ class DataError(RlsysError):
     """Input data that can't be used."""
 
 
-class NoUsableRow(DataError):
+class TooFewRows(DataError):
+    """The rows that were read are not enough for the run."""
+
+
+class NoUsableRow(TooFewRows):
     """Not one of the rows that were read can be used; `reason` is the first one's."""
 
     def __init__(self, message: str, reason: str = "") -> None:
@@ -46,8 +51,17 @@ class CheckpointError(RlsysError):
     """A checkpoint that is missing, incomplete or damaged."""
 
 
+class SaveError(CheckpointError):
+    """A checkpoint that can't be written now; earlier ones are untouched."""
+
+
 class RunError(RlsysError):
     """A run's folder that can't be made, is none, or is in use."""
+
+
+def command(*parts: object) -> str:
+    """A command that a message suggests, quoted so that it can be pasted, whatever its folders are called."""
+    return shlex.join(map(str, parts))
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:

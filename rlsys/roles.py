@@ -72,7 +72,8 @@ class Trained(Protocol):
 
     def optimizer_step(self, scale: float = 1.0) -> Stats:
         """Clip, step at `scale` times the schedule's learning rate, advance the schedule, zero the gradients. Returns
-        `grad_norm` (before clipping) and `learning_rate` (used)."""
+        `grad_norm` (before clipping), `learning_rate` (used) and `updates_skipped`: 1 where the gradient was not finite
+        and nothing but the gradients was changed, else 0."""
         ...
 
     def save_state(self, folder: Path) -> None:

@@ -8,6 +8,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)  # how long an example takes depends on what else runs
+settings.load_profile("any machine")
 
 BUDGET = "RLSYS_TEST_MINUTES"
 """Environment variable with the minutes that the whole session may take; `make test` sets it."""

@@ -118,7 +118,7 @@ def test_validate_says_what_will_be_needed(folder: Path):
         0,
         "OK  tiny: grpo on playground:0.5m, 3 steps; actors: 2 policy, 1 rollout, 1 reward; 4 CPUs and 0 GPUs of "
         "this machine\n"
-        "    rows that can be used: data.train 20 of the first 20 as prompt_answer\n",
+        "    rows that can be used: data.train 500 of the first 500 as prompt_answer\n",
         "",
     )
 

@@ -128,6 +128,8 @@ TEXTS = shlex.split(SHOWN.replace("\\\n", " "), comments=True)
         ),
         ("docs/judge.md", ["direct.yaml", "cluster.cpus=4"], {"prompts": PROMPT}),
         ("docs/spin.md", ["own_spin.yaml"], {"rows": ANSWERED, "held_out": HELD_OUT}),
+        ("docs/algorithms.md", ["own_grpo.yaml"], {"questions": ANSWERED, "held_out": HELD_OUT}),
+        ("docs/sft.md", ["own_sft.yaml"], {"rows": ANSWERED}),
         ("docs/rft.md", ["own_rft.yaml"], {"exercises": SOLVED, "held_out": HELD_OUT}),
         ("docs/self_instruct.md", ["own_self_instruct.yaml"], {"seed_tasks": SEED}),
         ("docs/distillation.md", ["own_distill.yaml"], {"rows": ANSWERED, "held_out": HELD_OUT}),
@@ -147,10 +149,18 @@ def test_a_page_shows_a_config_for_ones_own_data(
         if name:
             Path(name).write_text(text, encoding="utf-8")
     for name, row in data.items():
-        Path(f"{name}.jsonl").write_text((json.dumps(row) + "\n") * ENOUGH, encoding="utf-8")
+        # One prompt for all rows could not be held out from them.
+        asked = f"{row['prompt']} {{}}".format if isinstance(row.get("prompt"), str) else None
+        rows = (
+            {**row, "id": n}
+            | ({"label": n % 2 == 0} if "label" in row else {})
+            | ({"prompt": asked(n)} if asked else {})
+            for n in range(ENOUGH)
+        )
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
     done = CliRunner().invoke(app, ["validate", *run], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    read = dict.fromkeys(re.findall(rf"(data\.\w+) {FIRST} of", done.stdout))
+    read = dict.fromkeys(re.findall(rf"(data\.\w+) (?:{FIRST} of the first|{ENOUGH} of all)", done.stdout))
     assert list(read) == ["data.train", "data.eval"][: len(data)]
 
 
@@ -162,7 +172,21 @@ def test_the_curation_page_shows_a_recipe_for_ones_own_data(tmp_path: Path, monk
         Path(f"{file}.jsonl").write_text((json.dumps(row) + "\n") * 30, encoding="utf-8")
     done = CliRunner().invoke(app, ["validate", name], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert "data.contamination.against.0 20 of the first 20 as answered" in done.stdout
+    assert "data.contamination.against.0 30 of all 30 as answered" in done.stdout
+
+
+def test_the_shown_merge_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of the three folders that the page names."""
+    from rlsys.playground.models import build
+
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("base", "maths", "chat")):
+        build("0.5m", tmp_path / name, seed)
+    ((_, name, text),) = [block for block in blocks("docs/merging.md") if block[1]]
+    Path(name).write_text(text, encoding="utf-8")
+    done = CliRunner().invoke(app, ["merge", name], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert json.loads(Path("runs/both/final/merge.json").read_text())["models"][1]["layers"][0]["density"] == 0.4
 
 
 def test_the_shown_constitution_can_take_the_place_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -193,7 +217,7 @@ def test_every_promise_names_its_test():
 
 
 SHOWN_IN = ["README.md", "docs/*.md", "configs/**/*.yaml", "rlsys/**/*.py"]
-COMMAND = re.compile(r"rlsys (?:train|validate|judge-eval) (configs/[\w/]+\.yaml)((?:\\\n#?|[^\n`])*)")
+COMMAND = re.compile(r"rlsys (?:train|validate|merge|judge-eval) (configs/[\w/]+\.yaml)((?:\\\n#?|[^\n`])*)")
 
 
 def shown_commands() -> set[tuple[str, ...]]:

@@ -7,31 +7,34 @@ import hashlib
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import get_scheduler
 
 from actors.engines.deepspeed_setup import (
     World,
     check,
     deepspeed_config,
     join,
+    obey_learning_rates,
     random_state,
+    schedule,
     seed_everything,
     set_random_state,
 )
 from rlsys.batch import Batch
 from rlsys.config.actors import ModelConfig, PolicyConfig
-from rlsys.errors import CheckpointError, RlsysError
+from rlsys.errors import CheckpointError
+from rlsys.models.adapters.base import optimizer_groups
+from rlsys.models.adapters.shared.files import ADAPTER, write_adapter
+from rlsys.models.adapters.shared.put import put_adapter
 from rlsys.models.export import write_model
 from rlsys.models.forward import Scorer, ValueScorer, last_scores, log_probs, micro_batch, values
 from rlsys.models.load import choose_attention, load_causal_lm
-from rlsys.models.lora import adapter_of, adapter_weights, add_adapters, base_name, is_adapter, merged
 from rlsys.models.value_model import load_value_model
 from rlsys.objectives.stats import Max, Mean, Stats, merge
 from rlsys.roles import BatchT, Loss
@@ -40,6 +43,8 @@ if not torch.cuda.is_available():
     os.environ["DS_ACCELERATOR"] = "cpu"  # else DeepSpeed guesses, and warns
 import deepspeed
 import deepspeed.ops
+
+from actors.engines.deepspeed_files import Files, read
 
 # An all-reduce through shared memory that DeepSpeed would compile at its first start, for a minute; gloo does the same
 # work.
@@ -50,7 +55,6 @@ warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is depreca
 GATHER_BYTES = 256 * 2**20
 """ZeRO-3 gathers about so much of the weights at a time."""
 TAG = "trainer"
-SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 
 
 class TrainEngine:
@@ -85,39 +89,31 @@ class TrainEngine:
         else:
             network = load_value_model(model_path, self.dtype, attention, heads, seed)
         self.architecture = type(network).__name__
-        if model.lora:
-            add_adapters(network, model.lora)
+        self.adapter = put_adapter(network, model.adapter, model_path)
         if model.gradient_checkpointing:
             network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        packed = config.packing == "packed" or (config.packing == "auto" and attention == "flash_attention_2")
+        packs = config.packing == "auto" and attention == "flash_attention_2" and self.adapter.packs
+        packed = config.packing == "packed" or packs
         self.scorer = Scorer(network, packed) if heads is None else ValueScorer(network, packed)
-        self.shapes = [(name, tuple(p.shape)) for name, p in network.named_parameters() if not is_adapter(name)]
+        self.shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
         self.engine: Any
         self.engine, *_ = deepspeed.initialize(
             model=self.scorer,
             optimizer=self._optimizer(),
-            lr_scheduler=self._schedule(total_steps),
+            lr_scheduler=schedule(config, total_steps),
             config=deepspeed_config(config, self.dtype, world.size),
         )
+        if config.zero_stage == 3:
+            for module, parameter in self.adapter.borrowed():
+                deepspeed.zero.register_external_parameter(module, parameter)
+        self.files = self.engine.checkpoint_engine = Files()
         seed_everything(seed + world.rank)  # what they drop differs
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        trained = [p for p in self.scorer.parameters() if p.requires_grad]
-        # As is usual, norms and biases are not decayed.
-        groups = [
-            {"params": [p for p in trained if p.dim() >= 2], "weight_decay": self.config.weight_decay},
-            {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
+        groups = optimizer_groups(self.adapter, self.config.learning_rate, self.config.weight_decay)
         if self.config.optimizer == "rmsprop":
             return torch.optim.RMSprop(groups, lr=self.config.learning_rate)
         return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=self.config.betas, fused=True)
-
-    def _schedule(self, total_steps: int) -> Any:
-        def make(optimizer: torch.optim.Optimizer) -> Any:
-            return get_scheduler(SCHEDULES[self.config.schedule], optimizer, self.config.warmup_steps, total_steps)
-
-        return make
 
     @property
     def packed(self) -> bool:
@@ -174,33 +170,35 @@ class TrainEngine:
         return merge(parts)
 
     def optimizer_step(self, scale: float = 1.0) -> Stats:
-        """Raises RlsysError, and leaves the weights as they are, if the gradient is not finite."""
+        """A gradient that is not finite on any rank is dropped on all: weights, optimizer and schedule stay as they
+        are."""
         # After the step the schedule writes the next one's rate, from the peak and not from this one.
+        rates = [group["lr"] for group in self.engine.optimizer.param_groups]
         for group in self.engine.optimizer.param_groups:
             group["lr"] *= scale
         learning_rate = self.engine.get_lr()[0]
         self.steps += 1
         if self.config.zero_stage == 0:
             grad_norm = self._reduce()
-            self._check(grad_norm)
-            self.engine.step()
+            if math.isfinite(grad_norm):
+                self.engine.step()
+            else:
+                self.engine.zero_grad()
+                self.engine.optimizer.zero_grad()
         else:
             self.engine.step()
             grad_norm = float(self.engine.get_global_grad_norm())
-            self._check(grad_norm)
+        # ZeRO skips the update and gives inf or -1 where the gradient holds an inf or a NaN.
+        if not math.isfinite(grad_norm) or grad_norm < 0:
+            for group, rate in zip(self.engine.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+            return {"updates_skipped": Mean(1.0, 1.0), "learning_rate": Mean(learning_rate, 1.0)}
         return {
+            "updates_skipped": Mean(0.0, 1.0),
             "grad_norm": Mean(grad_norm, 1.0),
             "grad_norm_max": Max(grad_norm),
             "learning_rate": Mean(learning_rate, 1.0),
         }
-
-    def _check(self, grad_norm: float) -> None:
-        # ZeRO skips the update and gives inf or -1 where the gradient holds an inf or a NaN.
-        if not math.isfinite(grad_norm) or grad_norm < 0:
-            raise RlsysError(
-                f"optimizer step {self.steps}: the gradient is not finite; lower the learning rate or look at this "
-                "step's data"
-            )
 
     def _reduce(self) -> float:
         """ZeRO 0 does not tell the gradient's norm, so average over the ranks here, and compute it."""
@@ -214,36 +212,37 @@ class TrainEngine:
 
         Collective: all ranks go through it in step. A tensor is valid until the next one is asked for.
         """
-        model = self.scorer.model
-        for group in self._groups():
-            with self._gathered(group):
-                for name, parameter in group:
-                    layer = adapter_of(model, name)
-                    yield base_name(name), parameter.detach() if layer is None else merged(parameter.detach(), layer)
+        for name, parameter in self._whole(self._delivered()):
+            yield self._delivered()[name], self.adapter.merged(name, parameter.detach())
 
     def weight_metadata(self) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
         """Name, dtype and shape of what `named_weights` gives; local."""
-        return [(base_name(name), self.dtype, shape) for name, shape in self.shapes]
+        return [(sent_as, self.dtype, self.shapes[name]) for name, sent_as in self._delivered().items()]
 
-    def _groups(self) -> Iterator[list[tuple[str, nn.Parameter]]]:
-        group: list[tuple[str, nn.Parameter]] = []
+    def _delivered(self) -> dict[str, str]:
+        """The parameters that a model without adapter has, with their names there."""
+        named = ((name, self.adapter.delivered_as(name)) for name in self.shapes)
+        return {name: sent_as for name, sent_as in named if sent_as is not None}
+
+    def _whole(self, names: Iterable[str]) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters, each with what the adapter merges into it, gathered a group at a time where ranks share
+        them."""
+        parameters = dict(self.scorer.model.named_parameters())
+        group: list[str] = []
         size = 0
-        named = ((name, p) for name, p in self.scorer.model.named_parameters() if not is_adapter(name))
-        for (name, parameter), (_, shape) in zip(named, self.shapes, strict=True):
-            group.append((name, parameter))
-            size += math.prod(shape) * self.dtype.itemsize
+        for name in names:
+            group.append(name)
+            size += math.prod(self.shapes[name]) * self.dtype.itemsize
             if size >= GATHER_BYTES:
-                yield group
+                yield from self._gathered(group, parameters)
                 group, size = [], 0
-        if group:
-            yield group
+        yield from self._gathered(group, parameters)
 
-    def _gathered(self, group: list[tuple[str, nn.Parameter]]) -> Any:
-        if self.config.zero_stage < 3:
-            return nullcontext()
-        layers = [adapter_of(self.scorer.model, name) for name, _ in group]
-        adapters = [p for layer in layers if layer is not None for p in adapter_weights(layer)]
-        return deepspeed.zero.GatheredParameters([p for _, p in group] + adapters)
+    def _gathered(self, group: list[str], parameters: dict[str, nn.Parameter]) -> Iterator[tuple[str, nn.Parameter]]:
+        parts = [part for name in group for part in self.adapter.parts(name)]
+        own = [parameters[name] for name in group]
+        with deepspeed.zero.GatheredParameters(own + parts) if self.config.zero_stage == 3 else nullcontext():
+            yield from zip(group, own, strict=True)
 
     def weight_hash(self) -> str:
         """BLAKE2b over names and bytes of all weights; the same on all ranks."""
@@ -254,28 +253,43 @@ class TrainEngine:
         return digest.hexdigest()
 
     def save_state(self, folder: Path) -> None:
-        """Collective; `folder` must be the same one, on storage that all ranks share."""
+        """Collective; `folder` must be the same one, on storage that all ranks share. Raises CheckpointError, on all
+        ranks, if any of them can't write."""
+        self.files.makedirs(str(folder / TAG), exist_ok=True)
+        self.files.agree(folder)
         self.engine.save_checkpoint(str(folder), tag=TAG, client_state={"steps": self.steps}, save_latest=False)
-        torch.save(random_state(), folder / TAG / f"random-{self.world.rank}.pt")
+        self.files.save(random_state(), str(folder / TAG / f"random-{self.world.rank}.pt"))
+        self.files.agree(folder)
 
     def load_state(self, folder: Path) -> None:
-        """Collective. Raises CheckpointError if `folder` holds no state of so many ranks."""
+        """Collective. Raises CheckpointError if `folder` holds no state of so many ranks, or anything that could
+        execute. A learning rate that was changed since is obeyed."""
         random_file = folder / TAG / f"random-{self.world.rank}.pt"
         if not random_file.is_file() or (folder / TAG / f"random-{self.world.size}.pt").exists():
             raise CheckpointError(
                 f"{folder}: holds no trainer state of {self.world.size} ranks; go on with as many as it was saved by"
             )
+        random = read(random_file)
+        peaks = list(self.engine.lr_scheduler.base_lrs)
         _, client_state = self.engine.load_checkpoint(str(folder), tag=TAG)
         self.steps = client_state["steps"]
-        set_random_state(torch.load(random_file, weights_only=True))
+        obey_learning_rates(self.engine.lr_scheduler, peaks)
+        set_random_state(random)
 
     def export(self, folder: Path) -> None:
-        """Collective; rank 0 writes."""
-        weights = {name: tensor.cpu().clone() for name, tensor in self.named_weights() if self.world.rank == 0}
-        if self.world.rank == 0:
-            write_model(folder, self.model_path, self.dtype, weights | self._buffers(), self.architecture, self.heads)
+        """Collective; rank 0 writes: the merged model, the adapter in a folder of it, or both (`adapter.exports`)."""
+        writes = self.world.rank == 0
+        if self.adapter.exports != "adapter":
+            weights = {name: tensor.cpu().clone() for name, tensor in self.named_weights() if writes}
+            if writes:
+                weights |= self._buffers()
+                write_model(folder, self.model_path, self.dtype, weights, self.architecture, self.heads)
+        if self.adapter.exports != "merged":
+            own = {name: p.detach().cpu().clone() for name, p in self._whole(self.adapter.saved()) if writes}
+            if writes:
+                write_adapter(self.adapter, folder / ADAPTER, own, self.model_path)
 
     def _buffers(self) -> dict[str, Tensor]:
-        """What a model keeps beside its weights (few do), and training leaves alone."""
+        """What a model keeps beside its weights (few do), and training leaves alone. No adapter wraps one."""
         kept = self.scorer.model.state_dict().keys()
-        return {base_name(name): buffer.cpu() for name, buffer in self.scorer.model.named_buffers() if name in kept}
+        return {name: buffer.cpu() for name, buffer in self.scorer.model.named_buffers() if name in kept}

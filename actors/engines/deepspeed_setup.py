@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import random
+import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]  # public by its documentation
+from transformers import get_scheduler
 
 from rlsys.config.actors import PolicyConfig
 from rlsys.errors import ConfigError
+
+SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+LOOPBACK = "127.0.0.1"
+"""Where ranks on one machine meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +34,32 @@ class World:
     address: str
     timeout: float
     """Longest wait (seconds) of one rank for the others."""
+    own: str = LOOPBACK
+    """The address of this machine that the others reach it at."""
 
 
 def open_store(host: str, size: int, timeout: float) -> TCPStore:
-    """The meeting point of `size` ranks, on a free port; lives as long as the object does."""
-    return TCPStore(host, 0, size, is_master=True, timeout=timedelta(seconds=timeout), wait_for_workers=False)
+    """The meeting point of `size` ranks, on a free port of `host` and of no other address of this machine; lives as
+    long as the object does."""
+    with socket.create_server((host, 0)) as listener:
+        port = listener.getsockname()[1]
+        return TCPStore(
+            host,
+            port,
+            size,
+            is_master=True,
+            timeout=timedelta(seconds=timeout),
+            wait_for_workers=False,
+            master_listen_fd=listener.detach(),  # left to itself it listens on every interface
+        )
+
+
+def interface_of(address: str) -> str | None:
+    """The network interface that has this address."""
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(one.address == address for one in addresses):
+            return name
+    return None
 
 
 def join(world: World, device: torch.device) -> None:
@@ -39,6 +68,9 @@ def join(world: World, device: torch.device) -> None:
     if dist.is_initialized():
         return
     host, port = world.address.rsplit(":", 1)
+    # Else gloo takes the interface of the host's name.
+    if (interface := interface_of(world.own)) is not None:
+        os.environ["GLOO_SOCKET_IFNAME"] = interface
     limit = timedelta(seconds=world.timeout)
     on_gpu = device.type == "cuda"
     dist.init_process_group(
@@ -92,6 +124,26 @@ def deepspeed_config(config: PolicyConfig, dtype: torch.dtype, ranks: int) -> di
         if config.zero_stage > 0:
             settings["data_types"] = {"grad_accum_dtype": "fp32"}
     return settings
+
+
+def schedule(config: PolicyConfig, total_steps: int) -> Callable[[torch.optim.Optimizer], Any]:
+    """Makes an optimizer's learning-rate schedule, of so many steps."""
+
+    def make(optimizer: torch.optim.Optimizer) -> Any:
+        return get_scheduler(SCHEDULES[config.schedule], optimizer, config.warmup_steps, total_steps)
+
+    return make
+
+
+def obey_learning_rates(scheduler: Any, peaks: Sequence[float]) -> None:
+    """Let a schedule that was loaded go on from `peaks`, one for each group of parameters, where it was saved with
+    others: its base rates are part of what it saves."""
+    if list(scheduler.base_lrs) == list(peaks):
+        return
+    scheduler.base_lrs = list(peaks)
+    for group, peak, shape in zip(scheduler.optimizer.param_groups, peaks, scheduler.lr_lambdas, strict=True):
+        group["initial_lr"] = peak
+        group["lr"] = peak * shape(scheduler.last_epoch)
 
 
 def seed_everything(seed: int) -> None:

@@ -25,7 +25,17 @@ class SendChannel:
         if opening.rank == 0:
             self.buffer = torch.zeros(opening.bucket, dtype=torch.uint8)
             limit = timedelta(seconds=opening.timeout)
-            self.store = TCPStore(opening.host, 0, is_master=True, wait_for_workers=False, timeout=limit)
+            with socket.create_server((opening.host, 0)) as listener:
+                port = listener.getsockname()[1]
+                # Left to itself the store listens on every interface.
+                self.store = TCPStore(
+                    opening.host,
+                    port,
+                    is_master=True,
+                    wait_for_workers=False,
+                    timeout=limit,
+                    master_listen_fd=listener.detach(),
+                )
 
     def describe(self) -> Mapping[str, Any]:
         assert self.store is not None, "only rank 0 describes the channel"

@@ -6,14 +6,18 @@ What each form is compared by, and what counts as unreadable, is in docs/verifie
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 
 from rlsys.answers.form import Answer, Unreadable, read
 from rlsys.answers.letters import choice_letter, leading_letter
 from rlsys.answers.number import Closeness, Number, same_number
-from rlsys.answers.place import known_answer, lone_number
+from rlsys.answers.place import known_answer, known_number, lone_number
 from rlsys.config.answers import AnswerPlaces
 
 CLOSENESS = Closeness(1e-4, rounded=True)
+NEARLY = Closeness(0.1, rounded=True)
+"""Of the two sides of \\approx."""
 LONGEST_WORDS = 200
 """Characters of a ground truth in words; what is longer is a text, not an answer."""
 
@@ -80,6 +84,8 @@ def _vote(answer: Answer) -> str:
         return f"{answer.number.value}{'%' * answer.number.percent}"
     if not answer.parts:
         return answer.written
+    if answer.kind == "about":
+        return _vote(answer.parts[0])
     parts = [_vote(part) for part in answer.parts]
     return f"{answer.kind}{';'.join(sorted(set(parts)) if answer.kind in ('set', 'union') else parts)}"
 
@@ -92,10 +98,19 @@ def _same(truth: Answer, given: Answer, closeness: Closeness, algebra: Algebra) 
             given = read(given.sides[1])  # 3 + 4 = 7
         except Unreadable:
             return False
-    if truth.number is not None:
+    if given.kind == "about":
+        return any(_same(truth, part, closeness, algebra) for part in given.parts) and all(
+            _same(_whole(one), _whole(other), NEARLY, algebra) for one, other in pairwise(given.parts)
+        )
+    if truth.kind == "about":
+        return any(_same(part, given, closeness, algebra) for part in truth.parts)
+    if truth.kind == given.kind == "words" and truth.written == given.written:
+        return True
+    known = known_number(truth)
+    if known is not None:
         number = given.number or _lone(given)
         if number is not None:
-            return same_number(truth.number, number, closeness)
+            return same_number(known, number, closeness)
     if truth.kind == given.kind and truth.written == given.written:
         return True
     if truth.parts or given.parts:
@@ -103,6 +118,14 @@ def _same(truth: Answer, given: Answer, closeness: Closeness, algebra: Algebra) 
     if "formula" in (truth.kind, given.kind) and {truth.kind, given.kind} <= {"formula", "number"}:
         return algebra(truth, given, closeness)
     return False
+
+
+def _whole(answer: Answer) -> Answer:
+    """A whole number as one that may be rounded to that."""
+    number = answer.number
+    if number is None or number.decimals is not None or number.value.denominator != 1:
+        return answer
+    return replace(answer, number=replace(number, decimals=0))
 
 
 def _lone(given: Answer) -> Number | None:

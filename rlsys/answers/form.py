@@ -7,22 +7,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from rlsys.answers.bounds import costly, unknown_command
-from rlsys.answers.number import Number, TooLarge, number_of
-from rlsys.answers.tidy import LONGEST, balanced, split, tidy
-from rlsys.answers.units import unit_of
+from rlsys.answers.number import MATHEMATICAL, Number, TooLarge, number_of, without_unit
+from rlsys.answers.tidy import LONGEST, balanced, closes_at_end, split, tidy, without_spaces
 
 FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|pi"
 """Names that are no words where they stand without a backslash."""
 MOST_PARTS = 64
 """Members of a collection."""
+MOST_SIDES = 3
+"""Values between \\approx, each of which is computed."""
 DEEPEST = 4
 """Collections within collections."""
 
+_INTERVALS = ("()", "[]", "[)", "(]")
 _BRACKETS = (
     (r"\{", r"\}", "set"),
     ("{", "}", "set"),
     (r"\langle", r"\rangle", "()"),
-    *((brackets[0], brackets[1], brackets) for brackets in ("()", "[]", "[)", "(]")),
+    *((brackets[0], brackets[1], brackets) for brackets in _INTERVALS),
 )
 """How a collection opens and closes, and its kind."""
 _LETTERS = r"\([A-Za-z](?:,\s*[A-Za-z])*\)"
@@ -35,6 +37,9 @@ _SIDES = re.compile(r"(?<![<>!])=(?!=)")
 _LIST = re.compile(r",\s*(?:or|and)\s|\s(?:or|and)\s|[,;]", re.IGNORECASE)
 _LIST_OF_THOUSANDS = re.compile(r",\s*(?:or|and)\s|\s(?:or|and)\s|,(?!\d{3}(?!\d))|;", re.IGNORECASE)
 _SPACED = re.compile(r",\s|;|\s(?:or|and)\s", re.IGNORECASE)
+_OR = re.compile(r",?\s+(?:or|\\lor|\\vee)\s", re.IGNORECASE)
+_ABOUT = re.compile(r"\\approx(?![A-Za-z])")
+_OF_NUMBERS = re.compile(rf"\\?(?:{FUNCTIONS}|sqrt|frac|binom|cdot|times|div|circ|e)(?![A-Za-z])")
 _CUP = re.compile(r"\\cup(?![A-Za-z])")
 _COMPARE = re.compile(r"\\le(?![A-Za-z])|\\ge(?![A-Za-z])|<=|>=|<|>")
 _MATRIX = re.compile(r"\\begin\{([pbB]?matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}", re.DOTALL)
@@ -42,8 +47,6 @@ _VARIABLE = re.compile(r"\\?[A-Za-z]+")
 _WORD = re.compile(
     rf"(?<![\\A-Za-z])(?!(?:{FUNCTIONS}|min|max|mod|sqrt|infty|circ|frac|cdot|times)(?![A-Za-z]))[A-Za-z]{{3,}}"
 )
-_MATHEMATICAL = re.compile(r"[\d\\^_+*/=<>|]")
-_UNIT_AT_END = re.compile(r"(.*\S)\s*\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}(\^\{?[23]\}?)?\$?\.?", re.DOTALL)
 _INFINITY = re.compile(r"\+?\s*(?:\\infty|\binfinity\b|\binf\b|\boo\b)", re.IGNORECASE)
 
 
@@ -57,7 +60,7 @@ class Answer:
 
     written: str
     kind: str
-    """number, formula, words, set, union, matrix RxC, or the brackets of a tuple or interval as in `[)`."""
+    """number, formula, words, set, union, about, matrix RxC, or the brackets of a tuple or interval as in `[)`."""
     number: Number | None = None
     parts: tuple[Answer, ...] = ()
     name: str = ""
@@ -71,7 +74,7 @@ def read(text: str) -> Answer:
     """Raises Unreadable."""
     if len(text) > LONGEST:
         raise Unreadable(f"has {len(text)} characters, and an answer has at most {LONGEST}")
-    tidied = tidy(_without_unit(text.strip()))
+    tidied = tidy(without_unit(text.strip()))
     if not re.search(r"\w|\\[A-Za-z]", tidied):
         raise Unreadable("is empty" if not text.strip() else "holds neither letters nor digits")
     try:
@@ -80,47 +83,30 @@ def read(text: str) -> Answer:
         raise Unreadable(f"holds {error}") from error
 
 
-def _without_unit(text: str) -> str:
-    """A formula without the unit in \\text{} that ends it; numbers keep theirs."""
-    found = _UNIT_AT_END.fullmatch(text)
-    if found is None:
-        return text
-    head, unit = found[1], unit_of(f" {found[2].strip()}{found[3] or ''}")
-    known = unit or (unit == "" and len(found[2].split()) == 1)
-    try:
-        return head if known and _MATHEMATICAL.search(head) and number_of(tidy(head)) is None else text
-    except TooLarge:
-        return text
-
-
 def _read(text: str, depth: int) -> Answer:
     text = _unwrapped(text)
     if not text:
         raise Unreadable("has an empty part")
     number = number_of(text)
     if number is not None:
-        return Answer(_no_spaces(text), "number", number)
+        return Answer(without_spaces(text), "number", number)
     if depth == 0:
         raise Unreadable(f"nests collections more than {DEEPEST} deep")
     return (
-        _matrix(text, depth) or _bracketed(text, depth) or _named(text, depth) or _listed(text, depth) or _plain(text)
+        _matrix(text, depth)
+        or _bracketed(text, depth)
+        or _named(text, depth)
+        or _about(text, depth)
+        or _listed(text, depth)
+        or _plain(text)
     )
 
 
 def _unwrapped(text: str) -> str:
     """Without braces or round brackets around everything, which hold no comma."""
-    while text[:1] in ("(", "{") and _closes_at_end(text) and not re.search("[,;]", text):
+    while text[:1] in ("(", "{") and closes_at_end(text) and not re.search("[,;]", text):
         text = text[1:-1].strip()
     return text
-
-
-def _closes_at_end(text: str) -> bool:
-    depth = 0
-    for found in re.finditer(r"\\.|[()\[\]{}]", text):
-        depth += {"(": 1, "[": 1, "{": 1, r"\{": 1, ")": -1, "]": -1, "}": -1, r"\}": -1}.get(found.group(), 0)
-        if depth == 0:
-            return found.end() == len(text)
-    return False
 
 
 def _members(text: str) -> list[str]:
@@ -197,11 +183,30 @@ def _last_side(text: str) -> str:
     return split(text, _SIDES)[-1].strip()
 
 
+def _about(text: str, depth: int) -> Answer | None:
+    """Values that round to one another, as in \\frac{1}{6} \\approx 0.167, without the names before them."""
+    sides = [_last_side(side) for side in split(text, _ABOUT)]
+    values = [
+        side for side in sides if side and (number_of(side) or not re.search("[A-Za-z]", _OF_NUMBERS.sub("", side)))
+    ]
+    if len(sides) == 1 or not values or any(len(_members(side)) > 1 and number_of(side) is None for side in sides):
+        return None
+    if len(values) > MOST_SIDES:
+        raise Unreadable(f"holds more than {MOST_SIDES} values that are about equal")
+    parts = [_read(side, depth - 1) for side in values]
+    return parts[0] if len(parts) == 1 else _collection("about", parts)
+
+
 def _listed(text: str, depth: int) -> Answer | None:
     """A union of intervals, a list without brackets, or what +- stands for."""
     pieces = split(text, _CUP)
     if len(pieces) > 1:
         return _collection("union", [_read(piece.strip(), depth - 1) for piece in pieces])
+    pieces = split(text, _OR)
+    if len(pieces) > 1 and _COMPARE.search(text):
+        parts = [_read(piece.strip(), depth - 1) for piece in pieces]
+        if len({part.name for part in parts}) == 1 and all(part.name and part.kind in _INTERVALS for part in parts):
+            return _collection("union", parts)
     pieces = [piece for piece in _members(text) if piece.strip()]
     if len(pieces) > 1:
         return _collection("set", [_read(piece.strip(), depth - 1) for piece in pieces[: MOST_PARTS + 1]])
@@ -213,7 +218,7 @@ def _listed(text: str, depth: int) -> Answer | None:
 def _plain(text: str) -> Answer:
     """Words, or a formula."""
     infinite = _INFINITY.sub(lambda _: r"\infty", text)
-    plain = not _MATHEMATICAL.search(infinite) and infinite != "pi"
+    plain = not MATHEMATICAL.search(infinite) and infinite != "pi"
     if _WORD.search(infinite) or (plain and re.search(r"[A-Za-z]{2}|^[A-Z]$", infinite)):
         return Answer(" ".join(text.casefold().split()).strip(" '\"?()"), "words")
     text = infinite
@@ -226,7 +231,7 @@ def _plain(text: str) -> Answer:
     if re.search(r"[-+*/^_=]$|^[*/^_=]|\d\s+\d", text):
         raise Unreadable("is no whole formula")
     sides = [side.strip() for side in split(text, _SIDES)]
-    return Answer(_no_spaces(text), "formula", sides=(sides[0], sides[-1]) if len(sides) > 1 else None)
+    return Answer(without_spaces(text), "formula", sides=(sides[0], sides[-1]) if len(sides) > 1 else None)
 
 
 def _collection(kind: str, parts: list[Answer], name: str = "") -> Answer:
@@ -235,12 +240,3 @@ def _collection(kind: str, parts: list[Answer], name: str = "") -> Answer:
     if kind == "set" and len({part.written if part.number is None else part.number.value for part in parts}) == 1:
         return parts[0]
     return Answer(f"{kind}{';'.join(part.written for part in parts)}", kind, parts=tuple(parts), name=name)
-
-
-def _no_spaces(text: str) -> str:
-    """But one where a letter follows a command."""
-    return re.sub(
-        r"(\\[A-Za-z]+)\0(?=[A-Za-z])",
-        r"\1 ",
-        re.sub(r"\s+", "", re.sub(r"(\\[A-Za-z]+)\s+(?=[A-Za-z])", "\\1\0", text)),
-    )

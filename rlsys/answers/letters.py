@@ -7,18 +7,47 @@ import re
 from rlsys.answers.tidy import LONGEST, tidy
 
 ANNOUNCED = re.compile(
-    r"\b(?:answers?|choice|option|solutions?)\b[*_\s]*(?:is|are|:|=)(?:[*_:\s]|\b(?:therefore|thus|simply|just)\b)*",
+    r"\b(?:answers?|choice|option|solutions?)\b[*_\s]*(?:is|are|:|=)(?:[*_:\s]|\b(?:therefore|thus|simply|just)\b)*"
+    r"|<answer>|(?:答案|正确选项)[是为：:\s]*",
     re.IGNORECASE,
 )
 """What comes before an answer, as in "The answer is"."""
 _LETTER = re.compile(r"[({]?\s*([A-J])\s*[)}]?[.:]?")
-_LEADING_LETTER = re.compile(r"[({]?\s*([A-J])\s*(?:[)}.:]+(?=\s|$)|[)}]|$|:)")
-_LETTER_SAID = re.compile(
-    r"(?:option|choice|answer)?\s*[*_$({\[]*(?:\\text(?:bf)?\s*\{)?[({\[]*([A-J])(?![\w'’])", re.IGNORECASE
+_LEADING_LETTER = re.compile(
+    r"[({]?\s*([A-J])\s*(?:[)}.:]+(?=\s|$)|[)}]|$|:)|\[\s*([A-J])\s*\]|\(\s*([a-j])\s*\)(?=\s|$)"
 )
+_OPEN, _CLOSE = r"""[*_`"'“‘$({\[（【]{0,4}""", r"""[*_`"'”’$)}\]）】]{0,4}"""
+_CHOICE = rf"(?<![\w\\]){_OPEN}([A-J]){_CLOSE}"
+_LETTER_SAID = re.compile(
+    rf"\s*(?i:option|choice|answer)?\s*(?:{_OPEN}(?:\\text(?:bf)?\s*\{{)?[({{\[]?([A-J])(?![A-Za-z0-9_'’])"
+    r"|[*_]{0,4}\(([a-j])\))"
+)
+_RIGHT = (
+    r"(?:the\s+answer\b"
+    r"|(?:the\s+)?(?:(?:only|single|best|most|likely|right|correct|final)\s+){1,3}(?:answer|option|choice|one)\b"
+    r"|(?:the\s+)?(?:correct|right)(?=[*_]*(?:[.,;:!)]|\s*$|\s+(?:because|since|as|and|while|but)\b)))"
+)
+_ENDS = r"(?=[.;!]|\s*$|,?\s+(?:because|since|as|not|while)\b)"
+"""What follows a letter that is concluded; "so (A) and (B) are wrong" concludes none."""
+_SO = r"so|hence|thus|therefore|choose|pick|select|it\s+is|it's|(?:must|would|should)\s+be|(?:correct|right)\s+one\s+is"
+_DECIDED = re.compile(
+    rf"{_CHOICE}[.:]?\s+(?:is|must\s+be|would\s+be|should\s+be)\s+(?:(?:therefore|thus|indeed|clearly)\s+)?{_RIGHT}"
+    rf"|\b(?i:{_SO}),?\s+(?:(?i:option|choice|answer)\s+)?{_CHOICE}{_ENDS}"
+    rf"|^[ \t]*{_CHOICE}[.:]?,?\s+(?:because|since)\b",
+    re.MULTILINE,
+)
+"""A letter that is called right or concluded, as in "B is correct", "so (B)." and "(B) because"."""
+_UNDECIDED = re.compile(
+    r"\b(?:not|never|neither|nor|if|whether|suppose|assum\w+|unless|doubt|wrong|statement|claim)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+"""What in the same clause denies such a letter, or only supposes it."""
+_CLAUSE = 60
+"""Characters before a letter that are searched for the clause's beginning."""
 _LETTER_SHOWN = re.compile(
-    r"\(([A-J])\)|^[ \t]*[*_]*([A-J])(?:[*_]*[.):]|[*_ \t]*$)"
-    r"|\b(?:[Oo]ption|[Cc]hoice)\s+([A-J])\b|\b([A-J])[.!*_\s]*\Z",
+    rf"\(([A-J])\)(?!(?:\s*(?:,|and\b|or\b)\s*\(?[A-J]\)?){{0,9}}\s+(?:is|are)\s+(?:wrong|incorrect|not|false|too)\b)"
+    rf"|^[ \t]*[*_]*([A-J])[*_]*[.):]|^[ \t]*{_OPEN}([A-J]){_CLOSE}\.?[ \t]*$"
+    r"|\b(?:[Oo]ption|[Cc]hoice)\s+([A-J])\b|(?<!\bnot )(?<!n['’]t )\b([A-J])[.!*_\s]*\Z",
     re.MULTILINE,
 )
 
@@ -30,9 +59,8 @@ def choice_letter(text: str) -> str | None:
 
 
 def leading_letter(text: str) -> str | None:
-    """The letter of a choice, perhaps with the text of the choice, as in (C) 12."""
-    found = _LEADING_LETTER.match(tidy(text[:LONGEST]))
-    return found and found[1]
+    """The letter of a choice, perhaps with the text of the choice, as in (C) 12; a small one only in brackets."""
+    return _letter(_LEADING_LETTER.match(tidy(text[:LONGEST])))
 
 
 def last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
@@ -43,12 +71,18 @@ def last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 
 def last_letter(text: str) -> str | None:
-    """The last letter that follows "answer is", "option" or the like; else the last one in brackets, after "option",
-    alone on a line or before a bracket there, or at the very end."""
-    said = None
-    for announced in ANNOUNCED.finditer(text):
-        said = _LETTER_SAID.match(text, announced.end()) or said
-    if said is not None and said[1].isupper():
-        return said[1]
-    shown = last(_LETTER_SHOWN, text)
-    return shown and next(filter(None, shown.groups()))
+    """The last letter that follows "answer is" or the like, or is called right; else the last one in brackets that is
+    not called wrong, after "option", alone on a line or before a bracket there, or at the very end."""
+    said = [found for announced in ANNOUNCED.finditer(text) if (found := _LETTER_SAID.match(text, announced.end()))]
+    decided = [found for found in _DECIDED.finditer(text) if not _UNDECIDED.search(_clause(text, found.start()))]
+    chosen = max([*said[-1:], *decided[-1:]], key=lambda found: found.start(), default=None)
+    return _letter(chosen or last(_LETTER_SHOWN, text))
+
+
+def _letter(found: re.Match[str] | None) -> str | None:
+    return found and next(filter(None, found.groups())).upper()
+
+
+def _clause(text: str, end: int) -> str:
+    """What its clause says before `end`."""
+    return re.split(r"[.!?;,:\n]", text[max(0, end - _CLAUSE) : end])[-1]

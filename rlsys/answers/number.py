@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, log2
 
-from rlsys.answers.units import unit_of
+from rlsys.answers.tidy import tidy
+from rlsys.answers.units import same_unit, unit_of
 
 MOST_BITS = 13_000
 """Size of a number that is still computed with, about 3,900 digits."""
@@ -29,6 +30,13 @@ _OVER = re.compile(r"\s*/\s*")
 _MIXED = re.compile(r"(\d+)(?:\s+and\s+|\s+)?(?=\\frac\{\d+\}\{\d+\})|(\d+)(?:\s+and\s+|\s+)(?=\d+\s*/\s*\d+(?!\d))")
 _SCALE = re.compile(r"\s*(thousand|million|billion|trillion)\b", re.IGNORECASE)
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+MATHEMATICAL = re.compile(r"[\d\\^_+*/=<>|]")
+"""A sign that words do not have."""
+_UNIT_AT_END = re.compile(
+    r"(.*?\S)(?:\s|~|\\[,;:! ]|\\q?quad){0,8}\\(?:text(?:rm|up)?|mathrm|mbox|hbox|operatorname)\s*\{([^{}]*)\}"
+    r"(\^\{?[23]\}?)?\$?\.?",
+    re.DOTALL,
+)
 
 
 class TooLarge(ValueError):
@@ -62,7 +70,7 @@ def number_of(text: str) -> Number | None:
         negative ^= text[position] == "-"
         position += 1
     if money := _CURRENCY.match(text, position):
-        unit, position = unit_of(money[1].rstrip(".")) or "", money.end()
+        unit, position = unit_of(f" {money[1]}") or "", money.end()
         if text[position : position + 1] == "-":
             negative, position = not negative, position + 1
     found = _value(text, position)
@@ -77,6 +85,19 @@ def number_of(text: str) -> Number | None:
     if own is None:
         return None
     return Number(-value if negative else value, decimals, own == "percent", "" if own == "percent" else own or unit)
+
+
+def without_unit(text: str) -> str:
+    """A formula without the unit in \\text{} that ends it; numbers keep theirs."""
+    found = _UNIT_AT_END.fullmatch(text)
+    if found is None:
+        return text
+    head, unit = found[1], unit_of(f" {found[2].strip()}{found[3] or ''}")
+    known = unit or (unit == "" and len(found[2].split()) == 1)
+    try:
+        return head if known and MATHEMATICAL.search(head) and number_of(tidy(head)) is None else text
+    except TooLarge:
+        return text
 
 
 def _value(text: str, position: int) -> tuple[Fraction, int | None, int] | None:
@@ -163,7 +184,7 @@ def _fewer(one: int | None, other: int | None) -> int | None:
 
 def same_number(truth: Number, response: Number, closeness: Closeness) -> bool:
     """Units that are both known must agree, and a percent sign is a unit or a factor of 1/100, unless both have it."""
-    if truth.unit and response.unit and truth.unit != response.unit:
+    if not same_unit(*("percent" if number.percent else number.unit for number in (truth, response))):
         return False
     if truth.percent == response.percent:
         return close(truth.value, truth.decimals, response.value, response.decimals, closeness)

@@ -19,6 +19,7 @@ _UNICODE = str.maketrans(
         "≤": r"\le ",
         "≥": r"\ge ",
         "≠": r"\ne ",
+        "≈": r"\approx ",
         "±": r"\pm ",
         "∪": r"\cup ",
         "∈": r"\in ",
@@ -47,6 +48,7 @@ _STEPS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\(?:leq|leqslant|leqq)(?![A-Za-z])", r"\\le "),
         (r"\\(?:geq|geqslant|geqq)(?![A-Za-z])", r"\\ge "),
+        (r"\\(?:approxeq|simeq|doteq)(?![A-Za-z])", r"\\approx "),
         (r"\\neq(?![A-Za-z])", r"\\ne "),
         (r"\\lt(?![A-Za-z])", "<"),
         (r"\\gt(?![A-Za-z])", ">"),
@@ -67,7 +69,7 @@ _STEPS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 _WRAPPERS = re.compile(
-    r"\\(?:text(?:bf|it|rm|normal)?|mathrm|mathbf|mathit|mbox|operatorname|boxed|fbox|bm)\s*\{([^{}]*)\}"
+    r"\\(?:text(?:bf|it|rm|sf|up|normal)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname|boxed|fbox|bm)\s*\{([^{}]*)\}"
 )
 _THOUSANDS_BY_SPACES = re.compile(r"(?<![\d.,/])[1-9]\d{0,2}(?: \d{3})+(?![\d/])")
 _DOLLAR_SIGN = re.compile(r"\\\$")
@@ -129,3 +131,22 @@ def split(text: str, separator: re.Pattern[str]) -> list[str]:
             depth = max(0, depth - 1)
         position += width
     return [*pieces, text[start:]]
+
+
+def closes_at_end(text: str) -> bool:
+    """Whether the bracket that opens a text closes at its end."""
+    depth = 0
+    for found in re.finditer(r"\\.|[()\[\]{}]", text):
+        depth += {"(": 1, "[": 1, "{": 1, r"\{": 1, ")": -1, "]": -1, "}": -1, r"\}": -1}.get(found.group(), 0)
+        if depth == 0:
+            return found.end() == len(text)
+    return False
+
+
+def without_spaces(text: str) -> str:
+    """But one where a letter follows a command."""
+    return re.sub(
+        r"(\\[A-Za-z]+)\0(?=[A-Za-z])",
+        r"\1 ",
+        re.sub(r"\s+", "", re.sub(r"(\\[A-Za-z]+)\s+(?=[A-Za-z])", "\\1\0", text)),
+    )

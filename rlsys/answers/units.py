@@ -24,10 +24,12 @@ _NAMES = {
     "mg": "mg milligram milligrams",
     "g": "g gram grams",
     "kg": "kg kilogram kilograms kgs",
-    "lb": "lb lbs pound pounds",
+    "lb": "lb lbs",
+    "pound": "pound pounds",
     "oz": "oz ounce ounces",
     "ml": "ml mL milliliter milliliters",
     "l": "L l liter liters litre litres",
+    "gallon": "gal gallon gallons",
     "s": "s sec secs second seconds",
     "min": "min mins minute minutes",
     "h": "h hr hrs hour hours",
@@ -36,8 +38,11 @@ _NAMES = {
     "month": "month months",
     "year": "year years yr yrs",
     "degree": "^{\\circ} degree degrees deg",
-    "degree C": "^{\\circ}C",
-    "degree F": "^{\\circ}F",
+    "degree C": "^{\\circ}C celsius degrees-celsius",
+    "degree F": "^{\\circ}F fahrenheit degrees-fahrenheit",
+    "C": "C",
+    "F": "F",
+    "coulomb": "coulomb coulombs",
     "rad": "rad radian radians",
     "N": "N newton newtons",
     "J": "J joule joules",
@@ -45,7 +50,17 @@ _NAMES = {
     "V": "V volt volts",
     "K": "K kelvin kelvins",
     "Hz": "Hz hertz",
+    "kWh": "kWh",
+    "mi/h": "mph",
+    "km/h": "kph kmh kmph",
+    "mi/gallon": "mpg",
+    "rpm": "rpm",
+    "bpm": "bpm",
+    "ppm": "ppm",
 }
+_VAGUE = {"pound": ("lb", "GBP"), "degree": ("degree C", "degree F"), "C": ("coulomb", "degree C"), "F": ("degree F",)}
+"""What may be either of others."""
+_MONEY = ("USD", "EUR", "GBP", "JPY", "INR", "cent")
 _KNOWN = {written: unit for unit, names in _NAMES.items() for written in names.split()}
 _ATTACHED = re.compile(r"%|¢|\^\{\\circ\}|[a-zA-Z]{2}")
 _EXPONENT = re.compile(r"\^\{?([1-9])\}?$")
@@ -58,11 +73,25 @@ _NO_UNIT = re.compile(
 _LONG_WORD = re.compile(r"[A-Za-z]{3}")
 _VOWEL = re.compile(r"[aeiouy]", re.IGNORECASE)
 
+_WRITTEN = "|".join(
+    re.escape(name) if len(name) < 3 else rf"(?i:{re.escape(name)})".replace(r"\-", "[- ]")
+    for name in sorted((name for name in _KNOWN if not name.startswith("^") and name != "in"), key=len, reverse=True)
+)
+_RAISED = r"(?:\^\{?[1-9]\}?|[²³])?"
+_ONE = rf"(?:(?i:square|sq\.?|cubic|cu\.?) )?(?:(?:{_WRITTEN})(?![A-Za-z'’])|in(?!\w|'| [A-Za-z])){_RAISED}"
+_PER = rf"{_ONE}(?:(?: ?/ ?| per | an? ){_ONE})?"
+_DEGREES = r"(?:°|º|\^\s*\{?\s*\\circ\s*\}?)"
+FOLLOWING = (
+    rf"(?:{_DEGREES}(?:\s?(?:\\(?:text|mathrm)\s*\{{\s*)?[CF](?![A-Za-z])\}}?)?"
+    rf"|(?:\s|\\[,;:! ]|~|\$){{0,4}}(?:{_PER}|\\(?:text|mathrm|mbox|textrm)\s*\{{\s*{_PER}\s*\}}{_RAISED}))"
+)
+"""Pattern of a known unit after a number in a text that is not tidy."""
+
 
 def unit_of(rest: str) -> str | None:
     """Of what follows a number: the canonical unit, "" for none or words that may be any unit, None for what is no
     unit."""
-    text = rest.strip().rstrip(".")
+    text = re.sub(r"\s+\^", "^", rest.strip().rstrip("."))
     if not text:
         return ""
     if base := _BASE.fullmatch(text):
@@ -82,6 +111,14 @@ def unit_of(rest: str) -> str | None:
     return ""
 
 
+def same_unit(one: str, other: str) -> bool:
+    """Of two canonical units. "" is any; $18 is $18 a day, as that may be what is asked for."""
+    if not one or not other or one == other or other in _VAGUE.get(one, ()) or one in _VAGUE.get(other, ()):
+        return True
+    (first, *per), (second, *also_per) = one.split("/"), other.split("/")
+    return first == second and first in _MONEY and not (per and also_per)
+
+
 def _known(text: str) -> str | None:
     text = text.replace("^{\\circ} ", "^{\\circ}")
     power = ""
@@ -90,6 +127,8 @@ def _known(text: str) -> str | None:
     elif (found := _EXPONENT.search(text)) and not text.endswith("circ}"):
         power, text = f"^{found[1]}", text[: found.start()].strip()
     unit = (
-        _KNOWN.get(text) or _KNOWN.get(text.replace(" ", "-")) or (_KNOWN.get(text.lower()) if len(text) > 2 else None)
+        _KNOWN.get(text)
+        or _KNOWN.get(text.replace(" ", "-"))
+        or (_KNOWN.get(text.lower().replace(" ", "-")) if len(text) > 2 else None)
     )
     return unit and unit + power

@@ -20,6 +20,8 @@ from rlsys.config.messages import Problem
 from rlsys.config.schema import Key
 from rlsys.errors import ConfigError, nearest
 from rlsys.methods.base import PACKAGE, MethodConfig
+from rlsys.models.adapters.base import PACKAGE as ADAPTERS
+from rlsys.models.adapters.base import AdapterConfig
 
 
 def load(
@@ -32,7 +34,7 @@ def load(
 ) -> Experiment:
     """Read, override, validate. `method` of the result is the `Config` of the file that it names.
 
-    Overrides are `policy.ranks=2`, `rewards.0.weight=2`, `model.lora={rank: 8}`, `judge=null`: dotted keys, values in
+    Overrides are `policy.ranks=2`, `rewards.0.weight=2`, `model.adapter.rank=8`, `judge=null`: dotted keys, values in
     YAML; errors in them are said to be `by` this. For `this_machine` and `check` see `checked`. Raises ConfigError with
     one line for each problem.
     """
@@ -58,19 +60,26 @@ def _validate(data: dict[str, Any]) -> tuple[Experiment | None, list[Problem]]:
     """The experiment with its method resolved, and everything found wrong (then it may be None)."""
     if old := [*old_sections(data)]:
         return None, old
+    config, found = _method(data["method"]) if "method" in data else (None, [])
+    if "method" in data and (config is None or config.facts.of_files):  # of an unknown one nothing more is asked
+        data = {"data": {}, "loop": {"steps": 1}} | data
     experiment, problems = validate_as(Experiment, data, ())
     if "method" in data:
-        config, found = _method(data["method"])
         problems += found
         if experiment is not None and config is not None:
             experiment = experiment.model_copy(update={"method": config})
+    adapter = experiment.model.adapter if experiment is not None else None
+    if experiment is not None and adapter is not None:
+        config, found = _adapter(adapter)
+        problems += found
+        experiment = experiment.model_copy(update={"model": experiment.model.model_copy(update={"adapter": config})})
     rewards = data.get("rewards")
     for index, spec in enumerate(rewards if isinstance(rewards, list) else []):
         problems += _reward_problems(spec, ("rewards", index))
     return experiment, problems
 
 
-def _method(data: Any) -> tuple[Model | None, list[Problem]]:
+def _method(data: Any) -> tuple[MethodConfig | None, list[Problem]]:
     """The `Config` of the method that the section names, and what is wrong with it."""
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         known, near = (
@@ -97,6 +106,24 @@ def _method(data: Any) -> tuple[Model | None, list[Problem]]:
             Problem(("method", "name"), f"Config of {name!r} must be a subclass of rlsys.methods.base.MethodConfig")
         ]
     return validate_as(model, data, ("method",))
+
+
+def _adapter(data: Any) -> tuple[Model | None, list[Problem]]:
+    """The `Config` of the kind that `model.adapter` names, and what is wrong with it."""
+    key = ("model", "adapter")
+    if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
+        known = ", ".join(registry.names(ADAPTERS, "Adapter"))
+        missing = f"required key is missing: the name of a file in {ADAPTERS} ({known}) or a dotted path"
+        return None, [Problem((*key, "kind"), missing)]
+    try:
+        registry.resolve(ADAPTERS, data["kind"], "Adapter")
+        model = registry.resolve(ADAPTERS, data["kind"], "Config")
+    except ConfigError as error:
+        return None, [Problem((*key, "kind"), str(error))]
+    if not (inspect.isclass(model) and issubclass(model, AdapterConfig)):
+        wanted = f"Config of {data['kind']!r} must be a subclass of {ADAPTERS}.base.AdapterConfig"
+        return None, [Problem((*key, "kind"), wanted)]
+    return validate_as(model, data, key)
 
 
 def _reward_problems(spec: Any, key: Key) -> list[Problem]:

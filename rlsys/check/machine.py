@@ -17,6 +17,8 @@ from rlsys.config.messages import Problem
 from rlsys.config.paths import datasets
 from rlsys.data.sources import PLAYGROUND, looks_local
 
+ADAPTER = "adapter_config.json"
+"""A folder in PEFT's format has it."""
 GPU_DEVICES = ("nvidia[0-9]*", "dxg", "kfd")
 """Under /dev, where there is a GPU: NVIDIA's, Windows' for WSL, AMD's."""
 
@@ -53,10 +55,19 @@ def _files(experiment: Experiment) -> Iterator[Problem]:
             yield Problem((*key, "path"), f"no such file or folder: {dataset.path} (looked in {Path.cwd()})")
     for key, text in named_models(experiment):
         path = Path(text).expanduser()
-        if _missing(text):
+        if _missing(text) or _is_no_run(path, experiment.output):
             yield Problem(key, f"no such folder: {text} (looked in {Path.cwd()})")
+        elif key[0] == "method" and (path / ADAPTER).is_file():
+            continue  # an adapter is merged into its base
         elif path.is_dir() and not (path / "config.json").is_file():
-            yield Problem(key, f"{text} is no Hugging Face model folder: it has no config.json")
+            final = f"; the model of this run is {path / 'final'}" if (path / "final" / "config.json").is_file() else ""
+            yield Problem(key, f"{text} is no Hugging Face model folder: it has no config.json{final}")
+    output = experiment.output.expanduser().absolute()
+    there = next(path for path in (output, *output.parents) if path.exists())
+    if not there.is_dir():
+        yield Problem(("output",), f"{there} is a file, and runs need a folder; choose another")
+    elif not os.access(there, os.W_OK):
+        yield Problem(("output",), f"nothing can be written into {there}; choose another folder")
 
 
 def _resources(experiment: Experiment, gpus: int) -> Iterator[Problem]:
@@ -114,3 +125,9 @@ def _with_gpus(experiment: Experiment) -> Iterator[Problem]:
 
 def _missing(path: str) -> bool:
     return not path.startswith(PLAYGROUND) and looks_local(path) and not Path(path).expanduser().exists()
+
+
+def _is_no_run(path: Path, output: Path) -> bool:
+    """Whether it names a run that is not in the folder of runs: `runs/name` could be a hub id, and is hardly meant as
+    one."""
+    return len(path.parts) > 1 and path.parent.absolute() == output.absolute() and not path.exists()

@@ -83,7 +83,8 @@ def _experiment(path: Path, document: Document, recipe: Recipe, number: int, sta
     for key, value in stage.settings.items():
         if "." in key:
             found.override(Override(f"{key}={json.dumps(value)}", document.where((*place, key)) + suffix))
-    for key, value in (("name", stage.name), ("seed", recipe.seed)):
+    own_seed = {} if "seed" in stage.settings else {"seed": recipe.seed}
+    for key, value in ({"name": stage.name} | own_seed).items():
         found.override(Override(f"{key}={json.dumps(value)}", document.where((*place, "name")) + suffix))
     return found
 

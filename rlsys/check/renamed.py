@@ -18,6 +18,8 @@ METHODS = {
     "pretrain": "sft with tokens: all",
 }
 SECTIONS = ("algorithm", "stage")
+LORA = "model.lora"
+"""What was the one adapter's section."""
 KEYS = {"stage.kind": "method.name", "stage.keep": "method.name"}
 """Keys that chose between what are methods of their own now."""
 
@@ -29,6 +31,8 @@ def new_name(method: str) -> str | None:
 
 def new_key(key: str) -> str | None:
     """`method.clip_high` for `algorithm.clip_high`; None for a key that is in no old section."""
+    if key == LORA or key.startswith(f"{LORA}."):
+        return key.replace(LORA, "model.adapter", 1)
     section, dot, rest = key.partition(".")
     return KEYS.get(key, f"method{dot}{rest}") if section in SECTIONS else None
 
@@ -36,6 +40,7 @@ def new_key(key: str) -> str | None:
 def old_sections(data: Mapping[str, Any]) -> Iterator[Problem]:
     """A line for each section that is now `method`, or for each key of one that names no method: such keys were typed
     one by one."""
+    yield from _old_adapter(data.get("model"))
     for section in SECTIONS:
         if section not in data:
             continue
@@ -48,6 +53,18 @@ def old_sections(data: Mapping[str, Any]) -> Iterator[Problem]:
         else:
             name = _method_now(section, settings) if isinstance(settings, dict) else "NAME"
             yield Problem((section,), f"is called method now: method: {{name: {name}, ...}}", unknown_key=True)
+
+
+def _old_adapter(model: Any) -> Iterator[Problem]:
+    if not isinstance(model, dict) or "lora" not in model:
+        return
+    key, settings = ("model", "lora"), model["lora"]
+    if settings is None:
+        yield Problem(key, "is called model.adapter now; leave this out", unknown_key=True)
+        return
+    told = ", ".join(f"{name}: {value}" for name, value in settings.items()) if isinstance(settings, dict) else "..."
+    named = f"adapter: {{kind: lora{f', {told}' if told else ''}}}"
+    yield Problem(key, f"is called model.adapter now: {named}", unknown_key=True)
 
 
 def _method_now(section: str, settings: Mapping[str, Any]) -> str:

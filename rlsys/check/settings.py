@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rlsys.check import sizes, sources
+from rlsys.check.adapter import adapter_problems
 from rlsys.check.judge_in_run import judge_problems
 from rlsys.check.unused import unused
 from rlsys.config.answers import AnswerPlaces
@@ -19,6 +20,7 @@ def combinations(experiment: Experiment) -> Iterator[Problem]:
     """What is wrong on any machine."""
     for check in (
         unused,
+        adapter_problems,
         _method,
         _training_rows,
         _judge,
@@ -55,11 +57,14 @@ def _method(experiment: Experiment) -> Iterator[Problem]:
 
 def _training_rows(experiment: Experiment) -> Iterator[Problem]:
     data = experiment.data
-    if data.train is None and experiment.method.facts.makes != "measurements":
+    facts = experiment.method.facts
+    if data.train is None and facts.makes != "measurements" and not facts.of_files:
         missing = f"required key is missing: {_name(experiment)} needs rows, as in train: {{path: FILE}}"
         yield Problem(("data", "train"), missing)
     elif data.train is None and data.also:
         yield Problem(("data", "also"), "is for training sets beside data.train, and there is none; leave it out")
+    if experiment.loop.epochs is not None and experiment.method.facts.rows_per_step is None:
+        yield Problem(("loop", "epochs"), f"{_name(experiment)} takes no training rows; give loop.steps instead")
 
 
 def _judge(experiment: Experiment) -> Iterator[Problem]:
@@ -145,11 +150,9 @@ def _evaluation(experiment: Experiment) -> Iterator[Problem]:
             ("method", "ptx_coef"), "needs data.pretrain, the text to go on imitating; give it, or set ptx_coef to 0"
         )
     facts = experiment.method.facts
-    if experiment.data.eval is None and facts.makes == "measurements":
-        yield Problem(
-            ("data", "eval"),
-            f"{_name(experiment)} does nothing but measure, and there is nothing to measure on; give it",
-        )
+    if experiment.data.eval is None and (facts.makes == "measurements" or (facts.of_files and facts.by_answers)):
+        what = "chooses by held-out scores" if facts.of_files else "does nothing but measure"
+        yield Problem(("data", "eval"), f"{_name(experiment)} {what}, and there is nothing to measure on; give it")
     if experiment.data.eval is not None and facts.by_answers and not (evaluation.samples or evaluation.greedy):
         yield Problem(
             ("evaluation", "samples"),

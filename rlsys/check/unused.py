@@ -43,6 +43,8 @@ def unused(experiment: Experiment) -> Iterator[Problem]:
     elif not facts.by_answers:
         for key in (("data", "eval"), ("evaluation",)):
             yield from problems(key, "scores no samples" if "rollout" in facts.needs else "samples nothing")
+    for key in (("data", "train"), ("data", "also"), ("model", "adapter")) if facts.of_files else ():
+        yield from problems(key, "works on the files of models alone")
     if not vars(chosen).get("ptx_coef"):  # a key of some methods
         yield from problems(("data", "pretrain"), "has no ptx_coef above 0")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from rlsys.check.adapter import leaves_no_model
 from rlsys.config.experiment import Experiment
 from rlsys.config.messages import Problem
 from rlsys.config.paths import STAGE, datasets, model_paths
@@ -23,6 +24,8 @@ def source_problems(experiment: Experiment, earlier: Sequence[Experiment] = ()) 
             )
         elif (made := done[path].method.facts.makes) not in (wanted := wanted_at(key)):
             yield Problem(key, f"wanted {' or '.join(map(_a, wanted))}, and {path} makes {_a(made)}")
+        elif key[0] != "data" and (why := leaves_no_model(done[path])):
+            yield Problem(key, f"{path} leaves an adapter and no model: {why}")
     for index, model in enumerate(experiment.reward_models):
         if model.normalize and model.path in done and done[model.path].data.eval is None:
             yield Problem(

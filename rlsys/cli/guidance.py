@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rlsys.cli.shared import app
+from rlsys.cli.shared import Config, Overrides, app
 from rlsys.errors import RlsysError
 
 
@@ -35,6 +35,15 @@ def presets(name: Annotated[str, typer.Argument(help="One of them, to see all it
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@app.command()
+def cost(config: Config, overrides: Overrides = None) -> None:
+    """Say how many parameters a config trains and what that takes in memory, beside full training; loads no weights."""
+    from rlsys.commands.cost import told
+
+    for line in told(config, overrides or []):
+        typer.echo(line)
 
 
 @app.command()

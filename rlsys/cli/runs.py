@@ -1,10 +1,12 @@
-"""Commands about a config: run it, go on with it, measure its judge, look whether it can run."""
+"""Commands about a config: run it, go on with it, merge models, measure a judge, look whether it can run."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from rlsys.cli.shared import AnyConfig, Config, Overrides, RunFolder, app
+from rlsys.cli.shared import AnyConfig, Config, Merging, Overrides, RunFolder, app
 
 
 @app.command()
@@ -28,14 +30,27 @@ def train(config: Config, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def resume(run_folder: RunFolder) -> None:
-    """Go on with a run that was interrupted, from its newest checkpoint."""
+def resume(
+    run_folder: RunFolder,
+    overrides: Overrides = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Go back to this checkpoint, as in step-8; newer ones are kept aside."),
+    ] = None,
+) -> None:
+    """Go on with a run that was interrupted, from its newest checkpoint. Some settings may be changed; one that may not
+    is refused before anything starts."""
+    from rlsys.check.load import load
+    from rlsys.errors import ConfigError, command
     from rlsys.run.folder import RunDir
     from rlsys.run.recipe import RECIPE, resume_recipe
 
-    recipe = (run_folder / RECIPE).is_file()
+    recipe, settings = (run_folder / RECIPE).is_file(), overrides or []
     if not recipe:
-        RunDir.open(run_folder)  # an error at once if it is none
+        load(RunDir.open(run_folder).config, settings, this_machine=False)  # a mistake costs no time
+    elif settings or start:
+        stage = command("rlsys", "resume", run_folder / "STAGE", *settings, *(["--from", start] if start else []))
+        raise ConfigError(f"{run_folder}: is a recipe; change a stage of it first, `{stage}`, and then go on with all")
     from actors.spawn import spawn
 
     if recipe:
@@ -43,7 +58,24 @@ def resume(run_folder: RunFolder) -> None:
     else:
         from rlsys.run.train import resume as run
 
-        run(run_folder, spawn)
+        run(run_folder, spawn, settings, start)
+
+
+@app.command()
+def merge(config: Merging, overrides: Overrides = None) -> None:
+    """Merge models by arithmetic on their weights (soups, task vectors, TIES, DARE, SLERP), or adapters into their
+    base, in a new folder."""
+    from rlsys.commands.merge import merge_experiment, no_actors
+
+    experiment = merge_experiment(config, overrides or [])
+    from rlsys.run.train import train as run
+
+    if not experiment.method.facts.samples:
+        run(experiment, no_actors)
+        return
+    from actors.spawn import spawn
+
+    run(experiment, spawn)
 
 
 @app.command(name="judge-eval")
@@ -59,10 +91,14 @@ def judge_eval(config: AnyConfig, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def validate(config: AnyConfig, overrides: Overrides = None) -> None:
+def validate(
+    config: AnyConfig,
+    overrides: Overrides = None,
+    every: Annotated[bool, typer.Option("--all", help="Read every row of local data, as the run will.")] = False,
+) -> None:
     """Check an experiment, a recipe or the evaluation of a judge, try the first rows of its local data, and say what it
     will need; starts nothing."""
     from rlsys.commands.validate import validated
 
-    for line in validated(config, overrides or []):
+    for line in validated(config, overrides or [], every):
         typer.echo(line)

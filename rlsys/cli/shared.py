@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 
 Config = Annotated[Path, typer.Argument(help="Experiment or recipe, a YAML file.", show_default=False)]
+Merging = Annotated[Path, typer.Argument(help="Experiment of method merge, a YAML file.", show_default=False)]
 AnyConfig = Annotated[
     Path, typer.Argument(help="Experiment, recipe or evaluation of a judge, a YAML file.", show_default=False)
 ]

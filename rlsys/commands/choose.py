@@ -63,7 +63,7 @@ class Row:
 
 LIKED: tuple[Need, ...] = ("style", "safety")
 TABLE: tuple[Row, ...] = (
-    Row("answers", ("correctness",), "one", "GRPO", "grpo/gsm8k.yaml", "rft.md",
+    Row("answers", ("correctness",), "one", "GRPO", "grpo/gsm8k.yaml", "algorithms.md",
         "what is checked can be practised for long, beyond anything that was demonstrated; no critic to train",
         "the model is right now and then: of eight samples often one, seldom all", "quickstart"),
     Row("answers", ("correctness",), "one", "RFT", "rft/gsm8k.yaml", "rft.md",

@@ -18,6 +18,8 @@ from rlsys.errors import ConfigError, nearest
 FOLDERS = (
     ("method", "rlsys.methods", "Method"),
     ("rewards.args", "rlsys.rewards", "Reward"),
+    ("model.adapter", "rlsys.models.adapters", "Adapter"),
+    ("method.by", "rlsys.merging", "merge"),
 )
 """Sections whose keys each file of a folder declares."""
 

@@ -12,7 +12,7 @@ from rlsys.config import yaml_file
 from rlsys.config.document import load_as
 from rlsys.config.recipe import Recipe
 from rlsys.data.sources import PLAYGROUND, looks_local
-from rlsys.errors import ConfigError, RunError, did_you_mean
+from rlsys.errors import ConfigError, RunError, command, did_you_mean
 from rlsys.run.folder import RECIPE, RunDir, saved_method
 
 LONGEST = 8192
@@ -51,13 +51,18 @@ def model_paths(texts: Sequence[str]) -> dict[str, str]:
 
 
 def files(text: str, path: str, output: Path) -> Path:
-    """Where the model that was typed as `text` is loaded from. Raises ConfigError unless it is a language model."""
-    from rlsys.models.load import load_config, local_path  # brings transformers
+    """Where the model that was typed as `text` is loaded from. Raises ConfigError unless it is a language model, with
+    weights and a tokenizer where it is a folder."""
+    from rlsys.models.load import embedding_problem, load_config, load_tokenizer, local_path, weights_problem
     from rlsys.models.value_model import is_value_model
 
     folder = local_path(path, output / "playground")
     if is_value_model(load_config(folder)):
         raise ConfigError(f"{text}: a reward model (it has a scalar head), which writes no text; give a language model")
+    if folder.is_dir():
+        tokenizer = load_tokenizer(folder)
+        if problem := weights_problem(folder) or embedding_problem(tokenizer, load_config(folder)):
+            raise ConfigError(f"{text}: {problem}")
     return folder
 
 
@@ -81,7 +86,7 @@ def _of_run(run: RunDir, text: str) -> Path:
     if _has_model(run):
         return run.final
     if not run.summary.is_file():
-        raise RunError(f"{text}: has no final model yet; go on with the run by `rlsys resume {text}`")
+        raise RunError(f"{text}: has no final model yet; go on with the run by `{command('rlsys', 'resume', text)}`")
     config, _ = yaml_file.read(run.config)
     raise RunError(f"{text}: a run of {saved_method(config, run.config)}, which leaves no model; give one that trains")
 
@@ -91,7 +96,9 @@ def _of_recipe(folder: Path, text: str) -> Path:
     done = [run for run in stages if _has_model(run) and not _is_reward_model(run)]
     if not (folder / "summary.json").is_file():
         instead = f", or name a stage that is: {', '.join(f'{text}/{run.name}' for run in done)}" if done else ""
-        raise RunError(f"{text}: the recipe is not finished; go on with it by `rlsys resume {text}`{instead}")
+        raise RunError(
+            f"{text}: the recipe is not finished; go on with it by `{command('rlsys', 'resume', text)}`{instead}"
+        )
     if not done:
         raise RunError(f"{text}: no stage of the recipe leaves a language model")
     return done[-1].final

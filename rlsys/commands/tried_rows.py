@@ -6,7 +6,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,65 +18,99 @@ from rlsys.config.experiment import Experiment
 from rlsys.config.paths import STAGE, datasets
 from rlsys.config.schema import Key, dotted
 from rlsys.curation.gate import check_contamination
+from rlsys.data.chat import Renderer
 from rlsys.data.report import Loaded, Report
 from rlsys.data.sources import PLAYGROUND, elsewhere, read_rows
-from rlsys.errors import ConfigError, DataError, NoUsableRow
-from rlsys.methods.base import Facts
+from rlsys.errors import ConfigError, DataError, TooFewRows
 from rlsys.models.load import load_tokenizer, local_path
 from rlsys.playground.models import byte_tokenizer
 from rlsys.run.inputs import Inputs, row_kind
 from rlsys.run.labelled_pairs import load_labelled_pairs
-from rlsys.run.preflight import check_models
+from rlsys.run.preflight import At, check_models
 
-FIRST = 20
-"""Rows of each data set that are tried."""
+FIRST = 500
+"""Rows of each data set that are tried, where they are enough."""
 
 
-def first_rows(experiment: Experiment, earlier: Sequence[Experiment] = ()) -> Iterator[str]:
+def first_rows(experiment: Experiment, earlier: Sequence[Experiment] = (), every: bool = False) -> Iterator[str]:
     """Lines that say what was read and what was not; `earlier`: the stages of a recipe before this one.
 
-    Raises what the run's loader would: DataError for a data set that can't be read or has no usable row, ConfigError
-    for settings that don't fit it, or models that don't fit each other. Where none of the first rows can be used, all
-    are read. Where the run would read no others, they are also judged as a whole: DataError for too few of them, or
-    labels of one kind. Training sets are read whole where they might have evaluation rows: DataError for too many.
+    Raises what the run would before it starts: ConfigError for models that don't fit each other, or settings that don't
+    fit the data; DataError for a data set that can't be read or has too few usable rows. Of a large data set the first
+    rows are read and, as long as these are too few for the run, more; all with `every` or `data.strict`, and where they
+    might have evaluation rows among them.
     """
     model = begins_with(experiment.model.path, earlier)
-    facts, own = experiment.method.facts, _tokenizer(model)
-    with TemporaryDirectory() as built, _named(experiment.name):
-        check_models(experiment, lambda path: _folder(begins_with(path, earlier), Path(built)))
-    tokenizer = (
-        byte_tokenizer() if own is None else own
-    )  # bytes can express any text, so columns can be told apart by them
-    tokenizer.model_max_length = sys.maxsize
-    rows, found = Inputs(experiment, tokenizer, any_length=own is None), datasets(experiment)
-    whole: dict[Key, Loaded[Any]] = {}
-    judged: set[Key] = set()
+    with TemporaryDirectory() as built:
 
-    def load(key: Key, config: DatasetConfig) -> Report | str:
+        def at(path: str) -> Path | None:
+            return _folder(begins_with(path, earlier), Path(built))
+
+        with _named(experiment.name):
+            check_models(experiment, at)
+        trial = Trial(experiment, model, _tokenizer(model), at, every)
+        stand_in = "" if trial.knows_lengths else f"; no length is judged: {model} is no local folder"
+        yield from _told(datasets(experiment), trial.read, experiment.name, stand_in)
+        with _named(experiment.name):
+            trial.check_mixture()
+            check_contamination(experiment, here=True)
+
+
+class Trial:
+    """The data sets of an experiment, each read as far as it takes to say that the run can begin."""
+
+    def __init__(
+        self, experiment: Experiment, model: str, tokenizer: PreTrainedTokenizerBase | None, at: At, every: bool
+    ) -> None:
+        self.experiment, self.model, self.every = experiment, model, every or experiment.data.strict
+        self.knows_lengths = tokenizer is not None
+        # Bytes can express any text, so columns can be told apart by them.
+        tokenizer = tokenizer or byte_tokenizer()
+        tokenizer.model_max_length = sys.maxsize
+        self.rows = Inputs(experiment, tokenizer, at, any_length=not self.knows_lengths)
+        self.whole: dict[Key, Loaded[Any]] = {}
+        """Data sets of which all rows were read."""
+
+    def read(self, key: Key, config: DatasetConfig) -> tuple[Report, bool] | str:
+        """What became of the rows, and whether these were all; or why none was read."""
+        kind = row_kind(self.experiment.method.facts, str(key[1]))
+        if why := elsewhere(config):
+            if self.knows_lengths and key[0] == "data" and kind != "texts":
+                Renderer.create(config, self.rows.tokenizer)  # settings that don't fit the tokenizer
+            return why
         if key[0] == "judge":
-            return load_labelled_pairs(config)[1]
-        kind = row_kind(facts, str(key[1]))
-        if own is None and kind == "comparisons" and _has_reference_tokens(config):
-            return f"its log-probs are of the tokens of {model}"
-        loaded = rows.read(config, kind)
-        if own is not None or kind != "texts":  # into how many blocks they are cut goes by tokens
-            judged.add(key)
-        if _reads_no_more(found[key]) and key in judged:
-            whole[key] = loaded
-        return loaded.report
+            return load_labelled_pairs(config)[1], True
+        if not self.knows_lengths and kind == "comparisons" and _has_reference_tokens(config):
+            return f"its log-probs are of the tokens of {self.model}"
+        limit = FIRST
+        while True:
+            ends = self.every or _ends_within(config, limit)
+            asked = config if ends else config.model_copy(update={"limit": limit})
+            try:
+                loaded = self.rows.read(asked, kind)
+                self.check(key, loaded)
+            except TooFewRows:
+                if ends:
+                    raise
+                limit *= 4
+            else:
+                if ends:
+                    self.whole[key] = loaded
+                return loaded.report, ends
 
-    stand_in = f"; no length is judged: {model} is no local folder" if own is None else ""
-    yield from _told(found, load, experiment.name, stand_in)
-    training = [key for key in found if key[:2] in (("data", "train"), ("data", "also"))]
-    with _named(experiment.name):
-        (first, *others) = training or [None]
-        if not others and first in judged - whole.keys() and _too_few(found[first], facts):
-            whole[first] = rows.read(found[first], facts.rows)
-        if all(key in whole for key in training):
-            rows.check_training([whole[key] for key in training])
-        if (key := ("data", "pretrain")) in whole:
-            rows.check_pretraining(whole[key])
-        check_contamination(experiment, here=True)
+    def check(self, key: Key, loaded: Loaded[Any]) -> None:
+        """Raises TooFewRows for fewer rows than the run must have. How many blocks texts make is told by tokens."""
+        texts = self.experiment.method.facts.rows == "texts"
+        if key == ("data", "train") and not self.experiment.data.also and (self.knows_lengths or not texts):
+            self.rows.check_training([loaded])
+        elif key == ("data", "pretrain") and self.knows_lengths:
+            self.rows.check_pretraining(loaded)
+
+    def check_mixture(self) -> None:
+        """Of several training sets, where all their rows are known. Raises DataError."""
+        parts = [key for key in datasets(self.experiment) if key[:2] in (("data", "train"), ("data", "also"))]
+        if len(parts) > 1 and all(key in self.whole for key in parts):
+            self.rows.check_training([self.whole[key] for key in parts])
 
 
 def begins_with(path: str, earlier: Sequence[Experiment]) -> str:
@@ -106,60 +139,42 @@ def _folder(path: str, built: Path) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _too_few(config: DatasetConfig, facts: Facts) -> bool:
-    """Whether the data set has fewer rows, usable or not, than a step takes."""
-    wanted = facts.rows_per_step
-    return (
-        wanted is not None and elsewhere(config) is None and sum(1 for _ in islice(read_rows(config), wanted)) < wanted
-    )
-
-
 def first_labelled(config: DatasetConfig, name: str) -> Iterator[str]:
     """As `first_rows`, of the comparisons that a judge is measured on."""
-    return _told({("data",): config}, lambda _, own: load_labelled_pairs(own)[1], name)
+    return _told({("data",): config}, lambda _, own: elsewhere(own) or (load_labelled_pairs(own)[1], True), name)
 
 
 def _told(
     found: Mapping[Key, DatasetConfig],
-    load: Callable[[Key, DatasetConfig], Report | str],
+    read: Callable[[Key, DatasetConfig], tuple[Report, bool] | str],
     name: str,
     stand_in: str = "",
 ) -> Iterator[str]:
-    read, unread = [], []
+    tried, unread = [], []
     for key, config in found.items():
         try:
-            got = elsewhere(config) or _tried(config, partial(load, key))
+            got = read(key, config)
         except (ConfigError, DataError) as error:
             raise type(error)(f"{name}: {dotted(key)}: {error}") from error
         if isinstance(got, str):
             unread.append(f"{dotted(key)} {config.path} ({got})")
         else:
-            which = "all" if got.read > FIRST or _reads_no_more(config) else "the first"
-            notes = [f"first left out: {got.reason}"] if got.reason else []
-            told = "".join(f" ({note})" for note in [*notes, *([got.untold] if got.untold else [])])
-            read.append(
-                f"{dotted(key)} {got.kept} of {which} {got.read}{f' as {got.format}' if got.format else ''}{told}"
-            )
-    if read:
-        yield f"    rows that can be used: {', '.join(read)}{stand_in}"
+            report, whole = got
+            notes = [f"first left out: {report.reason}"] if report.reason else []
+            told = "".join(f" ({note})" for note in [*notes, *([report.untold] if report.untold else [])])
+            which = f"{report.kept} of {'all' if whole else 'the first'} {report.read}"
+            tried.append(f"{dotted(key)} {which}{f' as {report.format}' if report.format else ''}{told}")
+    if tried:
+        yield f"    rows that can be used: {', '.join(tried)}{stand_in}"
     if unread:
         yield f"    not read: {', '.join(unread)}"
 
 
-def _tried(config: DatasetConfig, load: Callable[[DatasetConfig], Report | str]) -> Report | str:
-    """What came of the first rows or, where none of them can be used, of all. Raises NoUsableRow where none can be."""
-    try:
-        return load(config.model_copy(update={"limit": min(FIRST, config.limit or FIRST)}))
-    except NoUsableRow:
-        if _reads_no_more(config):
-            raise
-    return load(config)
-
-
-def _reads_no_more(config: DatasetConfig) -> bool:
-    """Whether the run has no more rows than are tried."""
-    limited = config.limit is not None and config.limit <= FIRST
-    return limited or next(islice(read_rows(config), FIRST, None), None) is None
+def _ends_within(config: DatasetConfig, limit: int) -> bool:
+    """Whether the run has no more rows than `limit`."""
+    return (config.limit is not None and config.limit <= limit) or next(
+        islice(read_rows(config), limit, None), None
+    ) is None
 
 
 def _tokenizer(model: str) -> PreTrainedTokenizerBase | None:

@@ -15,22 +15,24 @@ from rlsys.config.experiment import Experiment
 from rlsys.config.judge import JudgeConfig
 from rlsys.config.judge_eval import JudgeEval
 from rlsys.config.kinds import Kind, kind_of
-from rlsys.config.paths import datasets
+from rlsys.config.paths import datasets, model_paths
 from rlsys.config.schema import dotted
-from rlsys.data.sources import elsewhere
+from rlsys.data.sources import PLAYGROUND, elsewhere
 from rlsys.errors import ConfigError
 
 
-def validated(config: Path, overrides: Sequence[str]) -> Iterator[str]:
-    """Lines that say what the config will run, what it will need, and what became of the first rows of its data. Raises
-    ConfigError, and DataError for data that the run could not use."""
+def validated(config: Path, overrides: Sequence[str], every: bool = False) -> Iterator[str]:
+    """Lines that say what the config will run, what it will need, and what became of the first rows of its data, or of
+    `every` row. Raises ConfigError, and DataError for data that the run could not use."""
     if kind_of(config) == "judge-eval":
         yield from _of_judge(evaluation_of_judge(config, overrides))
         return
     _, found = experiments(config, overrides)
     for number, experiment in enumerate(found):
-        tried = [*_tried(experiment, found[:number])]
+        tried = [*_tried(experiment, found[:number], every)]
         yield _summary(experiment)
+        if experiment.model.adapter is not None:
+            yield from _trained(experiment, found[:number])
         yield from _scale_at_an_endpoint(experiment.judge)
         yield from tried
 
@@ -60,14 +62,23 @@ def _of_judge(evaluation: JudgeEval) -> Iterator[str]:
     yield from tried
 
 
-def _tried(experiment: Experiment, earlier: Sequence[Experiment]) -> Iterator[str]:
-    if all(elsewhere(config) for config in datasets(experiment).values()):
+def _tried(experiment: Experiment, earlier: Sequence[Experiment], every: bool) -> Iterator[str]:
+    named = (path for one in (experiment, *earlier) for path in model_paths(one).values())
+    local = any(path.startswith(PLAYGROUND) or Path(path).expanduser().is_dir() for path in named)
+    if not local and datasets(experiment) and all(elsewhere(config) for config in datasets(experiment).values()):
         unread = (f"{dotted(key)} {config.path} ({elsewhere(config)})" for key, config in datasets(experiment).items())
         yield f"    not read: {', '.join(unread)}"
         return
     from rlsys.commands.tried_rows import first_rows  # brings transformers
 
-    yield from first_rows(experiment, earlier)
+    yield from first_rows(experiment, earlier, every)
+
+
+def _trained(experiment: Experiment, earlier: Sequence[Experiment]) -> Iterator[str]:
+    """What the adapter leaves to be trained, where its models are here."""
+    from rlsys.commands.cost_table import table
+
+    yield from (f"    {line}" for line in table(experiment, earlier, download=False))
 
 
 def _scale_at_an_endpoint(judge: JudgeConfig | None) -> Iterator[str]:
@@ -83,6 +94,12 @@ def _scale_at_an_endpoint(judge: JudgeConfig | None) -> Iterator[str]:
 
 def _summary(experiment: Experiment) -> str:
     use_gpus, needs = local_gpus(experiment) > 0, experiment.method.facts.needs
+    if experiment.method.facts.of_files and not needs:
+        method = experiment.method
+        return (
+            f"OK  {experiment.name}: {', '.join(one.path for one in method.models)} merged by {method.by.name} on "
+            f"{experiment.model.path}; no actors"
+        )
     layout = seating(experiment, needs, use_gpus)
     actors = ", ".join(f"{demand.actors} {role}" for role, demand in demands(experiment, needs, use_gpus).items())
     loop = experiment.loop

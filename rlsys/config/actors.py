@@ -9,17 +9,6 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from rlsys.config.base import Model
 
 
-class LoraConfig(Model):
-    rank: PositiveInt = 16
-    """Rank of the adapter matrices."""
-    alpha: PositiveFloat = 32.0
-    """Scale of the adapter: its output is multiplied by alpha / rank."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout on the adapter's input."""
-    target_modules: tuple[str, ...] = ()
-    """Module names that get an adapter; empty means every linear layer except the output head."""
-
-
 class ModelConfig(Model):
     path: str
     """Hub id or local folder of a causal language model, or `playground:SIZE` for a tiny one built here."""
@@ -30,8 +19,9 @@ class ModelConfig(Model):
     sdpa."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
-    lora: LoraConfig | None = None
-    """Train low-rank adapters instead of all weights; samplers get merged weights."""
+    adapter: Any = None
+    """Train a part in place of all weights, as in {kind: lora, rank: 16}: `kind` is a file in rlsys/models/adapters,
+    the other keys are its own; samplers get merged weights."""
 
 
 class PolicyConfig(Model):

@@ -49,7 +49,8 @@ class DatasetConfig(Model):
     format: Literal["auto"] | RowFormat = "auto"
     """What the rows are; auto tells it from each row's columns, and the run says what it found."""
     ignore: tuple[str, ...] = ()
-    """Columns, and keys of messages (`messages.timestamp`), that are read as if they were not there."""
+    """Columns, those within others (`meta.id`), and keys of messages (`messages.timestamp`, which the messages in all
+    columns lack then), that are read as if they were not there."""
     subset: str | None = None
     """Configuration name of a hub data set (`main` for gsm8k)."""
     folder: str | None = None

@@ -95,6 +95,9 @@ class LoopConfig(Model):
     gradient of 0; 0 never ends it."""
     timeout: PositiveFloat = 1800.0
     """Longest wait (seconds) for any single answer of an actor before the run stops and says what it waited for."""
+    stop_grace: PositiveFloat = 20.0
+    """Seconds after SIGTERM in which the run may finish its step and save a checkpoint; what is not done by then is
+    broken off, and the run goes on from the checkpoint before."""
 
     @model_validator(mode="after")
     def _ends_somewhere(self) -> Self:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from rlsys.config.base import Model
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.experiment import Experiment
+from rlsys.config.merge import MergeSettings
 
 STAGE = "stage:"
 """A path with this prefix is the model or data set of an earlier stage of a recipe."""
@@ -32,6 +33,8 @@ def model_paths(experiment: Experiment) -> dict[tuple[str | int, ...], str]:
         found[("judge", "model")] = experiment.judge.model
     if experiment.teacher is not None:
         found[("teacher", "path")] = experiment.teacher.path
+    if isinstance(experiment.method, MergeSettings):
+        found |= {("method", "models", index, "path"): one.path for index, one in enumerate(experiment.method.models)}
     found |= {("reward_models", index, "path"): config.path for index, config in enumerate(experiment.reward_models)}
     return {key: path for key, path in found.items() if path is not None}
 
@@ -46,9 +49,13 @@ def with_model_paths(experiment: Experiment, change: Callable[[str], str]) -> Ex
     judge = experiment.judge
     if judge is not None and judge.backend == "vllm":
         judge = judge.model_copy(update={"model": change(judge.model)})
+    method = experiment.method
+    if isinstance(method, MergeSettings):
+        method = method.model_copy(update={"models": tuple(map(changed, method.models))})
     return experiment.model_copy(
         update={
             "judge": judge,
+            "method": method,
             "model": changed(experiment.model),
             "reference": changed(experiment.reference),
             "critic": changed(experiment.critic),

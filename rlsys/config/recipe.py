@@ -14,9 +14,9 @@
 
 A stage is an experiment: what it says is put over `common`, section by section, and a key with dots (`data.train:
 {path: mine.jsonl}`) replaces all that was said there, as on the command line. `config: FILE` takes an experiment's file
-as the ground below both. Overrides: `seed=1` and `output=...` go to every stage, `common.policy.ranks=2` to all that do
-not say otherwise, `grpo.loop.steps=5` to one. The recipe is saved in its folder, so that `rlsys resume` skips the
-stages that are done and goes on inside the one that is not.
+as the ground below both. Overrides: `output=...` goes to every stage, `seed=1` to every one without a `seed` of its
+own, `common.policy.ranks=2` to all that do not say otherwise, `grpo.loop.steps=5` to one. The recipe is saved in its
+folder, so that `rlsys resume` skips the stages that are done and goes on inside the one that is not.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Recipe(Model):
     output: Path = Path("runs")
     """Folder in which the recipe's folder is made."""
     seed: int = 0
-    """Seed of every stage."""
+    """Seed of every stage that gives none of its own."""
     common: dict[str, Any] = {}
     """What all stages have in common: sections of an experiment, which a stage's own go over."""
     stages: tuple[dict[str, Any], ...] = Field(min_length=1)

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data import comparisons, tasks
-from rlsys.data.columns import LISTS, checked, parse
+from rlsys.data.columns import parse
 from rlsys.data.messages import Message
 from rlsys.data.nested import ABSENT, look
 from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.reading import LISTS, checked
 
 Kind = Literal["comparison", "labelled", "task", "text", "answered", "prompt"]
 

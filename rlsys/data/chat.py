@@ -12,7 +12,7 @@ from rlsys.config.dataset import DatasetConfig
 from rlsys.data.lengths import check_length
 from rlsys.data.messages import Message
 from rlsys.data.raw import BadRow
-from rlsys.data.template import Template, Tools, Turn
+from rlsys.data.template import Template, Tools, Turn, without_end
 from rlsys.errors import ConfigError
 from rlsys.models.turn_ends import turn_end_problem
 
@@ -34,8 +34,6 @@ class Renderer:
     eos_id: int
     most_tokens: int | None = None
     """Of what is certainly longer, TooLong is raised before it is tokenised."""
-    ignored: frozenset[str] = frozenset()
-    """Keys of messages that are read as if they were not there."""
 
     @classmethod
     def create(
@@ -57,8 +55,7 @@ class Renderer:
         eos_id = tokenizer.eos_token_id
         if not isinstance(eos_id, int):
             raise ConfigError(f"the tokenizer {name} has no EOS token: no response could ever end")
-        ignored = frozenset(column.rpartition(".")[2] for column in config.ignore if "." in column)
-        return cls(tokenizer, template, config.system_prompt, eos_id, most_tokens, ignored)
+        return cls(tokenizer, template, config.system_prompt, eos_id, most_tokens)
 
     def prompt(self, turns: str | Sequence[Message], tools: Tools = None) -> tuple[str, list[int]]:
         """Exactly what is sent to the sampler, as text and as tokens: everything before the response. Raises BadRow for
@@ -148,7 +145,6 @@ class Renderer:
         return [turn for turn, _ in named], [name for _, name in named]
 
     def _bare(self, turn: Message) -> Message:
-        turn = {key: value for key, value in turn.items() if key not in self.ignored}
         if turn["role"] != "assistant":
             return turn
         return {**turn, "content": self._template.without_end(turn["content"])}
@@ -168,10 +164,10 @@ class Renderer:
 
     def _plain_answer(self, text: str) -> list[int]:
         """With one EOS, whether the text has it or not."""
-        ids = self._tokens(text)
-        while ids and ids[-1] == self.eos_id:
-            ids.pop()
-        return [*ids, self.eos_id]
+        bare = without_end(text, [str(self.tokenizer.eos_token)])
+        if not bare.strip():
+            raise BadRow("the answer is empty")
+        return [*self._tokens(bare), self.eos_id]
 
     def _tokens(self, text: str) -> list[int]:
         check_length(self.tokenizer, text, self.most_tokens)

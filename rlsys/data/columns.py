@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlsys.config.dataset import DatasetConfig, RowFormat
-from rlsys.data.messages import Message, check_whole
-from rlsys.data.nested import ABSENT, find, listed, look
+from rlsys.data.messages import Message, check_numbers
+from rlsys.data.nested import ABSENT, listed, look
 from rlsys.data.prompt_format import chosen_format, filled, format_columns
 from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.reading import LISTS, spoken
 from rlsys.data.turns import as_answer, is_sharegpt, reply, turns_of, with_system
 from rlsys.data.values import answer_text, as_text, kind, present, truth
 from rlsys.errors import ConfigError
 
 OWN = ("prompt", "answer", "completion", "messages", "system", "tools")
-LISTS = ("messages", "conversations", "conversation")
-"""What a column of messages is called."""
 FORMATS: tuple[RowFormat, ...] = ("messages", "sharegpt", "prompt", "prompt_answer", "prompt_completion", "alpaca")
 """Those of rows with one answer or none."""
 
@@ -55,7 +54,7 @@ class Row:
                 raise BadRow("no answer to learn from")
             return self.turns, self.answer
         if self.answer is not None and self.format not in ("messages", "sharegpt"):
-            raise BadRow("the prompt ends in a turn of the assistant: the answer would be a second one")
+            check_open(self.turns)
         if self.format in ("prompt", "prompt_answer"):
             raise BadRow("no answer to learn from; a dialogue is named by data.*.fields: {messages: COLUMN}")
         if not any(turn["role"] == "assistant" for turn in self.turns):
@@ -83,10 +82,12 @@ def parse(raw: RawRow, config: DatasetConfig, learn: bool = False) -> Row:
     be meant."""
     if "prompt" in config.fields and "messages" in config.fields:
         raise ConfigError("fields maps both prompt and messages: a row is one or the other; leave one out")
-    value = checked(raw, config)
+    value = spoken(raw, config)
     fields = {key: value[column] for key, column in config.fields.items() if key not in OWN}
     known = {key: as_text(item) for key, item in fields.items() if present(item) is not None}
     found = detect(value, config, learn)
+    if learn:
+        _check_label(value, config)
     if found == "alpaca":
         turns, answer = _alpaca(value, config, learn)
     else:
@@ -97,18 +98,10 @@ def parse(raw: RawRow, config: DatasetConfig, learn: bool = False) -> Row:
     return Row(found, turns, answer, known, tools_of(value, config))
 
 
-def checked(raw: RawRow, config: DatasetConfig) -> dict[str, Any]:
-    """The row's columns but those that are ignored, and all mapped ones, nested ones under their dotted names."""
-    if raw.problem is not None:
-        raise BadRow(raw.problem)
-    if not isinstance(raw.value, dict):
-        raise BadRow(f"a row is an object with columns, this is {kind(raw.value)}")
-    value = {column: item for column, item in raw.value.items() if column not in config.ignore}
-    for column, item in value.items():
-        check_whole(item, f"the column {column!r}")
-    made = "templates" if config.templates else "prompt_format"
-    asked = dict.fromkeys(format_columns(config), made) | dict.fromkeys(config.fields.values(), "fields")
-    return value | {column: find(value, column, key) for column, key in asked.items() if column not in value}
+def check_open(prompt: str | list[Message]) -> None:
+    """Raises BadRow for a prompt that ends in the beginning of an answer: what follows would be a turn of its own."""
+    if not isinstance(prompt, str) and prompt[-1]["role"] == "assistant":
+        raise BadRow("the prompt ends in a turn of the assistant: the answer would be a second one")
 
 
 def no_column(value: dict[str, Any], *wanted: str) -> BadRow:
@@ -208,18 +201,35 @@ def system_of(value: dict[str, Any], config: DatasetConfig) -> str | None:
 
 
 def tools_of(value: dict[str, Any], config: DatasetConfig) -> list[Any] | None:
-    """The row's tools, a list or its JSON; None where there are none."""
-    tools = get(value, config, "tools")
-    if isinstance(tools, str):
+    """The row's tools, earlier called `functions`: a list or its JSON; None where there are none."""
+    tools, functions = (_list_of(value, config, own) for own in ("tools", "functions"))
+    if tools and functions:
+        raise BadRow("there are both tools and functions, which say the same in two ways; data.*.ignore leaves one out")
+    return tools or [{"type": "function", "function": function} for function in functions] or None
+
+
+def _list_of(value: dict[str, Any], config: DatasetConfig, own: str) -> list[Any]:
+    found = get(value, config, own)
+    if isinstance(found, str):
         try:
-            tools = json.loads(tools) if tools.strip() else None
+            found = json.loads(found) if found.strip() else None
         except (ValueError, RecursionError) as error:
-            raise BadRow(f"the tools are broken JSON: {error}") from error
-    if tools is None or tools == []:
-        return None
-    if not isinstance(tools, list):
-        raise BadRow(f"the tools are {kind(tools)}, not a list")
-    return tools
+            raise BadRow(f"the {own} are broken JSON: {error}") from error
+    if found is None:
+        return []
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise BadRow(f"the {own} are {kind(found)}, not a list of objects")
+    check_numbers(found, "the row", own)
+    return found
+
+
+def _check_label(value: dict[str, Any], config: DatasetConfig) -> None:
+    """An answer that its label calls bad is not imitated; a column `label` that is mapped as something else is none."""
+    read_otherwise = {*config.fields.values(), *format_columns(config)} - {config.fields.get("label")}
+    if "label" not in read_otherwise and truth(get(value, config, "label")) is False:
+        raise BadRow(
+            "the label calls the answer bad, and it would be imitated; data.*.ignore: [label] takes it all the same"
+        )
 
 
 def _answered(
@@ -232,10 +242,6 @@ def _answered(
     item = get(value, config, own)
     if found == "prompt" or (item is None and own not in config.fields):
         return turns, None
-    if completed and learn and truth(get(value, config, "label")) is False:
-        raise BadRow(
-            "the label calls the completion bad, and it would be imitated; data.*.ignore: [label] takes it all the same"
-        )
     if not (isinstance(item, dict) or (isinstance(item, list) and item and isinstance(item[0], dict))):
         return turns, answer_text(item)
     messages = reply(item, turns, f"the {own}")
@@ -255,11 +261,6 @@ def _answered(
 
 def _alpaca(value: dict[str, Any], config: DatasetConfig, learn: bool) -> tuple[str | list[Message], str | None]:
     """The instruction, a blank line and the input, if there is one; and the output."""
-    if value.get("history"):
-        raise BadRow(
-            "the column 'history' has earlier turns, and format alpaca takes none; data.*.ignore: [history] leaves "
-            "them out"
-        )
     missing = next((column for column in ("instruction", "output") if column not in value), None)
     if missing is not None:
         raise no_column(value, missing)

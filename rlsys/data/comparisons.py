@@ -11,11 +11,12 @@ from typing import Any
 from rlsys.config.dataset import DatasetConfig, RowFormat
 from rlsys.data import dialogue
 from rlsys.data.chat import Renderer
-from rlsys.data.columns import check_format, checked, no_column, prompt_of, system_of, tools_of
+from rlsys.data.columns import check_format, check_open, no_column, prompt_of, system_of, tools_of
 from rlsys.data.messages import Message
 from rlsys.data.raw import BadRow, RawRow
-from rlsys.data.turns import as_answer, reply, turns_of, with_system
-from rlsys.data.values import kind, number
+from rlsys.data.reading import spoken
+from rlsys.data.turns import after_systems, as_answer, leading_systems, reply, turns_of, with_system
+from rlsys.data.values import kind, number, present
 from rlsys.errors import ConfigError
 
 OWN = (
@@ -82,10 +83,10 @@ def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
     - `chosen` and `rejected`: two whole dialogues (text in the Human/Assistant format, or messages) that differ in the
       last assistant turn alone, or, beside a `prompt` (text or messages) or `prompt_format`, two answers (text, or
       messages that hold only the answer or begin with the prompt). A prompt beside whole dialogues must be their
-      beginning. A `margin` above 0 says by how much the better one is better; without one it is 1. A `preference`, a
-      soft label, is the probability that the chosen one is the better one; without one it is 1, and below 1/2 the
-      rejected one gets the higher grade.
-    - `prompt` and `answers`, a list of texts, best first; or in any order with their `grades`, a list of numbers.
+      beginning; its system texts come before theirs. A `margin` above 0 says by how much the better one is better;
+      without one it is 1. A `preference`, a soft label, is the probability that the chosen one is the better one;
+      without one it is 1, and below 1/2 the rejected one gets the higher grade.
+    - `prompt` and `answers`, a list of answers, best first; or in any order with their `grades`, a list of numbers.
 
     Either may have `system`, a text before the prompt, and `tools`; and `reference_log_probs`, a number for each answer
     (chosen, rejected; or in the order of `answers`), and then `reference_tokens` and `reference_model`, a text.
@@ -98,7 +99,7 @@ def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
             f"fields maps {unknown[0]!r}, which comparisons don't have (there are: {', '.join(OWN)}); leave it out"
         )
     check_format(config, FORMATS)
-    value = checked(raw, config)
+    value = spoken(raw, config)
     columns = {own: config.fields.get(own, own) for own in OWN}
     listed = columns["answers"] in value if config.format == "auto" else config.format == "ranking"
     ranking = replace(
@@ -108,7 +109,7 @@ def parse(raw: RawRow, config: DatasetConfig) -> Ranking:
         raise BadRow("two answers are equal" if listed else "chosen and rejected are equal")
     if len(set(ranking.grades)) == 1:
         raise BadRow("all grades are equal: nothing is better than the rest")
-    if columns["reference_log_probs"] not in value:
+    if "reference_log_probs" not in config.fields and present(value.get("reference_log_probs")) is None:
         return ranking
     asked = {
         own: _numbers(value.get(columns[own]), own, len(ranking.answers))
@@ -128,15 +129,16 @@ def _list(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig)
     )
     if prompt is None:
         raise BadRow("answers without a prompt")
-    if value.get(columns["preference"]) is not None:
+    check_open(prompt)
+    if present(value.get(columns["preference"])) is not None:
         raise BadRow("a preference is for two answers, chosen and rejected, and this row has a list of them")
     if not isinstance(answers, list) or len(answers) < 2:
         raise BadRow(
             f"answers is {kind(answers)}{' of fewer than two' * isinstance(answers, list)}, not a list of two or "
             "more texts"
         )
-    texts = tuple(_text(answer, f"answer {number}") for number, answer in enumerate(answers, start=1))
-    if grades is None and "grades" not in config.fields:
+    texts = tuple(answer_to(prompt, answer, f"answer {number}") for number, answer in enumerate(answers, start=1))
+    if present(grades) is None and "grades" not in config.fields:
         return Ranking(
             prompt, texts, tuple(float(len(texts) - 1 - place) for place in range(len(texts))), format="ranking"
         )
@@ -155,6 +157,9 @@ def _pair(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig)
     if prompt is None and config.format == "chosen_rejected":
         raise no_column(value, columns["prompt"], columns["messages"])
     if prompt is not None and (config.format == "chosen_rejected" or not _are_dialogues(chosen, rejected, prompt)):
+        check_open(prompt)
+        if config.format == "auto":
+            _check_answers(prompt, chosen, rejected)
         return Ranking(
             prompt, (answer_to(prompt, chosen, "chosen"), answer_to(prompt, rejected, "rejected")), grades, sure
         )
@@ -164,13 +169,11 @@ def _pair(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig)
     if prompt is not None and not _begins(prompt, before):
         raise BadRow(
             "chosen and rejected are whole dialogues, and the prompt beside them is not their beginning; "
-            "data.*.format: dialogues goes by the "
-            "dialogues alone"
+            "data.*.format: dialogues goes by the dialogues alone"
         )
-    if before[0]["role"] != "system":
-        asked = with_system(before, system_of(value, config))
-        assert isinstance(asked, list)
-        before = asked
+    asked = with_system([], system_of(value, config)) if prompt is None else prompt
+    if not isinstance(asked, str):
+        before = after_systems(leading_systems(asked), before)
     in_text = isinstance(chosen, str) and isinstance(rejected, str)
     return Ranking(before, (better, worse), grades, sure, from_dialogues=in_text, format="dialogues")
 
@@ -179,7 +182,7 @@ def _are_dialogues(chosen: Any, rejected: Any, prompt: str | list[Message]) -> b
     """Rather than answers to the prompt: texts that begin with a turn of the human, or messages that are neither an
     answer nor the prompt and one."""
     if isinstance(chosen, str) or isinstance(rejected, str):
-        return all(isinstance(turns, str) and dialogue.TURN.match(turns) for turns in (chosen, rejected))
+        return all(isinstance(turns, str) and dialogue.begins(turns) for turns in (chosen, rejected))
     named = (("chosen", chosen), ("rejected", rejected))
     replies = [reply(turns, prompt, name) for name, turns in named]
     if all(not isinstance(one, str) and as_answer(one) is not None for one in replies):
@@ -188,17 +191,29 @@ def _are_dialogues(chosen: Any, rejected: Any, prompt: str | list[Message]) -> b
 
 
 def _begins(prompt: str | list[Message], before: list[Message]) -> bool:
-    """Whether the prompt, apart from system turns, is the beginning of the dialogue; of a text, its first or its last
-    question will do, too."""
-    turns = [turn for turn in before if turn["role"] != "system"]
+    """Whether the prompt, apart from system turns before it, is the beginning of the dialogue; of a text, its first or
+    its last question will do, too."""
+    turns = before[len(leading_systems(before)) :]
     if not isinstance(prompt, str):
-        asked = [turn for turn in prompt if turn["role"] != "system"]
+        asked = prompt[len(leading_systems(prompt)) :]
         return turns[: len(asked)] == asked
     questions = [turn["content"].strip() for turn in turns if turn["role"] == "user"]
     if prompt.strip() in (*questions[:1], *questions[-1:]):
         return True
     plain = all(turn["role"] in dialogue.SPEAKERS.values() for turn in turns)
-    return plain and bool(dialogue.TURN.match(prompt)) and dialogue.prompt_text(turns).startswith(prompt.rstrip())
+    if not plain or not dialogue.begins(prompt):
+        return False
+    return dialogue.prompt_text(turns).startswith(dialogue.led(prompt).rstrip())
+
+
+def _check_answers(prompt: str | list[Message], *answers: Any) -> None:
+    """Raises BadRow for texts that repeat the prompt: nothing tells whether they are answers."""
+    asked = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+    if asked.strip() and all(isinstance(text, str) and text.startswith(asked) for text in answers):
+        raise BadRow(
+            "chosen and rejected begin with the prompt; cut it off, or data.*.format: chosen_rejected takes them as "
+            "answers that repeat it"
+        )
 
 
 def _split(turns: Any, name: str) -> tuple[list[Message], str | Message]:
@@ -237,7 +252,7 @@ def _text(value: Any, name: str) -> str:
 
 def _margin(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig) -> float:
     margin = value.get(columns["margin"])
-    if margin is None and "margin" not in config.fields:
+    if present(margin) is None and "margin" not in config.fields:
         return 1.0
     found = number(margin, "the margin")
     if found <= 0:
@@ -247,7 +262,7 @@ def _margin(value: dict[str, Any], columns: dict[str, str], config: DatasetConfi
 
 def _preference(value: dict[str, Any], columns: dict[str, str], config: DatasetConfig) -> float:
     preference = value.get(columns["preference"])
-    if preference is None and "preference" not in config.fields:
+    if present(preference) is None and "preference" not in config.fields:
         return 1.0
     found = number(preference, "the preference")
     if not 0 <= found <= 1:

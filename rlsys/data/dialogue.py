@@ -12,9 +12,20 @@ SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 TURN = re.compile(rf"\n\n({'|'.join(SPEAKERS)}):")
 
 
+def led(text: str) -> str:
+    """With the line breaks before the first turn that some data sets leave out."""
+    return f"\n\n{text.lstrip()}" if text.lstrip().startswith("Human:") else text
+
+
+def begins(text: str) -> bool:
+    """Whether it begins with a turn."""
+    return TURN.match(led(text)) is not None
+
+
 def parse(text: str) -> list[Message]:
     """Its turns, without white space around them. Raises BadRow for anything before the first turn, and for an empty
     turn."""
+    text = led(text)
     starts = list(TURN.finditer(text))
     if not starts or text[: starts[0].start()].strip():
         raise BadRow(r"text that is no dialogue: it must begin with '\n\nHuman:' (or be a list of messages)")

@@ -4,7 +4,6 @@ with a byte order mark."""
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import io
 import json
@@ -15,7 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from rlsys.data.nested import without_gaps
 from rlsys.data.raw import RawRow
+from rlsys.data.tables import read_table
 from rlsys.errors import DataError
 
 PACKED = ("", ".gz", ".zst")
@@ -27,6 +28,10 @@ FILES = (*(text + packed for text in TEXTS for packed in PACKED), *BINARY)
 KINDS = f"{', '.join(TEXTS)} (also with {' or '.join(PACKED[1:])}), {', '.join(BINARY)}"
 """The same, for people."""
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+BROKEN = {"utf-8": "surrogateescape", "utf-8-sig": "surrogateescape", "utf-16": "surrogatepass"}
+"""How characters that are none are read in each encoding."""
+START = 64
+"""Bytes that tell the encoding, and a list from rows."""
 BATCH = 1000
 """Rows of a Parquet or Arrow file that are in memory at once."""
 
@@ -120,21 +125,26 @@ def _undecodable(error: UnicodeDecodeError) -> str:
 
 
 def _rows(path: Path, kind: str) -> Iterator[RawRow]:
+    if kind in TABLES:
+        yield from read_table(lambda: _text(_opened(path), newline=""), TABLES[kind], path)
+        return
     with _opened(path) as file:
-        encoding = _encoding(file.peek(4)[:4])
-        if kind in TABLES:
-            yield from _table(io.TextIOWrapper(file, encoding, "surrogateescape", newline=""), TABLES[kind], path)
-        elif kind in LINES:
-            yield from _lines(file, encoding)
-        else:
-            yield from _json(file.read(), path)
+        start = file.peek(START)[:START]
+        encoding = _encoding(start)
+        listed = start.decode(encoding, "ignore").lstrip().startswith("[")
+        yield from _json(file.read(), path, kind) if listed or kind not in LINES else _lines(file, encoding)
+
+
+def _text(file: Any, newline: str) -> IO[str]:
+    """What is no character stays in it as a lone surrogate, for its row to be put aside."""
+    encoding = _encoding(file.peek(START)[:START])
+    return io.TextIOWrapper(file, encoding, BROKEN[encoding], newline=newline)
 
 
 def _lines(file: Iterable[bytes], encoding: str) -> Iterator[RawRow]:
     """JSON lines one by one, so that one bad line costs one row and has a number. Blank lines are no rows."""
     if encoding == "utf-16":
-        text = io.TextIOWrapper(file, encoding, newline="\n")  # type: ignore[arg-type]
-        file = (line.encode("utf-8", "surrogatepass") for line in text)
+        file = (line.encode("utf-8", "surrogatepass") for line in _text(file, newline="\n"))
     for number, line in enumerate(file, start=1):
         if line.strip():
             yield _line(number, line)
@@ -142,7 +152,7 @@ def _lines(file: Iterable[bytes], encoding: str) -> Iterator[RawRow]:
 
 def _line(number: int, line: bytes) -> RawRow:
     try:
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogatepass").rstrip("\r\n")
     except UnicodeDecodeError as error:
         return RawRow(number, line.decode("utf-8", "replace").rstrip("\r\n"), _undecodable(error))
     try:
@@ -153,19 +163,28 @@ def _line(number: int, line: bytes) -> RawRow:
         return RawRow(number, text, f"broken JSON: {error}")
 
 
-def _json(content: bytes, path: Path) -> Iterator[RawRow]:
-    """A list of rows; or, as many data sets call them .json, JSON lines."""
+def _json(content: bytes, path: Path, kind: str) -> Iterator[RawRow]:
+    """A list of rows, which may be called .jsonl, or JSON lines, which many data sets call .json; or objects one after
+    the other."""
+    lines = _lines(io.BufferedReader(io.BytesIO(content)), _encoding(content))
     try:
-        text = content.decode(_encoding(content))
+        text = content.decode(_encoding(content), "surrogatepass")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: {_undecodable(error)}") from error
+        if kind not in LINES:
+            raise DataError(f"{path}: {_undecodable(error)}") from error
+        yield from lines
+        return
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and text.lstrip().startswith("{"):
-            yield from _lines(io.BytesIO(text.encode("utf-8", "surrogatepass")), "utf-8")
-            return
-        raise DataError(f"{path}:{error.lineno}: broken JSON: {error.msg} (column {error.colno})") from error
+        more, first = error.msg == "Extra data", text[: error.pos].strip()
+        if "\n" not in first and (kind in LINES or (more and first.startswith("{"))):
+            yield from lines
+        elif more and first.startswith("{"):
+            yield from _numbered(_objects(text, path))
+        else:
+            raise _broken(path, error) from error
+        return
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: can't be read: {error}") from error
     if not isinstance(found, list):
@@ -173,44 +192,22 @@ def _json(content: bytes, path: Path) -> Iterator[RawRow]:
     yield from _numbered(found)
 
 
-def _table(text: IO[str], delimiter: str, path: Path) -> Iterator[RawRow]:
-    """A header, then rows. Cells are text; a blank one is missing (null)."""
-    csv.field_size_limit(2**31 - 1)  # the module's own limit is 128 KiB a cell
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
-    try:
-        header = next(reader, None)
-    except csv.Error as error:
-        raise DataError(f"{path}:1: broken header: {error}") from error
-    if header is None:
-        return
-    if doubled := [name for name in header if header.count(name) > 1]:
-        raise DataError(f"{path}:1: the header names the column {doubled[0]!r} twice")
-    number = 0
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            number += 1
-            yield RawRow(number, "", f"broken CSV: {error} (line {reader.line_num})")
+def _objects(text: str, path: Path) -> Iterator[Any]:
+    """One after the other, each over as many lines as it takes."""
+    decoder, place, end = json.JSONDecoder(), 0, len(text.rstrip())
+    while place < end:
+        if text[place].isspace():
+            place += 1
             continue
-        if cells is None:
-            return
-        if cells:  # a blank line is no row
-            number += 1
-            yield _cells(number, header, cells, delimiter)
+        try:
+            found, place = decoder.raw_decode(text, place)
+        except json.JSONDecodeError as error:
+            raise _broken(path, error) from error
+        yield found
 
 
-def _cells(number: int, header: list[str], cells: list[str], delimiter: str) -> RawRow:
-    whole = delimiter.join(cells)
-    if len(cells) != len(header):
-        return RawRow(
-            number, whole.encode("utf-8", "replace").decode(), f"{len(cells)} cells, and the header has {len(header)}"
-        )
-    try:
-        whole.encode("utf-8")
-    except UnicodeEncodeError:  # what the encoding could not read is escaped
-        return RawRow(number, whole.encode("utf-8", "replace").decode(), "bytes that the file's encoding does not have")
-    return RawRow(number, {name: cell if cell.strip() else None for name, cell in zip(header, cells, strict=True)})
+def _broken(path: Path, error: json.JSONDecodeError) -> DataError:
+    return DataError(f"{path}:{error.lineno}: broken JSON: {error.msg} (column {error.colno})")
 
 
 def _parquet(path: Path) -> Iterator[Any]:
@@ -219,7 +216,7 @@ def _parquet(path: Path) -> Iterator[Any]:
     def rows() -> Iterator[Any]:
         with pyarrow.parquet.ParquetFile(str(path)) as file:
             for batch in file.iter_batches(BATCH):
-                yield from batch.to_pylist()
+                yield from map(without_gaps, batch.to_pylist())
 
     return _guarded(rows(), path, (OSError, pyarrow.ArrowException))
 
@@ -239,7 +236,7 @@ def _arrow(path: Path) -> Iterator[Any]:
                 batches = (file.get_batch(index) for index in range(file.num_record_batches))
             for batch in batches:
                 for start in range(0, batch.num_rows, BATCH):
-                    yield from batch.slice(start, BATCH).to_pylist()
+                    yield from map(without_gaps, batch.slice(start, BATCH).to_pylist())
 
     return _guarded(rows(), path, (OSError, pyarrow.ArrowException))
 

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data import comparisons
 from rlsys.data.chat import Renderer
-from rlsys.data.columns import check_format, checked, no_column, prompt_of, tools_of
+from rlsys.data.columns import check_format, check_open, no_column, prompt_of, tools_of
 from rlsys.data.load import Demonstration, load_rows
 from rlsys.data.messages import Message
 from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.reading import spoken
 from rlsys.data.report import Loaded, Report
 from rlsys.data.turns import as_answer
 from rlsys.data.values import kind, present, truth
-from rlsys.errors import ConfigError, DataError
+from rlsys.errors import ConfigError, TooFewRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -106,7 +107,7 @@ def parse(raw: RawRow, config: DatasetConfig) -> tuple[comparisons.Ranking, bool
         raise ConfigError(
             f"fields maps {unknown[0]!r}, which labelled answers don't have (there are: {', '.join(OWN)}); leave it out"
         )
-    value = checked(raw, config)
+    value = spoken(raw, config)
     columns = {own: config.fields.get(own, own) for own in OWN}
     if columns["label"] not in value:
         raise no_column(value, columns["label"])
@@ -120,6 +121,7 @@ def parse(raw: RawRow, config: DatasetConfig) -> tuple[comparisons.Ranking, bool
         raise no_column(value, columns["prompt"], columns["messages"])
     tools = tools_of(value, config)
     if columns["completion"] in value:
+        check_open(prompt)
         return ranking_of(
             prompt, comparisons.answer_to(prompt, value[columns["completion"]], "the completion"), tools
         ), good
@@ -137,13 +139,13 @@ def ranking_of(prompt: str | list[Message], answer: str | Message, tools: list[A
 
 
 def check_labels(path: str, rows: Sequence[Any]) -> None:
-    """Raises DataError unless there are answers of both kinds: from one kind alone nothing is learned but to like, or
+    """Raises TooFewRows unless there are answers of both kinds: from one kind alone nothing is learned but to like, or
     to dislike, everything."""
     good = sum(row.desirable for row in rows)
     if good in (0, len(rows)):
         only, other = ("desirable", "undesirable") if good else ("undesirable", "desirable")
         advice = ", or imitate them by stage sft" if good else ""
-        raise DataError(
+        raise TooFewRows(
             f"{path}: all {len(rows)} answers are labelled {only}; add {other} ones (data.also takes another "
             f"file){advice}"
         )

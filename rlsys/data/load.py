@@ -14,7 +14,9 @@ from rlsys.data import comparisons, texts
 from rlsys.data.chat import Renderer
 from rlsys.data.columns import parse
 from rlsys.data.lengths import TooLong
+from rlsys.data.nested import ABSENT, look
 from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.reading import ignored
 from rlsys.data.report import Loaded, Report, TextReport
 from rlsys.data.sources import read_rows
 from rlsys.errors import ConfigError, DataError, NoUsableRow
@@ -161,11 +163,12 @@ def load_texts(
     """
     cutter = texts.Cutter.create(config, tokenizer, block_tokens)
     report = TextReport.of(config)
-    documents = load_rows(config, lambda raw, _: cutter.document(raw), len, None, strict, quarantine, report).rows
+    made = load_rows(config, lambda raw, _: cutter.document(raw), len, None, strict, quarantine, report).rows
     blocks = [
         Demonstration(f"{config.split}:block-{number}", tuple(block), (0, *[1] * (len(block) - 1)))
-        for number, block in enumerate(cutter.blocks(documents), start=1)
+        for number, block in enumerate(cutter.blocks([tokens for tokens, _ in made]), start=1)
     ]
+    report.rough_cuts = sum(cuts for _, cuts in made)
     report.blocks, report.formats["text"] = len(blocks), report.kept
     return Loaded(blocks, report)
 
@@ -181,13 +184,14 @@ def load_rows(
 ) -> Loaded[Any]:
     """What `make` makes of each row and its id, if its `size` is at most `most` tokens; `report` is filled in."""
     report = report or Report.of(config)
-    kept, bad, unseen = [], [], {column for column in config.ignore if "." not in column}
+    kept, bad, unseen = [], [], {*ignored(config)[0]}
     for raw in read_rows(config):
         if report.read == config.limit:
             unseen.clear()  # who knows what follows
             break
         report.read += 1
-        unseen -= raw.value.keys() if isinstance(raw.value, dict) else set()
+        if isinstance(raw.value, dict):
+            unseen = {name for name in unseen if look(raw.value, name) is ABSENT}
         try:
             made = make(raw, f"{config.split}:{raw.number}")
             if most is not None and size(made) > most:

@@ -16,13 +16,15 @@ template may show."""
 ROLES = ("system", "developer", "user", "assistant", "tool")
 WEIGHTS = ("weight", "train")
 """Keys that say whether a turn is trained."""
+CALLS = ("tool_calls", "function_call")
+"""The second is what a single call was called earlier."""
 HALF = re.compile("[\ud800-\udfff]")
 
 
 def checked_messages(turns: Sequence[Any]) -> list[Message]:
     """Each has a role of `ROLES` and text as content; a turn with tool calls, and a tool's result, may be empty. Keys
-    that say nothing (null, an empty list) are gone. Tool calls have the form {type: function, function: {name,
-    arguments}}, and arguments in JSON are parsed. Raises BadRow."""
+    that say nothing (null, an empty list) are gone. Tool calls, and a `function_call`, have the form {type: function,
+    function: {name, arguments}}, and arguments in JSON are parsed. Raises BadRow."""
     return [_checked(turn, f"turn {number} of the messages") for number, turn in enumerate(turns, start=1)]
 
 
@@ -38,6 +40,14 @@ def check_whole(value: Any, name: str) -> None:
         raise BadRow(f"{name} has half a character (\\u{ord(half[0]):04x})")
 
 
+def check_numbers(value: Any, name: str, what: str) -> None:
+    """Raises BadRow for NaN or infinity in what templates show as JSON."""
+    try:
+        json.dumps(value, allow_nan=False, default=str)
+    except ValueError as error:
+        raise BadRow(f"{name} has NaN or infinity in its {what}, which JSON does not have") from error
+
+
 def _checked(turn: Any, name: str) -> Message:
     if not isinstance(turn, dict) or turn.get("role") not in ROLES:
         raise BadRow(f"{name} has no role among {', '.join(ROLES)}")
@@ -45,10 +55,10 @@ def _checked(turn: Any, name: str) -> Message:
     message: Message = {"role": role, "content": "" if content is None else content}
     for key, value in turn.items():
         if key not in ("role", "content", *WEIGHTS) and present(value) not in (None, "", [], {}):
-            message[key] = _tool_calls(value, role, name) if key == "tool_calls" else value
+            message |= _tool_calls(value, role, name) if key in CALLS else {key: value}
     if not _is_trained(turn, name):
         message["weight"] = 0
-    may_be_empty = "tool_calls" in message or "function_call" in message or (role == "tool" and "content" in turn)
+    may_be_empty = "tool_calls" in message or role == "tool"
     if not isinstance(message["content"], str) or (content is None and not may_be_empty):
         raise BadRow(f"{name} has no text as content")
     if not message["content"].strip() and not may_be_empty:
@@ -70,14 +80,17 @@ def _is_trained(turn: Message, name: str) -> bool:
     return turn["role"] != "assistant" or all(truth(value) for value in said.values())
 
 
-def _tool_calls(calls: Any, role: str, name: str) -> list[Message]:
+def _tool_calls(calls: Any, role: str, name: str) -> Message:
     if role != "assistant":
         raise BadRow(f"{name} has tool_calls, and only the assistant calls tools")
     if isinstance(calls, str):
         calls = _parsed(calls, f"{name} has tool_calls that are")
+    if isinstance(calls, dict):
+        calls = [calls]
     if not isinstance(calls, list):
         raise BadRow(f"{name} has tool_calls that are {kind(calls)}, not a list")
-    return [_tool_call(call, f"{name}, tool call {number},") for number, call in enumerate(calls, start=1)]
+    made = [_tool_call(call, f"{name}, tool call {number},") for number, call in enumerate(calls, start=1)]
+    return {"tool_calls": made}
 
 
 def _tool_call(call: Any, name: str) -> Message:
@@ -89,6 +102,7 @@ def _tool_call(call: Any, name: str) -> Message:
         arguments = _parsed(arguments, f"{name} has arguments that are") if arguments.strip() else {}
     if not isinstance(arguments, dict | None):
         raise BadRow(f"{name} has arguments that are {kind(arguments)}, not an object")
+    check_numbers(arguments, name, "arguments")
     more = {key: value for key, value in call.items() if key not in ("type", "function", "name", "arguments")}
     return {**more, "type": "function", "function": {"name": function["name"], "arguments": arguments or {}}}
 

@@ -30,6 +30,25 @@ def find(value: dict[str, Any], name: str, asked_by: str = "by") -> Any:
     return found
 
 
+def without(value: dict[str, Any], name: str) -> dict[str, Any]:
+    """All but the column of this very name, or else but the column within a column."""
+    if name in value:
+        return {column: item for column, item in value.items() if column != name}
+    head, _, below = name.partition(".")
+    inner = value.get(head)
+    return {**value, head: without(inner, below)} if below and isinstance(inner, dict) else value
+
+
+def without_gaps(item: Any, listed: bool = False) -> Any:
+    """What a typed file (Parquet, Arrow) holds as it was before it was written: objects in a list all have the same
+    keys there, null where only another one has something. `listed`: the item is in a list."""
+    if isinstance(item, list):
+        return [without_gaps(inner, listed=True) for inner in item]
+    if isinstance(item, dict):
+        return {key: without_gaps(inner, listed) for key, inner in item.items() if not listed or inner is not None}
+    return item
+
+
 def listed(value: dict[str, Any]) -> str:
     """All columns, for people; of objects, those within."""
     return ", ".join(map(repr, _names(value)))

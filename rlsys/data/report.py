@@ -64,9 +64,18 @@ class TextReport(Report):
 
     blocks: int = 0
     """What they were cut into."""
+    rough_cuts: int = 0
+    """Places where a long document was cut to be tokenised, and perhaps within a token."""
+
+    @property
+    def left_out(self) -> str | None:
+        """And where long documents may have other tokens than if they were tokenised whole."""
+        if self.rough_cuts:
+            self.untold = f"long documents were cut at {self.rough_cuts:,} places, perhaps within a token"
+        return super().left_out
 
     def counts(self) -> dict[str, int | str]:
-        return super().counts() | {"blocks": self.blocks}
+        return super().counts() | {"blocks": self.blocks, "rough_cuts": self.rough_cuts}
 
 
 @dataclass(frozen=True)

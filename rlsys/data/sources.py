@@ -9,10 +9,11 @@ from typing import Any
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.paths import STAGE
 from rlsys.data.files import FILES, PACKED, read_file, read_text, suffix_of
+from rlsys.data.nested import without_gaps
 from rlsys.data.raw import RawRow
 from rlsys.data.splits import Split, matching, side
 from rlsys.errors import ConfigError, DataError
-from rlsys.playground.tasks import rows as playground_rows
+from rlsys.playground.tasks import read as read_playground
 
 PLAYGROUND = "playground:"
 UNREADABLE = (*PACKED[1:], ".xlsx", ".xml", ".pkl", ".zip")
@@ -43,7 +44,7 @@ def elsewhere(config: DatasetConfig) -> str | None:
 def _of_split(config: DatasetConfig) -> Iterable[RawRow]:
     if config.path.startswith(PLAYGROUND):
         split = Split.parse(config.split)
-        found = playground_rows(config.path.removeprefix(PLAYGROUND), split.name, config.wrong_fraction)
+        found = read_playground(config.path.removeprefix(PLAYGROUND), split.name, config.wrong_fraction)
         return split.of(_numbered(found))
     if config.wrong_fraction:
         raise ConfigError(f"wrong_fraction is for playground data sets only, not for {config.path}; leave it out")
@@ -54,11 +55,15 @@ def _of_split(config: DatasetConfig) -> Iterable[RawRow]:
         return _read_folder(path / (config.folder or ""), config)
     if looks_local(config.path):
         raise DataError(f"{config.path}: no such file or folder")
-    return _numbered(_load_dataset(config.path, config.subset, config.split, data_dir=config.folder))
+    return _typed(_load_dataset(config.path, config.subset, config.split, data_dir=config.folder))
 
 
 def _numbered(values: Iterable[Any]) -> Iterator[RawRow]:
     return (RawRow(number, value) for number, value in enumerate(values, start=1))
+
+
+def _typed(values: Iterable[dict[str, Any]]) -> Iterator[RawRow]:
+    return _numbered(map(without_gaps, values))
 
 
 def _read_one(path: Path, config: DatasetConfig) -> Iterable[RawRow]:
@@ -84,7 +89,7 @@ def _read_folder(folder: Path, config: DatasetConfig) -> Iterable[RawRow]:
         path for path in names if path.is_file() and (suffix := suffix_of(path)) and path.name[: -len(suffix)] == bare
     ]
     if not (saved or documents or own):
-        return _numbered(_load_dataset(str(folder), config.subset, config.split))
+        return _typed(_load_dataset(str(folder), config.subset, config.split))
     split = Split.parse(config.split)
     if len(own) > 1:
         raise DataError(
@@ -94,7 +99,7 @@ def _read_folder(folder: Path, config: DatasetConfig) -> Iterable[RawRow]:
     if own:
         return split.of(read_file(own[0]))
     if saved and not documents:
-        return split.of(_numbered(_load_saved(folder, split.name)))
+        return split.of(_typed(_load_saved(folder, split.name)))
     if split.name != "train":
         raise DataError(f"{folder}: no split {split.name!r}: a folder of .txt files is one split, train")
     return split.of(read_text(number, path) for number, path in enumerate(documents, start=1))

@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from rlsys.config.dataset import DatasetConfig, Part
-from rlsys.data.nested import find
+from rlsys.data.nested import find, without
 from rlsys.data.raw import BadRow, RawRow
 from rlsys.errors import ConfigError
 from rlsys.samples import stable_seed
@@ -84,6 +85,6 @@ def _place(raw: RawRow, part: Part, ignored: Iterable[str]) -> float:
     """From 0 to 1."""
     value = raw.value
     if isinstance(value, dict) and raw.problem is None:
-        own = {column: value[column] for column in value if column not in ignored}
-        value = own if part.by is None else find(value, part.by)
+        own = reduce(without, ignored, value)
+        value = own if part.by is None else find(own, part.by)
     return stable_seed("held out", json.dumps(value, sort_keys=True, default=str)) / 2**63

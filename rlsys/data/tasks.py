@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.chat import Renderer
-from rlsys.data.columns import checked, no_column
+from rlsys.data.columns import no_column
 from rlsys.data.load import load_rows
 from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.reading import checked
 from rlsys.data.report import Loaded, Report
 from rlsys.data.values import kind
 from rlsys.errors import ConfigError

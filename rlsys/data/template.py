@@ -102,9 +102,7 @@ class Template:
 
     def without_end(self, text: str) -> str:
         """An answer without what ends a turn, which the template adds."""
-        bare = text.rstrip()
-        end = next((end for end in (str(self.tokenizer.eos_token), *self.ends) if bare.endswith(end)), None)
-        return text if end is None else self.without_end(bare.removesuffix(end))
+        return without_end(text, [str(self.tokenizer.eos_token), *self.ends])
 
     def check_shown(self, messages: Sequence[Message], tools: Tools, names: Sequence[str]) -> None:
         """Raises BadRow, by the turn's name and the key, for what the messages say and the template does not show. What
@@ -125,8 +123,9 @@ class Template:
 
     def _check_tools(self, messages: Sequence[Message], tools: Sequence[Any]) -> None:
         text = self.render(messages, tools)
-        own = [tool.get("function", tool) if isinstance(tool, dict) else {} for tool in tools]
-        missing = [tool.get("name") for tool in own if str(tool.get("name")) not in text]
+        own = [tool.get("function", tool) for tool in tools]
+        names = [function.get("name") if isinstance(function, dict) else None for function in own]
+        missing = [name for name in names if str(name) not in text]
         if missing or text == self.render(messages):
             raise BadRow(f"the chat template does not show the row's tools{f' ({missing[0]})' if missing else ''}")
 
@@ -200,6 +199,13 @@ class Template:
         if own:
             return own[-1], True
         return found[0][0] if found else len(text), False
+
+
+def without_end(text: str, ends: Sequence[str]) -> str:
+    """The text without those of the `ends` that it brings itself, and white space behind them."""
+    bare = text.rstrip()
+    end = next((end for end in ends if bare.endswith(end)), None)
+    return text if end is None else without_end(bare.removesuffix(end), ends)
 
 
 def _squeezed(text: str) -> str:

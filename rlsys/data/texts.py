@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from rlsys.config.dataset import DatasetConfig
-from rlsys.data.columns import checked, no_column
-from rlsys.data.pieces import pieces
+from rlsys.data.columns import no_column
+from rlsys.data.pieces import tokens_of
 from rlsys.data.raw import BadRow, RawRow
+from rlsys.data.reading import checked
+from rlsys.data.template import without_end
 from rlsys.data.values import kind
 from rlsys.errors import ConfigError
 
@@ -52,35 +55,31 @@ class Cutter:
             )
         return cls(config, tokenizer, block_tokens)
 
-    def document(self, raw: RawRow) -> list[int]:
-        """The row's text as tokens, one EOS last, whether the text has it or not."""
+    def document(self, raw: RawRow) -> tuple[array[int], int]:
+        """The row's text as tokens, one EOS last, whether the text has it or not; and how many cuts may have changed
+        some (see `tokens_of`)."""
         value, column = checked(raw, self.config), self.config.fields.get("text", "text")
         if column not in value:
             raise no_column(value, "text")
         text = value[column]
         if not isinstance(text, str):
             raise BadRow(f"the text is {kind(text)}, not text")
+        text = without_end(text, [str(self.tokenizer.eos_token)])
         if not text.strip():
             raise BadRow("the text is empty")
-        tokenized = (
-            self.tokenizer(piece, add_special_tokens=False)["input_ids"] for piece in pieces(text, self.tokenizer)
-        )
-        tokens, eos = list(chain.from_iterable(tokenized)), self.tokenizer.eos_token_id
-        while tokens and tokens[-1] == eos:
-            tokens.pop()
-        if not tokens:
-            raise BadRow("the text is empty")
-        return [*tokens, eos]  # type: ignore[list-item]
+        tokens, cuts = tokens_of(text, self.tokenizer)
+        tokens.append(int(self.tokenizer.eos_token_id))  # type: ignore[arg-type]
+        return tokens, cuts
 
     def blocks(self, documents: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Blocks of `block_tokens`, the last one of what is left; none of a single token. One that begins with a BOS of
         its own gets no second one."""
         bos = self.tokenizer.bos_token_id
         lead = [bos] if isinstance(bos, int) else []
-        tokens = list(chain.from_iterable(documents))
+        tokens = array("i", chain.from_iterable(documents))
         step = self.block_tokens - len(lead)
         for start in range(0, len(tokens), step):
-            block = tokens[start : start + step]
+            block = tokens[start : start + step].tolist()
             block = block if block[:1] == lead else lead + block
             if len(block) > 1:
                 yield block

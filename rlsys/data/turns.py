@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from rlsys.data import dialogue
@@ -20,16 +20,11 @@ SPEAKERS = {
 
 
 def turns_of(value: Any) -> list[Message]:
-    """A list of messages, or its JSON, or a dialogue in one text (see `dialogue`); a single message is a list of one.
-    ShareGPT's keys `from` and `value` become `role` and `content`, content in parts becomes one text, and all other
-    keys stay. Raises BadRow."""
+    """A list of messages, or a dialogue in one text (see `dialogue`); a single message is a list of one. ShareGPT's
+    keys `from` and `value` become `role` and `content`, content in parts becomes one text, and all other keys stay.
+    Raises BadRow."""
     if isinstance(value, str):
-        if not value.lstrip().startswith("[{"):
-            return dialogue.parse(value)
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise BadRow(f"messages is broken JSON: {error}") from error
+        return dialogue.parse(value)
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list) or not value:
@@ -39,8 +34,6 @@ def turns_of(value: Any) -> list[Message]:
 
 def is_sharegpt(value: Any) -> bool:
     """Whether it is a list of ShareGPT's turns, which have `from` and `value`."""
-    if isinstance(value, str):
-        return value.lstrip().startswith("[{") and '"from"' in value and '"role"' not in value
     return (
         isinstance(value, list)
         and bool(value)
@@ -105,9 +98,14 @@ def as_answer(messages: Sequence[Message]) -> str | Message | None:
 
 
 def with_system(turns: str | list[Message], system: str | None) -> str | list[Message]:
-    if system is None:
-        return turns
-    return [
-        {"role": "system", "content": system},
-        *([{"role": "user", "content": turns}] if isinstance(turns, str) else turns),
-    ]
+    return turns if system is None else after_systems([{"role": "system", "content": system}], turns)
+
+
+def after_systems(systems: Sequence[Message], turns: str | Sequence[Message]) -> list[Message]:
+    """The turns behind these of the system, of which none is said twice."""
+    own = [{"role": "user", "content": turns}] if isinstance(turns, str) else turns
+    return [*(system for system in systems if system not in leading_systems(own)), *own]
+
+
+def leading_systems(turns: Sequence[Message]) -> list[Message]:
+    return list(takewhile(lambda turn: turn["role"] == "system", turns))

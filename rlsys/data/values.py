@@ -12,8 +12,8 @@ from rlsys.data.raw import BadRow
 
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 LABELS = {
-    **dict.fromkeys(("true", "yes", "1", "good", "desirable"), True),
-    **dict.fromkeys(("false", "no", "0", "bad", "undesirable"), False),
+    **dict.fromkeys(("true", "yes", "good", "desirable"), True),
+    **dict.fromkeys(("false", "no", "bad", "undesirable"), False),
 }
 """Texts that call an answer good or bad."""
 LARGEST = 3.4e38
@@ -66,7 +66,9 @@ def number(value: Any, name: str) -> float:
 
 
 def truth(value: Any) -> bool | None:
-    """What a label says: true or false, 1 or 0, or a word for them; None if it is none of these."""
+    """What a label says: true or false, 1 or 0, or a word for them, also as text; None if it is none of these."""
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        value = float(value)
     if isinstance(value, str):
         return LABELS.get(value.strip().lower())
     return bool(value) if isinstance(value, (bool, int, float)) and value in (0, 1) else None

@@ -9,8 +9,9 @@ sampling and frozen roles, `learn` only trainable ones.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from rlsys.config.base import Model
@@ -57,6 +58,8 @@ class Facts:
     """Kinds of questions that it puts to the judge by itself; None: it does not say."""
     principles_for: frozenset[Use] = frozenset()
     """The judge's constitution must have some that are for this."""
+    of_files: bool = False
+    """Whether it makes its model of the files of others (`MakesOfFiles`): no rows, no steps, no loop."""
     scores_texts: bool = False
     """Whether rewards score texts that no policy sampled: these have no tokens, so only rewards that read text can."""
 
@@ -143,6 +146,21 @@ class Learned:
     """What the method must know in the next step, also after a resume."""
     done: str | None = None
     """Why the run ends here, before loop.steps; None: it goes on."""
+
+
+class MakesOfFiles(Protocol):
+    """A method whose `facts.of_files`: it has this verb alone."""
+
+    def make(
+        self,
+        experiment: Experiment,
+        at: Callable[[str], Path],
+        folder: Path,
+        measure: Callable[[Path, str], float],
+    ) -> None:
+        """Write a model into a new `folder`. `at`: where the model of a path lies; `measure`: the held-out score of the
+        model in a folder, which the text names."""
+        ...
 
 
 class Method(Protocol):

@@ -22,7 +22,7 @@ def write_model(
     where it stops to write (`save_generation_config`)."""
     folder.mkdir(parents=True, exist_ok=True)
     config = load_config(source)
-    tokenizer = AutoTokenizer.from_pretrained(str(source))
+    tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
     config.dtype = dtype
     config.architectures = [architecture]
     if heads is not None:

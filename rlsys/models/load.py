@@ -25,6 +25,8 @@ from rlsys.playground import models as playground
 Attention = Literal["sdpa", "flash_attention_2"]
 
 PLAYGROUND = "playground:"
+WEIGHTS = ("*.safetensors", "*.bin")
+"""Files of a model's weights."""
 PROBE_TOLERANCE = 1e-4
 """Largest relative gap between a model's own logits and its head on its last hidden state. These are the same
 operations, so only a factor or a cap between them makes one."""
@@ -69,7 +71,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     response could ever end.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path))
+        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: no tokenizer can be loaded: {first_line(error)}") from error
     if tokenizer.get_vocab().keys() <= tokenizer.added_tokens_encoder.keys():
@@ -98,6 +100,13 @@ def tokenizer_difference(one: PreTrainedTokenizerBase, other: PreTrainedTokenize
     return None
 
 
+def weights_problem(folder: Path) -> str | None:
+    """What is wrong with a model's folder without a file of weights; None of one that has them, and of a hub id."""
+    if not folder.is_dir() or any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
+        return None
+    return f"the folder has no weights ({' or '.join(WEIGHTS)})"
+
+
 def embedding_problem(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> str | None:
     """Why a model of this config can't be given all of the tokenizer's tokens; None where it can."""
     embeddings = config.get_text_config().vocab_size
@@ -113,7 +122,7 @@ def embedding_problem(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConf
 
 def load_config(path: Path) -> PreTrainedConfig:
     try:
-        return AutoConfig.from_pretrained(str(path))
+        return AutoConfig.from_pretrained(str(path), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: no model can be loaded: {first_line(error)}") from error
 
@@ -129,7 +138,9 @@ def load_causal_lm(path: Path, dtype: torch.dtype, attention: Attention = "sdpa"
     without_dropout(config)
     try:
         # The probe below runs on the CPU, where flash attention does not.
-        model = AutoModelForCausalLM.from_pretrained(str(path), config=config, dtype=dtype, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_pretrained(
+            str(path), config=config, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: no model can be loaded: {first_line(error)}") from error
     head = model.get_output_embeddings()

@@ -58,7 +58,7 @@ def load_value_model(
     settings = {"config": config, "dtype": dtype, "attn_implementation": attention}
     try:
         model, found = AutoModelForSequenceClassification.from_pretrained(
-            str(path), **settings, output_loading_info=True
+            str(path), **settings, trust_remote_code=False, output_loading_info=True
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: no model with a scalar head can be made of it: {first_line(error)}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,13 @@ class Task:
 
 
 def rows(task: str, split: str, wrong_fraction: float = 0.0) -> list[Row]:
-    """Every question of the split as rows, such as {prompt, answer}, in a mixed order that is always the same.
+    """Every row of the split, as `read` gives them."""
+    return list(read(task, split, wrong_fraction))
+
+
+def read(task: str, split: str, wrong_fraction: float = 0.0) -> Iterator[Row]:
+    """Every question of the split as rows, such as {prompt, answer}, in a mixed order that is always the same. A row is
+    made when it is asked for.
 
     `wrong_fraction` of the rows (rounded to a whole number of them, the same rows each time) are spoilt. Raises
     ConfigError for names that do not exist, and for a `wrong_fraction` where nothing is right or wrong.
@@ -48,12 +54,13 @@ def rows(task: str, split: str, wrong_fraction: float = 0.0) -> list[Row]:
     numbers = range(kind.train_rows if split == "train" else 1)
     asked = [(question, number) for question in kind.questions() if kind.split(question) == split for number in numbers]
     random.Random(stable_seed(task, split, "order")).shuffle(asked)
-    found = [kind.row(question, number) for question, number in asked]
-    if kind.spoilt is not None:
-        chance = random.Random(stable_seed(task, split, "wrong"))
-        wrong = set(chance.sample(range(len(found)), round(wrong_fraction * len(found))))
-        found = [kind.spoilt(row, chance) if index in wrong else row for index, row in enumerate(found)]
-    return found
+    made = (kind.row(question, number) for question, number in asked)
+    if kind.spoilt is None or not wrong_fraction:
+        return made
+    chance = random.Random(stable_seed(task, split, "wrong"))
+    wrong = set(chance.sample(range(len(asked)), round(wrong_fraction * len(asked))))
+    spoilt = kind.spoilt
+    return (spoilt(row, chance) if index in wrong else row for index, row in enumerate(made))
 
 
 def _digit_strings() -> Iterable[str]:

@@ -30,7 +30,7 @@ class Reward:
         truth, given = prompt.answer, trajectory.text
         if self.config.answer_places:
             truth = known_answer(truth, self.config)
-            given = final_answer(given, self.config, truth)
+            given = final_answer(given, self.config, truth, prompt.text)
         return Score(float(given is not None and self._normalised(given) == self._normalised(truth)))
 
     def _normalised(self, text: str) -> str:

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from rlsys.config.base import Model
-from rlsys.config.url import Url
+from rlsys.config.url import Url, check_resolved
 from rlsys.judging.endpoint.retries import CLOSING_TIME, Backoff, Fault, LoopThread, plain, read_token, retry_after
 from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
 
@@ -60,7 +60,9 @@ class Reward:
     """
 
     def __init__(self, config: Config) -> None:
-        """Raises ConfigError when the variable `key_env` is not set, or holds what no header can carry."""
+        """Raises ConfigError when the variable `key_env` is not set, or holds what no header can carry, and when the
+        host stands for an address that may not be asked."""
+        check_resolved(config.url, "reward 'http': args.url")
         self._config = config
         self._token = read_token(config.key_env, "reward 'http': args.key_env") if config.key_env is not None else None
         self._jitter = random.Random()  # its own: seeded draws elsewhere must not depend on a service's mood

@@ -42,7 +42,7 @@ class Reward:
         if problem := truth_problem(prompt.answer, self.config):
             return Abstention(f"the ground truth {prompt.answer[:80]!r} {problem}")
         truth = known_answer(prompt.answer, self.config)
-        found = final_answer(trajectory.text, self.config, truth)
+        found = final_answer(trajectory.text, self.config, truth, prompt.text)
         if found is None:
             return Score(0.0)
         try:

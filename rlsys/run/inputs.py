@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from rlsys.data.mixture import WithPretraining, build_source
 from rlsys.data.report import Loaded, Report
 from rlsys.data.stream import Source, Stream
 from rlsys.data.tasks import load_tasks
-from rlsys.errors import DataError
+from rlsys.errors import DataError, TooFewRows
 from rlsys.methods.base import SAMPLED, Facts, RowKind
+from rlsys.run.changes import content
 from rlsys.run.ground_truths import check_truths
 
 LONGEST_TOKEN = 256
@@ -44,6 +46,8 @@ class Inputs:
 
     experiment: Experiment
     tokenizer: Any
+    at: Callable[[str], Path | None]
+    """The folder that a model path means; None: it is not here."""
     quarantine: Path | None = None
     """The file that bad rows go to; None: they are only counted."""
     any_length: bool = False
@@ -53,7 +57,8 @@ class Inputs:
         self.reports: list[Report] = []
         self.training_rows = 0
         """Usable ones of all training sets."""
-        self.reference: str | None = None
+        self.contents: dict[str, str] = {}
+        """What is in the usable rows (`changes.content`), by section of the config."""
 
     def training(self) -> Source[Any]:
         """The stream of the training set, or of the mixture of them; with pre-training rows where the config names
@@ -65,13 +70,17 @@ class Inputs:
             self.training_rows = 1  # all of it is one step
             folder = self.quarantine and self.quarantine.parent
             return Corpus(data.training(), data.contamination, data.held_out(), folder)
-        loaded = [self.load(config, self.facts.rows) for config in data.training()]
+        sections = ("data.train", *(f"data.also.{index}" for index in range(len(data.also))))
+        loaded = [
+            self.load(config, self.facts.rows, section)
+            for config, section in zip(data.training(), sections, strict=True)
+        ]
         self.check_training(loaded)
         self.training_rows = sum(len(one.rows) for one in loaded)
         main = build_source(loaded, data, seed)
         if data.pretrain is None:
             return main
-        texts = self.load(data.pretrain, row_kind(self.facts, "pretrain"))
+        texts = self.load(data.pretrain, row_kind(self.facts, "pretrain"), "data.pretrain")
         self.check_pretraining(texts)
         return WithPretraining(main, Stream(texts.rows, seed, data.shuffle))
 
@@ -80,17 +89,16 @@ class Inputs:
         config = self.experiment.data.held_out()
         if config is None:
             return None
-        return self.load(config, row_kind(self.facts, "eval")).rows
+        return self.load(config, row_kind(self.facts, "eval"), "data.eval").rows
 
-    def load(self, config: DatasetConfig, kind: RowKind) -> Loaded[Any]:
+    def load(self, config: DatasetConfig, kind: RowKind, section: str) -> Loaded[Any]:
         loaded = self.read(config, kind)
+        self.contents[section] = content(loaded.rows)
         self.reports.append(loaded.report)
-        if kind == "comparisons" and vars(self.experiment.method).get("precomputed"):  # a key of some methods
-            self.check_reference(config, loaded.rows)
         return loaded
 
     def read(self, config: DatasetConfig, kind: RowKind) -> Loaded[Any]:
-        """The usable rows, of which nothing is remembered; `load` also looks at the reference's model."""
+        """The usable rows, of which nothing is remembered."""
         data = self.experiment.data
         longest = data.max_prompt_tokens if kind in SAMPLED else self.longest
         limits = {"max_answer_tokens": self.experiment.sampling.max_tokens} if kind == "answered" else {}
@@ -102,26 +110,28 @@ class Inputs:
             loaded.report.untold = check_truths(self.experiment, loaded.rows, config.path)
         if kind == "comparisons" and self.facts.trains and not self.any_length:
             self.check_units(config, loaded.rows)
+        if kind == "comparisons" and vars(self.experiment.method).get("precomputed"):  # a key of some methods
+            self.check_reference(config, loaded.rows)
         return loaded
 
     def check_training(self, loaded: Sequence[Loaded[Any]]) -> None:
         """All rows of the training sets, in the order of the config: enough for a step, and of labels both kinds.
-        Raises DataError."""
+        Raises TooFewRows."""
         data, rows = self.experiment.data, [row for one in loaded for row in one.rows]
         path = data.train.path if data.train else "data.train"
         if self.facts.rows == "labelled":
             check_labels(path, rows)
         # In a mixture a small set comes round several times a step, as asked for; alone it would only repeat itself.
         if not data.also and (wanted := self.facts.rows_per_step) is not None and len(rows) < wanted:
-            raise DataError(
+            raise TooFewRows(
                 f"{path}: has {len(rows)} usable rows, and a step takes {wanted}; take fewer a step or use more data"
             )
 
     def check_pretraining(self, loaded: Loaded[Any]) -> None:
-        """All rows of `data.pretrain`: enough for a step. Raises DataError."""
+        """All rows of `data.pretrain`: enough for a step. Raises TooFewRows."""
         wanted = vars(self.experiment.method)["ptx_batch"] * self.facts.updates_per_step
         if len(loaded.rows) < wanted:
-            raise DataError(
+            raise TooFewRows(
                 f"{loaded.report.source}: makes {len(loaded.rows)} rows of up to {self.longest} tokens, and a step "
                 f"takes {wanted}; lower "
                 f"method.ptx_batch or use more text"
@@ -141,14 +151,8 @@ class Inputs:
 
     def check_reference(self, config: DatasetConfig, rows: Sequence[Comparison]) -> None:
         """The rows must have the log-probs of the reference: of `reference.path`, or of the model that the run starts
-        from. Raises DataError."""
-        from rlsys.models.load import local_path  # brings transformers, and a configuration check needs none of it
-        from rlsys.models.version import OF_TOKENS, version_of
-
-        experiment, key = self.experiment, "reference.path" if self.experiment.reference.path else "model.path"
-        if self.reference is None:
-            path = experiment.reference.path or experiment.model.path
-            self.reference = version_of(local_path(path, experiment.output / "playground"), OF_TOKENS)
+        from, where that is here. Raises DataError."""
+        key = "reference.path" if self.experiment.reference.path else "model.path"
         for row in rows:
             if row.reference_model is None:
                 lacks = "reference_model: of which model they are" if row.reference_log_probs else "reference_log_probs"
@@ -158,13 +162,21 @@ class Inputs:
                     f"reference_log_probs (for held-out rows, too), or set method.precomputed=false"
                 )
             # Behind the @ stands what is in it; before, what its folder was called.
-            if row.reference_model.rpartition("@")[2] != self.reference.rpartition("@")[2]:
+            if self.reference and row.reference_model.rpartition("@")[2] != self.reference.rpartition("@")[2]:
                 raise DataError(
                     f"{config.path}: row {row.row_id} has the log-probs of {row.reference_model}, and {key} is "
                     f"{self.reference}; set "
                     "reference.path to that model, named as it was then (a folder or a hub id), or make them anew by "
                     "method reference_log_probs"
                 )
+
+    @cached_property
+    def reference(self) -> str | None:
+        """The version of the model that the run's reference is; None where it is not here."""
+        from rlsys.models.version import OF_TOKENS, version_of  # brings transformers, and not every run needs it
+
+        folder = self.at(self.experiment.reference.path or self.experiment.model.path)
+        return None if folder is None else version_of(folder, OF_TOKENS)
 
     @property
     def facts(self) -> Facts:

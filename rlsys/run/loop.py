@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rlsys.config.experiment import Experiment
 from rlsys.data.mixture import epochs_taken
 from rlsys.data.stream import Source
+from rlsys.errors import RunError, SaveError, command
 from rlsys.judging.auditing.quality import canaries_fail
 from rlsys.methods.base import Method, Step
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
-from rlsys.run.checkpoint import Checkpoints
+from rlsys.run.checkpoint import Checkpoints, step_of
 from rlsys.run.evaluation import ComparesWithStart, Evaluation, Evaluator
 from rlsys.run.folder import RunDir
 from rlsys.run.history import RunHistory
@@ -26,45 +26,13 @@ from rlsys.run.made_dataset import MadeDataset
 from rlsys.run.metrics import MetricsLog
 from rlsys.run.progress import COLUMNS, Progress
 from rlsys.run.queue import ExperienceQueue
+from rlsys.run.state import COUNTS, State, read_state, write_state
+from rlsys.run.stopping import Stopping
 from rlsys.run.watch import Watch
 from rlsys.samples import ScoredGroup
 
-STATE = "loop.json"
-"""The loop's own state, within a checkpoint."""
-COUNTS = "dataset/"
-"""Metrics that begin so are summed over the run: they count what became of the rows of the data set that it makes."""
-
-
-@dataclass
-class State:
-    """What the loop itself must remember to go on exactly. All randomness derives from the run's seed, the step and row
-    ids: there is no generator state in the driver."""
-
-    step: int = 0
-    version: int = 0
-    samples: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    before: dict[str, float] = field(default_factory=dict)
-    after: dict[str, float] = field(default_factory=dict)
-    memory: dict[str, float] = field(default_factory=dict)
-    """The method's own (`Learned.memory`)."""
-    counts: dict[str, float] = field(default_factory=dict)
-    """Sums of the metrics that begin with `COUNTS`."""
-    best_score: float | None = None
-    best_step: int | None = None
-    """Where the run's model was taken from, if not from the last step."""
-    waited: int = 0
-    """Evaluations in a row that were no better than the best one."""
-    done: str | None = None
-    """Why the method ended the run before its last step (`Learned.done`)."""
-    first: dict[str, float] = field(default_factory=dict)
-    """What was measured while training, in the first step and in the last."""
-    last: dict[str, float] = field(default_factory=dict)
-    watch: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """`Watch.state`."""
-    canary_alarm: bool = False
-    """The judge fell below `judge.canary_alarm`; it is said once."""
+SKIPPED_AT_MOST = 3
+"""Steps in a row whose gradient is not finite; at the last of them the run ends."""
 
 
 @dataclass
@@ -80,6 +48,9 @@ class Loop:
     checkpoints: Checkpoints
     progress: Progress
     dataset: MadeDataset
+    origin: dict[str, Any] = field(default_factory=dict)
+    """The config and the content of the data that the run is of; kept in every checkpoint."""
+    stopping: Stopping = field(default_factory=Stopping)
 
     def __post_init__(self) -> None:
         self.state = State()
@@ -88,7 +59,8 @@ class Loop:
         self.watch = Watch(self.experiment.method.facts, config.stop_if_nothing_taught)
 
     def run(self) -> State:
-        """Train to the last step, or until patience ends, from wherever the state is."""
+        """Train to the last step, or until patience ends, from wherever the state is. Raises KeyboardInterrupt, with
+        the step's checkpoint saved, after the step in which `stopping` was asked for."""
         config = self.experiment.loop
         started = time.monotonic() - self.state.seconds
         self.sync()
@@ -109,8 +81,11 @@ class Loop:
             metrics |= {f"time/{name}": seconds for name, seconds in self.progress.timings().items()}
             self.metrics.log(self.state.step, metrics)
             self.progress.update(self.state.step, metrics)
-            if self.ended or due(self.state.step, config.checkpoint_every) or (config.patience and better):
+            stops = self.stopping.requested
+            if self.ended or due(self.state.step, config.checkpoint_every) or (config.patience and better) or stops:
                 self.save(evaluation.score if evaluation else None)
+            if stops and not self.ended:
+                raise KeyboardInterrupt
         self.return_to_best()
         return self.state
 
@@ -126,7 +101,19 @@ class Loop:
         return self.experiment.loop.steps
 
     def look_at(self, metrics: dict[str, float]) -> None:
-        """Say what is wrong with the step, and keep its training numbers for the closing table."""
+        """Say what is wrong with the step, and keep its training numbers for the closing table. Raises RunError at the
+        third step in a row whose gradient is not finite."""
+        skipped = [name for name in sorted(metrics) if name.endswith("updates_skipped") and metrics[name]]
+        self.state.skipped += bool(skipped)
+        self.state.skipped_in_a_row = self.state.skipped_in_a_row + 1 if skipped else 0
+        if skipped:
+            self.note("the gradient was not finite: the update was skipped, weights and optimizer stay as they were")
+        if self.state.skipped_in_a_row == SKIPPED_AT_MOST:
+            raise RunError(
+                f"{self.run_dir.path}: step {self.state.step}: the third step in a row whose gradient is not finite; "
+                "look at the data of these steps or lower policy.learning_rate, and go on from the last checkpoint: "
+                f"`{command('rlsys', 'resume', self.run_dir.path)}`"
+            )
         for warning in self.watch.step(self.state.step, metrics):
             self.progress.warn(warning)
         self.state.watch = self.watch.state()
@@ -149,7 +136,9 @@ class Loop:
     def return_to_best(self) -> None:
         """With patience, the run's model is the best one by held-out score, not the last."""
         best = self.checkpoints.best() if self.experiment.loop.patience else None
-        if best is None or (step := int(best.name.removeprefix("step-"))) == self.state.step:
+        for damage in self.checkpoints.take_set_aside():
+            self.note(damage)
+        if best is None or (step := step_of(best)) == self.state.step:
             return
         for role, model in self.roles.trained().items():
             model.load_state(best / role)
@@ -248,26 +237,39 @@ class Loop:
             self.progress.warn(
                 f"the judge was right about {accuracy:.1%} of {count} canaries, below "
                 f"judge.canary_alarm={judge.canary_alarm:g}: don't trust its "
-                f"labels; `rlsys report {self.run_dir.path}` shows more"
+                f"labels; `{command('rlsys', 'report', self.run_dir.path)}` shows more"
             )
 
     def save(self, score: float | None) -> None:
         """Everything that the run needs to go on exactly: all of it or nothing appears in the checkpoints folder."""
         assert not self.queue.waiting, "a checkpoint is taken between steps, when nothing collected waits to be learned"
-        with self.progress.timed("checkpoint"):
-            self.checkpoints.save(self.state.step, self.write_state, score)
+        try:
+            with self.progress.timed("checkpoint"):
+                self.checkpoints.save(self.state.step, self.write_state, score)
+        except SaveError as error:
+            if self.ended or self.stopping.requested:
+                raise
+            self.note(f"{error}; the run goes on, and the next checkpoint that is due is tried again")
+        for damage in self.checkpoints.take_set_aside():
+            self.note(damage)
+
+    def note(self, what: str) -> None:
+        """Say what happened to the run, now and in its summary."""
+        self.state.notes.append(f"step {self.state.step}: {what}")
+        self.progress.warn(what)
 
     def write_state(self, folder: Path) -> None:
         for role, model in self.roles.trained().items():
             model.save_state(folder / role)
-        (folder / STATE).write_text(json.dumps({"state": asdict(self.state), "source": self.source.state()}))
+        write_state(folder, self.state, self.source.state(), self.origin)
 
     def restore(self, folder: Path | None) -> None:
         """Go back to a checkpoint, or to the start if there is none; what ledger and metrics say of later steps is
         forgotten."""
         if folder is not None:
-            saved = json.loads((folder / STATE).read_text())
-            self.state = State(**saved["state"])
+            saved = read_state(folder)
+            self.checkpoints.go_back_to(folder)
+            self.state = saved["state"]
             self.watch.restore(self.state.watch)
             self.source.restore(saved["source"])
             for role, model in self.roles.trained().items():

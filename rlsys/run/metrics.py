@@ -8,6 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -15,11 +16,15 @@ from typing import Any, Literal
 import yaml
 
 from rlsys.config.experiment import LoggingConfig
-from rlsys.errors import RlsysError, RunError
+from rlsys.errors import RlsysError, RunError, command
 from rlsys.files import read_lines, to_json, write_whole
 from rlsys.run.folder import RunDir
 
+MOST_UNWRITTEN = 10_000
+"""Lines that a full disk may keep waiting; then the run ends."""
 RESERVED = {"step", "time"}
+WANDB_PATIENCE = 2.0
+"""Seconds for W&B to log in, and to begin; then its files stay here."""
 log = logging.getLogger(__name__)
 
 
@@ -27,13 +32,15 @@ class MetricsLog:
     """Appends to `run.metrics`; also sends to W&B unless `config.wandb` is off (offline keeps its files in the run's
     folder).
 
-    Opening a metrics file whose last line was torn by a kill drops that line. Raises RlsysError if W&B can't be
-    started. If W&B fails later, one error is logged and the run goes on: the file has every number.
+    Opening a metrics file whose last line was torn by a kill drops that line. Raises RlsysError if W&B refuses what it
+    is asked for; one that does not answer within seconds is used offline. If W&B fails later, one error is logged and
+    the run goes on: the file has every number.
     """
 
     def __init__(self, run: RunDir, config: LoggingConfig) -> None:
         self.path = run.metrics
         _drop_torn_line(self.path)
+        self._unwritten: list[str] = []
         self._wandb = None if config.wandb == "off" else _start_wandb(run, config.wandb, config.wandb_project)
 
     def __enter__(self) -> MetricsLog:
@@ -49,8 +56,8 @@ class MetricsLog:
         null."""
         assert not RESERVED & values.keys(), f"metrics may not be named {' or '.join(sorted(RESERVED))}"
         line = to_json({"step": step, "time": round(time.time(), 3), **values}) + "\n"
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line)
+        self._unwritten.append(line)
+        self._write()
         if self._wandb is not None:
             import wandb
 
@@ -65,11 +72,34 @@ class MetricsLog:
                 )
                 self._wandb = None
 
+    def _write(self) -> None:
+        """What waits to be written, or nothing of it: on a full disk it waits for the next line."""
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(self._unwritten)
+        except OSError as error:
+            with suppress(OSError):
+                os.truncate(self.path, size)
+            if len(self._unwritten) in (1, 100, MOST_UNWRITTEN):
+                log.warning(
+                    "%s: can't be written (%s); %d lines wait for room, and the run goes on",
+                    self.path,
+                    error.strerror,
+                    len(self._unwritten),
+                )
+            if len(self._unwritten) >= MOST_UNWRITTEN:
+                raise RunError(f"{self.path}: {len(self._unwritten)} lines wait to be written: {error}") from error
+        else:
+            self._unwritten.clear()
+
     def truncate_after(self, step: int) -> None:
-        """Drop the lines of later steps: a run that goes on from `step` writes them anew."""
+        """Drop the lines of later steps: a run that goes on from `step` writes them anew. Raises RunError that names a
+        damaged line."""
         if self.path.exists():
-            lines = list(read_lines(self.path))
-            write_whole(self.path, "".join(line for line in lines if json.loads(line)["step"] <= step))
+            records = self.read(self.path)
+            lines = zip(read_lines(self.path), records, strict=False)
+            write_whole(self.path, "".join(line for line, record in lines if record["step"] <= step))
 
     def close(self, failed: bool = False) -> None:
         """Finish the W&B run and tell it whether ours failed."""
@@ -90,7 +120,10 @@ class MetricsLog:
             try:
                 records.append(json.loads(line))
             except ValueError as error:
-                raise RunError(f"{path}:{number}: not a JSON record: {error}") from error
+                raise RunError(
+                    f"{path}:{number}: not a JSON record: {error}; delete the line to go on without it: "
+                    "checkpoints and ledger do not need it"
+                ) from error
         return records
 
 
@@ -103,24 +136,36 @@ def _drop_torn_line(path: Path) -> None:
 
 def _start_wandb(run: RunDir, mode: Literal["offline", "online"], project: str) -> Any:
     import wandb
+    from wandb.errors import CommError
 
     # The same id after a resume, so that W&B continues the run. Steps that it has already are the same numbers, and it
     # keeps the first.
     identity = run.path / ".wandb-id"
     if not identity.exists():
         write_whole(identity, secrets.token_hex(8))
+    own = {
+        "project": project,
+        "name": run.name,
+        "id": identity.read_text(encoding="utf-8"),
+        "resume": "allow",
+        "dir": run.path,
+        "config": yaml.safe_load(run.config.read_text(encoding="utf-8")),
+        "settings": wandb.Settings(
+            silent=True, console="off", init_timeout=WANDB_PATIENCE, login_timeout=int(WANDB_PATIENCE)
+        ),
+    }
     try:
-        return wandb.init(
-            mode=mode,
-            project=project,
-            name=run.name,
-            id=identity.read_text(encoding="utf-8"),
-            resume="allow",
-            dir=run.path,
-            config=yaml.safe_load(run.config.read_text(encoding="utf-8")),
-            settings=wandb.Settings(silent=True, console="off", init_timeout=60, login_timeout=30),
+        return wandb.init(mode=mode, **own)
+    except (CommError, OSError) as error:
+        log.warning(
+            "W&B does not answer (%s); the run goes on, and W&B's files are kept in %s: send them later: `%s`",
+            " ".join(str(error).split())[:200],
+            run.path / "wandb",
+            command("wandb", "sync", run.path / "wandb"),
         )
-    except (wandb.Error, OSError) as error:
+        wandb.teardown()  # else the run's id is still taken by the attempt
+        return wandb.init(mode="offline", **own)
+    except wandb.Error as error:
         reason = " ".join(str(error).split())
         raise RlsysError(
             f"W&B can't be started: {reason}; log in with `wandb login`, or set logging.wandb=offline or off"

@@ -54,7 +54,7 @@ def votes(group: ScoredGroup, is_right: Callable[[Score], bool], places: AnswerP
     truth = None if group.prompt.answer is None else known_answer(group.prompt.answer, places)
     for trajectory, result in zip(group.trajectories, group.results, strict=True):
         if isinstance(result, Score):
-            answer, passed = final_answer(trajectory.text, places, truth), is_right(result)
+            answer, passed = final_answer(trajectory.text, places, truth, group.prompt.text), is_right(result)
             yield Vote(None if answer is None else vote(answer, truth), passed, passed or _agrees(truth, answer))
 
 

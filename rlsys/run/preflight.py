@@ -10,11 +10,13 @@ from transformers import PreTrainedTokenizerBase
 
 from rlsys.check.sizes import longest_sequence
 from rlsys.config.experiment import Experiment
-from rlsys.config.paths import STAGE, model_paths
+from rlsys.config.paths import STAGE, critic_path, model_paths
 from rlsys.config.schema import Key, dotted
 from rlsys.errors import ConfigError
+from rlsys.merging.plan import plan
 from rlsys.methods.base import SAMPLED
-from rlsys.models.load import embedding_problem, load_config, load_tokenizer, tokenizer_difference
+from rlsys.models.cost import placed
+from rlsys.models.load import embedding_problem, load_config, load_tokenizer, tokenizer_difference, weights_problem
 from rlsys.models.reward_scale import read_scale
 from rlsys.models.value_model import is_value_model
 
@@ -25,10 +27,45 @@ At = Callable[[str], Path | None]
 def check_models(experiment: Experiment, at: At) -> None:
     """Raises ConfigError for models that can't work together: tokenizers, windows, heads. What is not here is left
     out."""
+    if experiment.method.facts.of_files:
+        check_merge(experiment, at)
+        if not experiment.method.facts.samples:
+            return
     if (policy := at(experiment.model.path)) is not None:
         check_tokenizers(experiment, load_tokenizer(policy), at)
     check_windows(experiment, longest_sequence(experiment), at)
+    check_weights(experiment, at)
     check_reward_models(experiment, at)
+    check_adapter(experiment, at)
+
+
+def check_adapter(experiment: Experiment, at: At) -> None:
+    """Raises ConfigError for an adapter that doesn't fit a model that is trained, or that was saved of another."""
+    if experiment.model.adapter is None:
+        return
+    for _, path, heads in trained_models(experiment):
+        if (folder := at(path)) is not None:
+            placed(experiment.model, folder, heads)
+
+
+def trained_models(experiment: Experiment) -> Iterator[tuple[str, str, int | None]]:
+    """Role, path and heads (None: a language model) of each model that the method trains."""
+    own, needs = experiment.model.path, experiment.method.facts.needs
+    models: dict[str, tuple[str, int | None]] = {
+        "policy": (own, None),
+        "critic": (critic_path(experiment) or own, 1),
+        "reward_model": (own, experiment.method.facts.heads),
+    }
+    yield from ((role, *model) for role, model in models.items() if role in needs)
+
+
+def check_merge(experiment: Experiment, at: At) -> None:
+    """Raises ConfigError for models that can't be merged with the base, where all are here."""
+    found = [at(path) for path in (experiment.model.path, *(model.path for model in experiment.method.models))]
+    here = [folder for folder in found if folder is not None]
+    if len(here) == len(found):
+        base, *folders = here
+        plan(experiment.method, base, folders, experiment.seed)
 
 
 def check_tokenizers(experiment: Experiment, tokenizer: PreTrainedTokenizerBase, at: At) -> None:
@@ -61,6 +98,13 @@ def check_windows(experiment: Experiment, longest: int, at: At) -> None:
             )
 
 
+def check_weights(experiment: Experiment, at: At) -> None:
+    """Raises ConfigError for a model's folder that has no weights in it."""
+    for key, path, folder in _here(experiment, at):
+        if problem := weights_problem(folder):
+            raise ConfigError(f"{dotted(key)} {path}: {problem}")
+
+
 def check_reward_models(experiment: Experiment, at: At) -> None:
     """Raises ConfigError for what their folders do not have: a scalar head, a scale to normalise by, several heads to
     combine."""
@@ -84,5 +128,5 @@ def check_reward_models(experiment: Experiment, at: At) -> None:
 
 def _here(experiment: Experiment, at: At) -> Iterator[tuple[Key, str, Path]]:
     for key, path in model_paths(experiment).items():
-        if (folder := at(path)) is not None:
+        if key[0] != "method" and (folder := at(path)) is not None:  # what a merge takes is looked at whole
             yield key, path, folder

@@ -14,8 +14,8 @@ from rlsys.judging.auditing.quality import run_quality
 from rlsys.judging.auditing.quality_rows import quality_rows
 from rlsys.methods.shared.difficulty import difficulty_rows, is_of_difficulty
 from rlsys.run.folder import RunDir
-from rlsys.run.loop import COUNTS, State
 from rlsys.run.progress import COLUMNS
+from rlsys.run.state import COUNTS, State
 from rlsys.samples import Verdict
 
 MODES = ("sampled", "greedy")
@@ -28,7 +28,7 @@ def summarize(
     run_dir: RunDir,
     state: State,
     reports: Sequence[Report],
-    source: Source[Any],
+    source: Source[Any] | None,
     hashes: Mapping[str, str],
     wall_seconds: float,
     verdicts: Sequence[Verdict] = (),
@@ -44,6 +44,7 @@ def summarize(
         "steps": state.step,
         "best_step": state.best_step,
         "done": state.done,
+        "skipped": state.skipped,
         "policy_version": state.version,
         "samples": state.samples,
         "tokens": state.tokens,
@@ -51,6 +52,7 @@ def summarize(
         "last": state.last,
         "before": state.before,
         "after": state.after,
+        "score": state.best_score,
         "data": [report.counts() for report in reports],
         "mixture": balance(source),
         "judge": run_quality(verdicts, state.canary_alarm),
@@ -60,8 +62,8 @@ def summarize(
     }
 
 
-def balance(source: Source[Any]) -> list[dict[str, Any]] | None:
-    """What was drawn from each training set; None of a single one."""
+def balance(source: Source[Any] | None) -> list[dict[str, Any]] | None:
+    """What was drawn from each training set; None of a single one, or of none."""
     main = source.main if isinstance(source, WithPretraining) else source
     return main.balance() if isinstance(main, Mixture) else None
 
@@ -84,20 +86,17 @@ def judge_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 def work_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """What was done, made and left out."""
-    rows = training_rows(summary)
+    rows = [*training_rows(summary), *map(tuple, summary.get("merged", ()))]
     steps = str(summary["steps"])
     if summary.get("done"):  # older summaries know nothing of it
         steps += f", ended early: {summary['done']}"
-    rows.append(
-        (
-            "steps",
-            steps
-            if summary["best_step"] is None
-            else f"{steps}; the model is that of step {summary['best_step']}, the best",
-        )
-    )
+    if summary["best_step"] is not None:
+        steps += f"; the model is that of step {summary['best_step']}, the best"
+    rows += [("steps", steps)] if summary["steps"] else []  # of files, a model is made without
     if summary["samples"]:
         rows.append(("sampled", f"{summary['samples']:,} responses, {summary['tokens']:,} tokens"))
+    if summary.get("skipped"):  # older summaries know nothing of it
+        rows.append(("gradient not finite", f"in {summary['skipped']} steps, whose updates were skipped"))
     if summary["counts"]:
         plain = {
             name.removeprefix(COUNTS): count
@@ -106,15 +105,18 @@ def work_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
         }
         rows.append(("data set", ", ".join(f"{count:,.0f} {name.replace('_', ' ')}" for name, count in plain.items())))
         rows += difficulty_rows(summary["counts"])
+    sources = [data["source"] for data in summary["data"]]
     for data in summary["data"]:
+        part = f" ({data['split']})" if sources.count(data["source"]) > 1 else ""
         if left_out := data["too_long"] + data["quarantined"]:
             rows.append(
                 (
-                    f"data {data['source']}",
+                    f"data {data['source']}{part}",
                     f"{left_out:,} of {data['read']:,} left out: {data['too_long']} too long, {data['quarantined']} "
                     "unusable",
                 )
             )
+    rows += [("note", note) for note in summary.get("notes", ())]  # older summaries have none
     for part in summary["mixture"] or ():
         rows.append(
             (

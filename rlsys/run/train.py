@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import sqlite3
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +19,32 @@ from rlsys.config.experiment import Experiment
 from rlsys.config.paths import with_dataset_paths, with_model_paths
 from rlsys.curation.gate import check_contamination
 from rlsys.data.answered import Answered
-from rlsys.errors import ConfigError, DataError, RlsysError, RunError
+from rlsys.errors import DataError, RlsysError, RunError, command
 from rlsys.judging.asking import constitution_files, templates
 from rlsys.judging.asking.constitution_files import own_names
+from rlsys.methods import evaluate
 from rlsys.methods.base import Measures, Method, build_method
 from rlsys.models.load import load_tokenizer, local_path
 from rlsys.models.reward_scale import write_scale
 from rlsys.models.stop_tokens import save_generation_config, stop_token_ids
 from rlsys.rewards.composite import part_names
 from rlsys.roles import Roles, Spawn, SpawnRequest
+from rlsys.run import merge
+from rlsys.run.changes import Beginning
 from rlsys.run.checkpoint import Checkpoints
 from rlsys.run.evaluation import AnsweredEvaluator, AnswerEvaluator, Evaluator, Judgement, RowEvaluator
 from rlsys.run.folder import RunDir
 from rlsys.run.inputs import Inputs
 from rlsys.run.labelled_pairs import against_people
 from rlsys.run.ledger import Ledger
-from rlsys.run.loop import COUNTS, Loop, State
+from rlsys.run.loop import Loop
 from rlsys.run.made_dataset import MadeDataset
 from rlsys.run.metrics import MetricsLog
 from rlsys.run.preflight import check_models
 from rlsys.run.progress import Progress, print_line
 from rlsys.run.separation import shared_weights
+from rlsys.run.state import COUNTS, State
+from rlsys.run.stopping import Stopping
 from rlsys.run.summary import summarize, summary_rows
 from rlsys.samples import Prompt, ScoredGroup
 
@@ -48,18 +57,24 @@ def train(experiment: Experiment, spawn: Spawn) -> dict[str, Any]:
     return execute(experiment, spawn, run_dir, resume=False)
 
 
-def resume(folder: Path, spawn: Spawn) -> dict[str, Any]:
-    """Go on with a run from its newest checkpoint, or from its start if there is none yet, as if it had never stopped;
-    returns the summary."""
+def resume(folder: Path, spawn: Spawn, overrides: Sequence[str] = (), start: str | None = None) -> dict[str, Any]:
+    """Go on with a run from its newest checkpoint (or the one that `start` names, as in step-8), or from its start if
+    there is none yet, as if it had never stopped; returns the summary. `overrides` as for `load`, of settings that may
+    change (`changes.MAY_CHANGE`)."""
     run_dir = RunDir.open(folder)
-    return execute(load(run_dir.config, this_machine=False), spawn, run_dir, resume=True)
+    experiment = load(run_dir.config, overrides, this_machine=False)
+    return execute(anchored(experiment) if overrides else experiment, spawn, run_dir, resume=True, start=start)
 
 
-def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool) -> dict[str, Any]:
+def execute(
+    experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool, start: str | None = None
+) -> dict[str, Any]:
     """Be the only driver of the run, and leave the whole story of an error in its folder: people are shown one line."""
     with run_dir.lock():
         try:
-            return _execute(experiment, spawn, run_dir, resume)
+            if experiment.method.facts.of_files:
+                return merge.make(experiment, run_dir, held_out_score(experiment, spawn, run_dir))
+            return _execute(experiment, spawn, run_dir, resume, start)
         except KeyboardInterrupt:
             steps = Checkpoints(run_dir.checkpoints, experiment.loop.keep_last).steps()
             newest = (
@@ -67,31 +82,57 @@ def execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool)
                 if steps
                 else "it has no checkpoint yet and would begin anew"
             )
-            print_line(f"{run_dir.name}: interrupted; {newest}; go on with `rlsys resume {run_dir.path}`")
+            print_line(f"{run_dir.name}: interrupted; {newest}; go on: `{command('rlsys', 'resume', run_dir.path)}`")
             raise
+        except sqlite3.Error as error:
+            raise told_of_ledger(run_dir, error) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise RunError(
+                f"{error.filename or run_dir.path}: {error.strerror}; make room and go on from the last checkpoint: "
+                f"`{command('rlsys', 'resume', run_dir.path)}`"
+            ) from error
         except RlsysError:
             run_dir.error_log.write_text(traceback.format_exc(), encoding="utf-8")
             raise
 
 
-def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool) -> dict[str, Any]:
+def told_of_ledger(run_dir: RunDir, error: sqlite3.Error) -> RunError:
+    """What is wrong with the ledger, and what can still be done."""
+    go_on = command("rlsys", "resume", run_dir.path)
+    if "full" in str(error):
+        return RunError(f"{run_dir.ledger}: {error}; make room and go on from the last checkpoint: `{go_on}`")
+    aside = command("mv", run_dir.ledger, run_dir.ledger.with_suffix(".damaged"))
+    return RunError(
+        f"{run_dir.ledger}: can't be used: {error}; checkpoints and metrics are whole: put it aside, `{aside}`, and go "
+        f"on: `{go_on}` (the samples so far are then in the damaged file only)"
+    )
+
+
+def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool, start: str | None) -> dict[str, Any]:
     started = time.monotonic()
     checkpoints = Checkpoints(run_dir.checkpoints, experiment.loop.keep_last)
-    checkpoint = checkpoints.latest() if resume else None
+    checkpoint = (checkpoints.named(start) if start else checkpoints.latest()) if resume else None
+    beginning = Beginning.at(checkpoint, experiment, run_dir.config)
     model = local_path(experiment.model.path, experiment.output / "playground")
     tokenizer = load_tokenizer(model)
-    check_models(experiment, lambda path: local_path(path, experiment.output / "playground"))
+    at = partial(local_path, cache=experiment.output / "playground")
+    check_models(experiment, at)
     assert isinstance(tokenizer.pad_token_id, int), "load_tokenizer sees to it that there is a pad token"
     method, facts = build_method(experiment, tokenizer.pad_token_id), experiment.method.facts
-    rows = Inputs(experiment, tokenizer, run_dir.quarantine)
+    rows = Inputs(experiment, tokenizer, at, run_dir.quarantine)
     source = rows.training()
     check_contamination(experiment)
     experiment = in_steps(experiment, rows.training_rows)
     evaluator = build_evaluator(experiment, method, rows.held_out(), tokenizer.pad_token_id)
     steps = experiment.loop.steps
     assert steps is not None
+    beginning.check(steps, rows.contents)
     updates = steps * facts.updates_per_step
     stop_ids = stop_token_ids(tokenizer, model, rows.templated)
+    if beginning.changed:  # whoever resumes next goes on with the same
+        save(beginning.config, run_dir.config)
     request = SpawnRequest(facts.needs, model, updates, tokenizer.pad_token_id, facts.heads, stop_ids)
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(run_dir.ledger))
@@ -101,15 +142,22 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
         if facts.needs:
             with progress.timed("start"):
                 roles = stack.enter_context(spawn(experiment, request))
+        stopping = Stopping()
+        stack.enter_context(stopping.listening(experiment.loop.stop_grace))  # after Ray has set its own handler
         judged = judge_warning(experiment, model)
         for line in (*(report.left_out for report in rows.reports if report.left_out), *([judged] if judged else [])):
             progress.warn(line)
         dataset = MadeDataset(run_dir.dataset)
+        # fmt: off
         loop = Loop(
-            experiment, method, roles, source, evaluator, run_dir, ledger, metrics, checkpoints, progress, dataset
+            experiment, method, roles, source, evaluator, run_dir, ledger, metrics, checkpoints, progress, dataset,
+            beginning.origin(rows.contents), stopping,
         )
+        # fmt: on
         if resume:
             loop.restore(checkpoint)
+            for change in beginning.changed:
+                loop.note(change)
         measure_judge(experiment, roles, ledger, loop, progress)
         state = loop.run()
         check_made(experiment, run_dir, state)
@@ -117,27 +165,47 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
             hashes = export(roles, run_dir, state, request)
         verdicts = list(ledger.verdicts(texts=False))
         summary = summarize(run_dir, state, rows.reports, source, hashes, time.monotonic() - started, verdicts)
-        summary["warnings"] = [*([judged] if judged else []), *loop.watch.warnings(state.step)]
-        run_dir.write_summary(summary)
-        progress.table(summary_rows(summary))
-        for warning in summary["warnings"]:
-            progress.warn(warning)
-        if loop.watch.gave_up:
-            raise RunError(
-                f"{run_dir.path}: ended at step {state.step}: {state.done}; its samples: `rlsys trace --run "
-                f"{run_dir.path}`"
-            )
+        close_account(loop, summary, [judged] if judged else [])
     return summary
 
 
+def close_account(loop: Loop, summary: dict[str, Any], warnings: Sequence[str]) -> None:
+    """Write the summary and show it. Raises RunError if the run gave up."""
+    state, run_dir, progress = loop.state, loop.run_dir, loop.progress
+    summary["notes"] = state.notes
+    summary["warnings"] = [*warnings, *loop.watch.warnings(state.step)]
+    run_dir.write_summary(summary)
+    progress.table(summary_rows(summary))
+    for warning in summary["warnings"]:
+        progress.warn(warning)
+    if loop.watch.gave_up:
+        raise RunError(
+            f"{run_dir.path}: ended at step {state.step}: {state.done}; its samples: "
+            f"`{command('rlsys', 'trace', '--run', run_dir.path)}`"
+        )
+
+
+def held_out_score(experiment: Experiment, spawn: Spawn, run_dir: RunDir) -> Callable[[Path, str], float]:
+    """Measures the model in a folder as method `evaluate` does, by the experiment's `data.eval`, rewards and
+    `evaluation`, in a run of the given name within this one's folder."""
+
+    def measure(folder: Path, name: str) -> float:
+        model = experiment.model.model_copy(update={"path": str(folder)})
+        changed = {"name": name, "output": run_dir.path / "measured", "method": evaluate.Config(), "model": model}
+        summary = train(experiment.model_copy(update=changed), spawn)
+        if (score := summary["score"]) is None:
+            raise RunError(f"{summary['run']}: no answer could be scored, so the models can't be compared")
+        return score
+
+    return measure
+
+
 def in_steps(experiment: Experiment, rows: int) -> Experiment:
-    """The experiment with `loop.epochs` over so many training rows written as `loop.steps`. Raises ConfigError for a
-    method that does not say how many rows a step takes."""
+    """The experiment with `loop.epochs` over so many training rows written as `loop.steps`."""
     epochs, of_step = experiment.loop.epochs, experiment.method.facts.rows_per_step
     if epochs is None:
         return experiment
-    if of_step is None:
-        raise ConfigError(f"loop.epochs: {experiment.method.name} takes no training rows; give loop.steps instead")
+    assert of_step is not None, "rlsys.check refuses epochs of a method that takes no training rows"
     loop = experiment.loop.model_copy(update={"epochs": None, "steps": math.ceil(epochs * rows / of_step)})
     return experiment.model_copy(update={"loop": loop})
 
@@ -162,8 +230,8 @@ def check_made(experiment: Experiment, run_dir: RunDir, state: State) -> None:
         counts = {name.removeprefix(COUNTS): count for name, count in state.counts.items() if count}
         told = ", ".join(f"{count:,.0f} {name.replace('_', ' ')}" for name, count in counts.items() if "/" not in name)
         raise DataError(
-            f"{run_dir.path}: not one row was made of {state.samples:,} samples ({told}); see some with `rlsys trace "
-            f"--run {run_dir.path}`, then "
+            f"{run_dir.path}: not one row was made of {state.samples:,} samples ({told}); see some with "
+            f"`{command('rlsys', 'trace', '--run', run_dir.path)}`, then "
             f"sample more, ask for less, or begin with a better model"
         )
 
@@ -197,7 +265,11 @@ def anchored(experiment: Experiment) -> Experiment:
         if judge.cache not in (None, "auto"):  # this run may be the one that makes it
             files["cache"] = str(Path(judge.cache).expanduser().absolute())
         judge = judge.model_copy(update={key: absolute(path) for key, path in files.items()})
-    experiment = experiment.model_copy(update={"judge": judge, "output": output})
+    model, adapter = experiment.model, experiment.model.adapter
+    if adapter is not None and adapter.path is not None:
+        adapter = adapter.model_copy(update={"path": absolute(adapter.path)})
+        model = model.model_copy(update={"adapter": adapter})
+    experiment = experiment.model_copy(update={"judge": judge, "output": output, "model": model})
     return with_dataset_paths(with_model_paths(experiment, absolute), absolute)
 
 

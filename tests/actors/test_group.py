@@ -82,6 +82,7 @@ def check_teacher(model: Path, policy: PolicyGroup, reference: ReferenceGroup) -
     assert policy.weight_hash() == before
 
 
+@pytest.mark.slow
 def test_policy_and_reference_from_start_to_a_dead_rank(ray_session: None, tmp_path: Path) -> None:
     """One story, because every start of actors takes seconds."""
     model = build("0.5m", tmp_path / "0.5m")

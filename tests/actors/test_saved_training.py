@@ -9,16 +9,17 @@ import torch
 from support.train_engine import Crew, Setting, rankings, rows
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from rlsys.config.actors import LoraConfig
 from rlsys.errors import CheckpointError
+from rlsys.models.adapters.lora import Config as Lora
 from rlsys.objectives.reward_model_loss import BradleyTerryLoss
 
 pytestmark = pytest.mark.engine
 
 
+@pytest.mark.slow
 def test_adapters_and_a_scalar_head_train_go_on_and_export(two: Crew, tmp_path: Path) -> None:
     """An ensemble of three; dropout, so that a continued run needs its random state."""
-    loss, setting = BradleyTerryLoss(), Setting(zero=3, budget=160, heads=3, lora=LoraConfig(rank=4, dropout=0.2))
+    loss, setting = BradleyTerryLoss(), Setting(zero=3, budget=160, heads=3, adapter=Lora(rank=4, dropout=0.2))
     two.build(setting)
     start = two.all("weights")[0]
     two.all("train", rankings(), 1, loss)
@@ -42,8 +43,10 @@ def test_adapters_and_a_scalar_head_train_go_on_and_export(two: Crew, tmp_path: 
 @pytest.mark.parametrize("zero", [0, 1, 2, 3])
 def test_training_goes_on_exactly_where_it_stopped(two: Crew, tmp_path: Path, zero: int) -> None:
     """Dropout in the adapters, warm-up and a cosine: what a continued run would get wrong if anything were missing."""
-    lora = LoraConfig(rank=4, dropout=0.2) if zero in (2, 3) else None
-    setting = Setting(zero=zero, lora=lora, schedule="cosine", warmup=2, dtype="bfloat16" if zero == 1 else "float32")
+    adapter = Lora(rank=4, dropout=0.2) if zero in (2, 3) else None
+    setting = Setting(
+        zero=zero, adapter=adapter, schedule="cosine", warmup=2, dtype="bfloat16" if zero == 1 else "float32"
+    )
     two.build(setting)
     straight = [two.all("train", rows(seed))[0] for seed in range(3)]
     two.all("call", "save_state", tmp_path)
@@ -75,7 +78,7 @@ def test_a_state_of_other_ranks_is_refused(one: Crew, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    [Setting(zero=3, lora=LoraConfig(rank=4)), Setting(zero=2, dtype="bfloat16"), Setting(zero=3, untied=True)],
+    [Setting(zero=3, adapter=Lora(rank=4)), Setting(zero=2, dtype="bfloat16"), Setting(zero=3, untied=True)],
 )
 def test_an_export_loads_anywhere_and_computes_the_same(
     two: Crew, model_path: Path, untied_path: Path, tmp_path: Path, setting: Setting

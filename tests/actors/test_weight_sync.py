@@ -17,8 +17,11 @@ from actors.trainer import TrainerActor
 from actors.wait import fetch
 from actors.weight_sync.sync import WeightSyncHandle
 from rlsys.batch import Batch, ScoredBatch
-from rlsys.config.actors import LoraConfig, ModelConfig, PolicyConfig, SyncConfig
+from rlsys.config.actors import ModelConfig, PolicyConfig, SyncConfig
 from rlsys.errors import WeightSyncError
+from rlsys.models.adapters import dora, freeze, ia3, vera
+from rlsys.models.adapters.base import AdapterConfig
+from rlsys.models.adapters.lora import Config as Lora
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.samples import Group, Score, ScoredGroup
 
@@ -122,20 +125,24 @@ def test_gloo_brings_the_same_weights(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "ranks", "lora", "syncs"),
+    ("stage", "ranks", "adapter", "syncs"),
     [
         pytest.param(0, 1, None, 20, marks=pytest.mark.slow, id="zero0"),
         pytest.param(1, 2, None, 20, id="zero1-2ranks"),
         pytest.param(2, 1, None, 20, marks=pytest.mark.slow, id="zero2"),
         pytest.param(3, 2, None, 20, id="zero3-2ranks"),
-        pytest.param(3, 1, LoraConfig(rank=4), 5, id="zero3-lora"),
+        pytest.param(3, 1, Lora(rank=4), 5, marks=pytest.mark.slow, id="zero3-lora"),
+        pytest.param(3, 2, dora.Config(rank=4), 2, marks=pytest.mark.slow, id="dora"),
+        pytest.param(2, 1, vera.Config(rank=16), 2, marks=pytest.mark.slow, id="vera"),
+        pytest.param(2, 1, ia3.Config(), 2, marks=pytest.mark.slow, id="ia3"),
+        pytest.param(2, 1, freeze.Config(layers=2), 2, marks=pytest.mark.slow, id="freeze"),
     ],
 )
 def test_sampler_and_trainer_agree_after_every_sync(
-    setup: Setup, model_path: Path, stage: int, ranks: int, lora: LoraConfig | None, syncs: int
+    setup: Setup, model_path: Path, stage: int, ranks: int, adapter: AdapterConfig | None, syncs: int
 ) -> None:
     """The real trainer: an optimizer step, a sync, and the log-probs of what is then sampled."""
-    policy = start_policy(model_path, PolicyConfig(ranks=ranks, zero_stage=stage, learning_rate=2e-3), lora, syncs)
+    policy = start_policy(model_path, PolicyConfig(ranks=ranks, zero_stage=stage, learning_rate=2e-3), adapter, syncs)
     sync = WeightSyncHandle(policy, setup.rollout, SyncConfig(), setup.sync.plan, "float32", seed=3)
     before: list[list[float]] = []
     report = None
@@ -159,9 +166,9 @@ def test_sampler_and_trainer_agree_after_every_sync(
         ray.kill(actor)
 
 
-def start_policy(model: Path, config: PolicyConfig, lora: LoraConfig | None, steps: int) -> PolicyGroup:
+def start_policy(model: Path, config: PolicyConfig, adapter: AdapterConfig | None, steps: int) -> PolicyGroup:
     remote: Any = ray.remote(TrainerActor).options(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})
-    spec = ModelConfig(path=str(model), dtype="float32", lora=lora)
+    spec = ModelConfig(path=str(model), dtype="float32", adapter=adapter)
     group = PolicyGroup(
         "policy",
         [remote.remote(spec, config, model, steps, 0, None, rank, TIMEOUT) for rank in range(config.ranks)],

@@ -73,6 +73,29 @@ def test_what_the_truth_is_decides_which_place_is_looked_for(truth: str, text: s
 
 
 @pytest.mark.parametrize(
+    ("truth", "expected"), [("18", "18"), ("18 apples", "18"), ("18 m", "18 km"), ("18%", "18 km"), ("18 fps", "18")]
+)
+def test_the_last_number_has_its_unit_where_the_truth_has_a_known_one(truth: str, expected: str):
+    assert final_answer("It is 18 km.", AnswerPlaces(), truth) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "expected"),
+    [
+        ("<think>maybe 18", "2 * 9?", None),
+        ("It is 17. <think>or 18", "2 * 9?", None),
+        ("<think>17</think>18", "2 * 9?", "18"),
+        ("maybe 18", "2 * 9? <think>\n", None),  # the prompt began the thought
+        ("17</think>18", "2 * 9? <think>\n", "18"),
+        ("18", "2 * 9? <think>\n\n</think>\n\n", "18"),
+        ("18", "What is <think> in a text?", "18"),
+    ],
+)
+def test_a_thought_that_does_not_end_has_no_answer(text: str, asked: str, expected: str | None):
+    assert final_answer(text, AnswerPlaces(), "18", asked) == expected
+
+
+@pytest.mark.parametrize(
     ("places", "expected"),
     [
         (("marker", "box", "number"), "1"),
@@ -121,6 +144,7 @@ def test_settings_that_can_not_be_meant(settings: dict, message: str):
         (r"\{3, 5\}", "5 or 3"),
         ("Yes.", "yes"),
         ("x = 5", "5 apples"),
+        (r"\frac{1}{6} \approx 0.167", "1/6"),
     ],
 )
 def test_equal_answers_have_the_same_vote(first: str, second: str):
@@ -159,11 +183,17 @@ def test_different_answers_have_different_votes(first: str, second: str):
         "answer _ ",
         "--",
         "1/2 ",
+        "5 km ",
+        "€5",
+        "(A) and ",
+        "B is correct. ",
+        "so (A) ",
+        "x=\\boxed{3} or ",
     ],
 )
 def test_a_long_text_takes_no_more_than_its_length(piece: str):
     text = piece * (100_000 // len(piece))
-    for truth in ("5", "C", "x+1"):
+    for truth in ("5", "5 km", "C", "x+1"):
         began = time.perf_counter()
         final_answer(text, AnswerPlaces(), truth)
         assert time.perf_counter() - began < 3, truth  # by the square of its length it would be minutes

@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as bench
-from benchmarks import estimators, spin
+from benchmarks import estimators, merge, spin
 from benchmarks.over_optimization import __main__ as over_optimization
 from benchmarks.preference import __main__ as preference
 from benchmarks.result import Result
@@ -112,6 +112,17 @@ def test_spin(ray_session: None, tmp_path: Path):
     assert (start["number"], after["number"]) == (0, 1)
     assert after["fell_by"] == pytest.approx(start["distance"] - after["distance"])
     assert after["loss"] > 0
+
+
+def test_merge(ray_session: None, tmp_path: Path):
+    """The greedy soup of one model is that model: here a merged one, which vLLM loads to measure it."""
+    printed = called(merge.main, "--quick", "--output", tmp_path)
+    assert "two tasks, trained apart" in printed
+    found = json.loads((tmp_path / "demo-merge" / "merge.json").read_text())
+    assert found.keys() == {*merge.TRAINED, *merge.MERGED, *merge.SEEDS, *merge.SOUPS}
+    assert found["greedy_soup"] == found["soup"]
+    (measured,) = (tmp_path / "demo-merge" / "greedy_soup" / "measured").iterdir()
+    assert (measured / "summary.json").is_file()
 
 
 def test_preference(ray_session: None, tmp_path: Path):

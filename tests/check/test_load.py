@@ -56,7 +56,7 @@ def test_overrides_reach_every_kind_of_place(config: Path):
             "policy.betas=[0.8, 0.9]",
             "rewards.1.weight=2",
             "rewards.1.args.regex=a=b",
-            "model.lora.rank=4",
+            "model.adapter={kind: lora, rank: 4}",
             "data.eval={path: 'playground:add', split: test}",
             "method.clip_high=0.28",
             "logging.wandb=off",
@@ -67,8 +67,8 @@ def test_overrides_reach_every_kind_of_place(config: Path):
     assert (experiment.policy.ranks, experiment.policy.learning_rate, experiment.policy.betas) == (2, 1e-6, (0.8, 0.9))
     assert (experiment.rewards[1].weight, experiment.rewards[1].args) == (2.0, {"regex": "a=b"})
     assert experiment.rewards[0].weight == 1.0
-    assert experiment.model.lora is not None
-    assert experiment.model.lora.rank == 4
+    assert experiment.model.adapter is not None
+    assert experiment.model.adapter.rank == 4
     assert experiment.data.eval is not None
     assert experiment.data.eval.split == "test"
     assert experiment.method.clip_high == 0.28
@@ -114,7 +114,11 @@ def test_a_method_of_ones_own(config: Path):
 
 
 @pytest.mark.parametrize(
-    "overrides", [[], ["model.lora={rank: 8}", "loop.timeout=.inf", "data.train.fields={prompt: 'off'}", "name='1e5'"]]
+    "overrides",
+    [
+        [],
+        ["model.adapter={kind: lora, rank: 8}", "loop.timeout=.inf", "data.train.fields={prompt: 'off'}", "name='1e5'"],
+    ],
 )
 def test_what_is_saved_is_loaded_equal(config: Path, overrides: list[str]):
     experiment = load(config, overrides)
@@ -290,3 +294,26 @@ def test_each_of_several_mistakes_is_a_line(config: Path):
         "command line 'seed=x': seed: wanted a whole number, got the text 'x'",
         *in_file,
     ]
+
+
+def test_a_file_in_the_place_of_the_runs_folder_is_named(config: Path):
+    """Also where it is a folder above."""
+    for output in ("tiny.yaml", "tiny.yaml/runs"):
+        told = f"{Path.cwd() / 'tiny.yaml'} is a file, and runs need a folder; choose another"
+        assert message(config, f"output={output}") == f"command line 'output={output}': output: {told}"
+
+
+def test_a_mistyped_run_is_no_hub_id(config: Path):
+    """But where the folder of runs is the current one, names in it are hub ids and the playground's."""
+    told = f"no such folder: runs/typo (looked in {Path.cwd()})"
+    assert message(config, "model.path=runs/typo") == f"command line 'model.path=runs/typo': model.path: {told}"
+    for path in ("gpt2", "playground:0.5m", "owner/model"):
+        assert load(config, ["output=.", f"model.path={path}"]).model.path == path
+
+
+def test_the_folder_of_a_run_is_no_model_and_its_model_is_named(config: Path):
+    final = Path("runs/mine/final")
+    final.mkdir(parents=True)
+    (final / "config.json").write_text("{}")
+    told = "runs/mine is no Hugging Face model folder: it has no config.json; the model of this run is runs/mine/final"
+    assert message(config, "model.path=runs/mine") == f"command line 'model.path=runs/mine': model.path: {told}"

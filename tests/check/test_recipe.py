@@ -99,6 +99,11 @@ def test_an_override_is_for_all_stages_or_one(recipe: Path):
     assert (first.seed, second.seed) == (3, 3)
 
 
+def test_a_stage_may_have_a_seed_of_its_own(recipe: Path):
+    recipe.write_text(recipe.read_text().replace("  - name: second\n", "  - name: second\n    seed: 8\n"))
+    assert [stage.seed for stage in load_recipe(recipe, ["seed=3"])[1]] == [3, 8]
+
+
 def test_one_stage_alone_is_an_experiment(recipe: Path):
     assert load_stage(recipe, "first") == load_recipe(recipe)[1][0]
     second = load_stage(recipe, "second", ["model.path=playground:0.5m", "policy.ranks=1"])

@@ -61,6 +61,11 @@ def test_only_what_measures_and_no_more_needs_no_training_rows():
     assert also in message(*EVALUATE, "data.train=null", "data.also=[{path: x/y}]")
 
 
+def test_epochs_of_what_takes_no_rows_are_refused():
+    refused = "loop.epochs: evaluate takes no training rows; give loop.steps instead"
+    assert refused in message(*EVALUATE, "loop={epochs: 1}")
+
+
 def test_a_method_that_measures_itself_has_held_out_data():
     held_out = ("data.eval={path: x/y}", "loop.eval_every=5", "loop.patience=2")
     assert load("tiny.yaml", [*REWARD_MODEL, *held_out, "policy.tokens_per_micro_batch=8192"]).loop.patience == 2

@@ -52,9 +52,9 @@ def test_every_named_config_is_valid(config: str):
 
 
 def test_every_shipped_config_is_in_the_table():
-    """But for demos and for what only measures."""
+    """But for demos and for what trains nothing."""
     heads = {str(path.relative_to(CONFIGS)): read(path)[0] for path in CONFIGS.glob("**/*.yaml")}
-    measures = {file for file, head in heads.items() if head.get("method", {}).get("name") == "evaluate"}
+    measures = {file for file, head in heads.items() if head.get("method", {}).get("name") in ("evaluate", "merge")}
     measures |= {file for file in heads if kind_of(CONFIGS / file) == "judge-eval"}
     demos = {file for file, head in heads.items() if head["name"].startswith(("demo-", "quickstart"))}
     assert heads.keys() - demos - measures - {row.config for row in TABLE} == set()
@@ -119,7 +119,7 @@ def test_what_is_told():
         f"{row.method}: rlsys train configs/{row.config}",
         f"  why: {row.why}",
         f"  best when {row.best_when}",
-        "  data of your own: docs/rft.md",
+        "  data of your own: docs/algorithms.md",
         f"or {other.method}: configs/{other.config}",
         f"  why: {other.why}",
         f"  best when {other.best_when}",

@@ -10,7 +10,7 @@ import pytest
 
 from rlsys.check.load import load
 from rlsys.check.recipe import load_recipe
-from rlsys.commands.tried_rows import first_labelled, first_rows
+from rlsys.commands.tried_rows import FIRST, first_labelled, first_rows
 from rlsys.config.experiment import Experiment
 from rlsys.errors import ConfigError, DataError
 from rlsys.playground.models import build
@@ -42,12 +42,12 @@ def jsonl(name: str, *rows: dict[str, Any]) -> None:
 
 def test_only_the_first_rows_count_and_unusable_ones_among_them_are_counted():
     good, bad = {"prompt": "q", "answer": "a" * 9000}, {"prompt": "q"}
-    jsonl("rows.jsonl", bad, *[good] * 30)
+    jsonl("rows.jsonl", bad, *[good] * FIRST)
     jsonl("few.jsonl", good, bad, good)
     told = [*first_rows(own("data.also=[{path: few.jsonl}]", "data.eval={path: owner/held-out}"))]
     assert told == [
-        "    rows that can be used: data.train 19 of the first 20 as prompt_answer (first left out: no answer to "
-        "learn from), data.also.0 2 of all 3 as prompt_answer "
+        f"    rows that can be used: data.train {FIRST - 1} of the first {FIRST} as prompt_answer (first left out: no "
+        "answer to learn from), data.also.0 2 of all 3 as prompt_answer "
         f"(first left out: no answer to learn from){ANY_LENGTH}",
         "    not read: data.eval owner/held-out (no such file, so a hub id)",
     ]
@@ -147,12 +147,23 @@ def test_what_must_fail_is_said_of_a_set_that_was_read_whole(settings: list[str]
     jsonl("rows.jsonl", row, row, row, {})
     with pytest.raises(DataError) as error:
         list(first_rows(own(*settings)))
-    assert str(error.value).startswith(f"own: rows.jsonl: {problem}")
-    jsonl("rows.jsonl", row, row, row, *[{}] * 18)
-    assert list(first_rows(own(*settings))), "more rows may follow"
+    assert str(error.value).startswith(f"own: data.train: rows.jsonl: {problem}")
+    jsonl("rows.jsonl", row, row, row, *[{}] * FIRST)
+    with pytest.raises(DataError):
+        list(first_rows(own(*settings)))
+    follow = {**row, "label": False} if "label" in row else row
+    jsonl("rows.jsonl", row, row, row, *[{}] * FIRST, follow)
+    assert list(first_rows(own(*settings))), "rows enough follow"
     mixed = own(*settings, "data.also=[{path: owner/more}]")
     jsonl("rows.jsonl", row, row, row)
     assert list(first_rows(mixed)), "so may those of another set"
+
+
+def test_every_row_is_read_where_that_is_asked_for():
+    """In the run a bad row beyond those that are tried is put aside, and counted."""
+    jsonl("rows.jsonl", *[{"prompt": "q", "answer": "a"}] * FIRST, {})
+    for every, told in ((False, f"{FIRST} of the first {FIRST}"), (True, f"{FIRST} of all {FIRST + 1}")):
+        assert told in " ".join(first_rows(own(), every=every))
 
 
 def test_lengths_count_where_the_tokenizer_is_the_models_own():
@@ -190,7 +201,8 @@ def test_too_little_text_to_go_on_imitating_is_said():
         *grpo, "model.path=playground:0.5m", "data={train: {path: 'playground:letters'}, pretrain: {path: text.jsonl}}"
     )
     with pytest.raises(
-        DataError, match=r"^own: text.jsonl: makes 1 rows of up to 2048 tokens, and a step takes 2; lower "
+        DataError,
+        match=r"^own: data.pretrain: text.jsonl: makes 1 rows of up to 2048 tokens, and a step takes 2; lower ",
     ):
         list(first_rows(config))
 
@@ -250,8 +262,7 @@ def test_a_stage_of_a_recipe_has_the_tokenizer_of_the_model_before_it():
     jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
     _, (one, made) = load_recipe(Path("two.yaml"), ["one.model.path=playground:0.5m"])
     assert [*first_rows(made, [one])] == [
-        "    rows that can be used: data.train 1 of all 1 as prompt_answer, "
-        "data.eval 20 of the first 20 as prompt_answer"
+        "    rows that can be used: data.train 1 of all 1 as prompt_answer, data.eval 333 of all 333 as prompt_answer"
     ]
 
 

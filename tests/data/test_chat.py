@@ -85,6 +85,10 @@ def test_plain_text(settings: dict):
     render = renderer(tokenizer, **settings)
     assert render.prompt("ab") == ("ab", [97, 98])
     assert render.demonstration("ab", "c") == ([97, 98, 99, tokenizer.eos_token_id], [0, 0, 1, 1])
+    for answer, trained_once in {f"c{EOS}\n": "c", f"c {EOS}": "c ", f"c{EOS}\n{EOS} ": "c", "c\n": "c\n"}.items():
+        assert tokenizer.decode(render.demonstration("ab", answer)[0]) == f"ab{trained_once}{EOS}"
+    with pytest.raises(BadRow, match="the answer is empty"):
+        render.demonstration("ab", f" {EOS}\n")
     with pytest.raises(ConfigError, match="messages need a chat template"):
         render.prompt(TURNS[:1])
 

@@ -197,6 +197,32 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("demonstrations", {"prompt": "q", "answer": "a", "system": ["s"]}, "the system text is a list, not text"),
     ("demonstrations", {"prompt": "q", "answer": "a", "tools": "[{"}, "the tools are broken JSON"),
     ("demonstrations", {"prompt": "q", "answer": "a", "tools": {"a": 1}}, "the tools are an object, not a list"),
+    ("demonstrations", {"prompt": "q", "answer": "a", "functions": "{}"}, "the functions are an object, not a list"),
+    (
+        "demonstrations",
+        {"prompt": "q", "answer": "a", "functions": ["f"]},
+        "the functions are a list, not a list of objects",
+    ),
+    (
+        "demonstrations",
+        {"prompt": "q", "answer": "a", "tools": [{"function": "f"}]},
+        "the chat template does not show the row's tools",
+    ),
+    (
+        "demonstrations",
+        {"prompt": "q", "answer": "a", "tools": [{"least": float("nan")}]},
+        "the row has NaN or infinity in its tools, which JSON does not have",
+    ),
+    (
+        "demonstrations",
+        {"messages": [Q, turn("assistant", "", tool_calls=[{"function": {"name": "f", "arguments": '{"x": NaN}'}}])]},
+        "turn 2 of the messages, tool call 1, has NaN or infinity in its arguments, which JSON does not have",
+    ),
+    (
+        "demonstrations",
+        {"prompt": "q", "answer": "a", "tools": [{"name": "f"}], "functions": [{"name": "f"}]},
+        "there are both tools and functions, which say the same in two ways",
+    ),
     ("prompts", {"prompt": [Q, A]}, "the prompt ends in a turn of the assistant: nothing is left to answer"),
     ("prompts", {"prompt": None}, "the prompt is null, not text"),
 ]
@@ -209,6 +235,7 @@ def test_what_can_not_be_used_is_said(tmp_path: Path, kind: str, row: dict[str, 
     assert f":1: {reason}" in str(error.value)
 
 
+S, T = turn("system", "s"), turn("system", "t")
 HUMAN = "\n\nHuman: q\n\nAssistant: "
 PAIRS: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": "q", "chosen": "a", "rejected": "b"}, "chosen_rejected", "^|u q|a "),
@@ -237,7 +264,17 @@ PAIRS: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": [Q], "chosen": [Q, A2, Q2, A], "rejected": [Q, A2, Q2, B]}, "dialogues", "^|u q|a c$|u r|a "),
     ({"system": "s", "prompt": "q", "chosen": "a", "rejected": "b"}, "chosen_rejected", "^|s s|u q|a "),
     ({"system": "s", "chosen": [Q, A], "rejected": [Q, B]}, "dialogues", "^|s s|u q|a "),
+    ({"system": "s", "chosen": [S, Q, A], "rejected": [S, Q, B]}, "dialogues", "^|s s|u q|a "),
+    ({"system": "t", "chosen": [S, Q, A], "rejected": [S, Q, B]}, "dialogues", "^|s t\n\ns|u q|a "),
+    ({"prompt": [T, Q], "chosen": [S, Q, A], "rejected": [S, Q, B]}, "dialogues", "^|s t\n\ns|u q|a "),
+    ({"prompt": [T, Q], "chosen": [Q, A2, Q2, A], "rejected": [Q, A2, Q2, B]}, "dialogues", "^|s t|u q|a c$|u r|a "),
+    ({"system": "t", "prompt": [S, Q], "chosen": "a", "rejected": "b"}, "chosen_rejected", "^|s t\n\ns|u q|a "),
+    ({"system": "s", "prompt": [S, Q], "chosen": [Q, A], "rejected": [Q, B]}, "chosen_rejected", "^|s s|u q|a "),
+    ({"chosen": HUMAN[2:] + "a", "rejected": HUMAN[2:] + "b"}, "dialogues", "^|u q|a "),
+    ({"prompt": "q", "chosen": HUMAN[2:] + "a", "rejected": HUMAN[2:] + "b"}, "dialogues", "^|u q|a "),
+    ({"prompt": HUMAN[2:], "chosen": HUMAN[2:] + "a", "rejected": HUMAN[2:] + "b"}, "dialogues", "^|u q|a "),
     ({"prompt": "q", "answers": ["a", "b"]}, "ranking", "^|u q|a "),
+    ({"prompt": "q", "answers": [[A], [Q, B]]}, "ranking", "^|u q|a "),
     ({"prompt": "q", "answers": '["b", "a"]', "grades": "[1, 2]"}, "ranking", "^|u q|a "),
 ]
 
@@ -279,6 +316,33 @@ def test_a_prompt_that_is_not_the_beginning_of_the_dialogues_is_not_taken_for_on
     for settings in cases:
         (pair,) = load(tmp_path, "comparisons", row, **settings).rows
         assert [shown(answer) for answer in pair.answers] == [f"{taken}[a$]", f"{taken}[b$]"]
+
+
+def test_answers_that_repeat_the_prompt_are_in_doubt(tmp_path: Path):
+    for prompt in ("Q: 2+2? A:", [turn("user", "Q: 2+2? A:")]):
+        row = {"prompt": prompt, "chosen": "Q: 2+2? A: 4", "rejected": "Q: 2+2? A: 5"}
+        with pytest.raises(DataError, match="chosen and rejected begin with the prompt; cut it off, or"):
+            load(tmp_path, "comparisons", row)
+        (pair,) = load(tmp_path, "comparisons", row, format="chosen_rejected").rows
+        assert shown(pair.answers[0]) == "^|u Q: 2+2? A:|a [Q: 2+2? A: 4$]"
+    assert load(tmp_path, "comparisons", {"prompt": "q", "chosen": "q!", "rejected": "a"}).report.kept == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        ("comparisons", {"chosen": "a", "rejected": "b"}),
+        ("comparisons", {"chosen": [A], "rejected": [B]}),
+        ("comparisons", {"answers": ["a", "b"]}),
+        ("labelled", {"completion": "a", "label": True}),
+        ("labelled", {"chosen": "a", "rejected": "b"}),
+        ("demonstrations", {"completion": "a"}),
+        ("answered", {"answer": "a"}),
+    ],
+)
+def test_the_beginning_of_an_answer_is_no_prompt(tmp_path: Path, kind: str, row: dict[str, Any]):
+    with pytest.raises(DataError, match="the prompt ends in a turn of the assistant: the answer would be a second one"):
+        load(tmp_path, kind, {"prompt": [Q, turn("assistant", "Sure: ")], **row})
 
 
 def test_answers_may_look_like_dialogues(tmp_path: Path):

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from rlsys.config.dataset import DatasetConfig
 from rlsys.data.labelled import load_labelled
 from rlsys.data.lengths import TooLong, check_length
 from rlsys.data.load import load_comparisons, load_demonstrations, load_prompts, load_texts
-from rlsys.data.pieces import pieces
+from rlsys.data.pieces import tokens_of
 from rlsys.playground.models import byte_tokenizer
 
 LONG = "x" * 20_000_000
@@ -110,23 +110,55 @@ def merging() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="[EOS]")
 
 
+def spaced(pre_tokenizer: Any = None, normalizer: Any = None) -> PreTrainedTokenizerFast:
+    """Puts a space (`▁`) before every text, as Llama 2 and Mistral do, and has tokens of several letters."""
+    merges = [("▁", "a"), ("a", "b"), ("▁a", "b"), ("b", "▁")]
+    letters = ["[EOS]", "[UNK]", "▁", "\n", "a", "b", "x", *(left + right for left, right in merges)]
+    tokenizer = Tokenizer(models.BPE({token: n for n, token in enumerate(letters)}, merges, unk_token="[UNK]"))
+    if pre_tokenizer is not None:
+        tokenizer.pre_tokenizer = pre_tokenizer
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="[EOS]", unk_token="[UNK]")
+
+
+METASPACE = spaced(pre_tokenizers.Metaspace(prepend_scheme="always", split=False))
+PREPENDED = spaced(normalizer=normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]))
+
+
+@pytest.mark.parametrize("tokenizer", [merging(), METASPACE, PREPENDED], ids=["bytes", "Metaspace", "Prepend"])
 @pytest.mark.parametrize(
-    ("text", "count"),
-    [("ab\n" * 1000, 2), (("ab" * 50 + "\n\n\n\n") * 40, 4), ("\n" * 3000, 1), ("ab" * 1500, 1), ("ab\n" * 600, 1)],
-    ids=["lines", "paragraphs", "no text", "no lines", "short"],
+    "text",
+    ["ab\n" * 1000, ("ab" * 50 + "\n\n\n\n") * 40, "\n" * 3000, "ab" * 1500, "ab\n" * 600, "x ab " * 1000, "x" * 3000],
+    ids=["lines", "paragraphs", "no text", "no lines", "short", "words", "one letter"],
 )
-def test_a_long_document_has_the_tokens_of_the_whole(monkeypatch: pytest.MonkeyPatch, text: str, count: int):
+def test_a_long_document_has_the_tokens_of_the_whole(monkeypatch: pytest.MonkeyPatch, tokenizer: Any, text: str):
+    whole = tokenizer(text, add_special_tokens=False)["input_ids"]
     monkeypatch.setattr("rlsys.data.pieces.PIECE", 1000)
-    tokenizer = merging()
-    found = [*pieces(text, tokenizer)]
-    assert ("".join(found), len(found)) == (text, count)
-    own = [token for piece in found for token in tokenizer(piece, add_special_tokens=False)["input_ids"]]
-    assert own == tokenizer(text, add_special_tokens=False)["input_ids"]
+    found, rough = tokens_of(text, tokenizer)
+    assert (found.tolist(), rough) == (whole, 0)
 
 
-def test_a_long_text_is_tokenised_in_pieces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tokenizer: Any):
+def test_a_document_that_has_no_place_to_cut_is_cut_and_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Of a tokenizer that has tokens of 1, 2, 4, ... 256 letters, and takes the longest ones first."""
     monkeypatch.setattr("rlsys.data.pieces.PIECE", 1000)
-    (tmp_path / "a.txt").write_text("line\n" * 5000)
+    runs = ["x" * 2**power for power in range(9)]
+    merges = [(run, run) for run in runs[:-1]]
+    doubling = Tokenizer(models.BPE({run: power for power, run in enumerate([*runs, "[EOS]"])}, merges))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=doubling, eos_token="[EOS]")
+    (tmp_path / "a.txt").write_text("x" * 3500)
+    (tmp_path / "b.txt").write_text("x" * 1500)
+    loaded = load_texts(DatasetConfig(path=str(tmp_path)), tokenizer, 100, True, None)
+    thousand, rest, end = (8, 8, 8, 7, 6, 5, 3), (8, 8, 8, 8, 8, 7, 6, 4, 3, 2), 9  # 1000 and 1500 in powers of two
+    assert [row.token_ids for row in loaded.rows] == [(*thousand, *thousand, *rest, end, *rest, end)]
+    assert loaded.report.counts()["rough_cuts"] == 2
+    assert loaded.report.left_out == f"{tmp_path}: long documents were cut at 2 places, perhaps within a token"
+
+
+@pytest.mark.parametrize("text", ["line\n" * 5000, "line " * 5000, "lines" * 5000])
+def test_a_long_text_is_tokenised_in_pieces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tokenizer: Any, text: str):
+    monkeypatch.setattr("rlsys.data.pieces.PIECE", 1000)
+    (tmp_path / "a.txt").write_text(text)
     loaded = load_texts(DatasetConfig(path=str(tmp_path / "a.txt")), tokenizer, 1001, True, None)
     assert sum(sum(block.loss_mask) for block in loaded.rows) == 25_001  # with EOS
-    assert Watched.longest <= 2000
+    assert Watched.longest <= 2100  # two pieces, and the end of the one before

@@ -165,6 +165,16 @@ def test_weights_are_obeyed(tmp_path: Path, weights: tuple[Turn, Turn], wanted: 
     assert show(tokenizer_with("chatml"), row.token_ids, row.loss_mask) == ask + wanted.replace("…", "\n" + again)
 
 
+def test_functions_and_their_calls_are_tools(tmp_path: Path):
+    """As OpenAI's API had them before it had tools; nothing else is trained."""
+    call = turn("assistant", None, function_call=CALL["tool_calls"][0]["function"])
+    row = {"messages": [ASK, call, turn("function", "4 C", name="look"), FOUR]}
+    for functions in (named := [tool["function"] for tool in TOOLS], json.dumps(named)):
+        loaded = load(load_demonstrations, tmp_path, "qwen3", {**row, "functions": functions}, strict=True)
+        shown = [show(tokenizer_with("qwen3"), one.token_ids, one.loss_mask) for one in loaded.rows]
+        assert shown == trained("qwen3", [ASK, *CALLED, FOUR], TOOLS)
+
+
 def test_tool_calls_tools_and_results_are_rendered():
     qwen, harmony, llama = (trained(family, [ASK, *CALLED, FOUR], TOOLS) for family in ("qwen3", "harmony", "llama3"))
     assert qwen == [

@@ -48,7 +48,7 @@ def test_documents_are_ended_and_cut_into_blocks_that_begin_with_bos(tmp_path: P
         "train:block-3",
         "train:block-4",
     ]
-    counts = {"read": 5, "kept": 3, "too_long": 0, "quarantined": 2, "blocks": 4}
+    counts = {"read": 5, "kept": 3, "too_long": 0, "quarantined": 2, "blocks": 4, "rough_cuts": 0}
     assert loaded.report.counts() == {
         "source": str(file),
         "split": "train",
@@ -107,7 +107,9 @@ def test_settings_that_mean_nothing_here(tmp_path: Path, settings: dict, message
 def test_documents_that_bring_their_own_bos_or_eos_have_it_once(tmp_path: Path):
     file = tmp_path / "corpus.jsonl"
     file.write_text(
-        "".join(json.dumps({"text": text}) + "\n" for text in ("<|bos|>ab<|eos|>", "c", "<|eos|>", "<|bos|>d"))
+        "".join(
+            json.dumps({"text": text}) + "\n" for text in ("<|bos|>ab<|eos|>\n", "c", "<|eos|>\n<|eos|>", "<|bos|>d")
+        )
     )
     assert shown(texts(file, 20).rows) == ["^ab$c$^d$"]
     assert shown(texts(file, 5).rows) == ["^ab$", "^c$^d", "^$"]

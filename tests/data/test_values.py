@@ -126,8 +126,8 @@ def test_cells_of_a_table(tmp_path: Path):
     assert ([row.answer for row in answers.rows], answers.report.unanswered) == (["0015", None], 1)
 
 
-GOOD = (True, 1, 1.0, "1", "true", "True", " YES ", "good", "desirable")
-BAD = (False, 0, 0.0, "0", "false", "No", "bad", "undesirable")
+GOOD = (True, 1, 1.0, "1", "1.0", "true", "True", " YES ", "good", "desirable")
+BAD = (False, 0, 0.0, "0", " 0.0", "false", "No", "bad", "undesirable")
 NEITHER = {
     None: "null",
     2: "2",
@@ -150,19 +150,72 @@ def test_labels_in_the_words_that_people_use(tmp_path: Path):
     assert reasons == [f"the label is {said}, not true or false" for said in NEITHER.values()]
 
 
-def test_a_bad_answer_is_not_imitated(tmp_path: Path):
-    """A completion that its label calls bad is no demonstration, and one whose label says something else is."""
-    rows = [{"prompt": "q", "completion": "a", "label": label} for label in (True, "no", 0, 7)]
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q", "completion": "a"},
+        {"prompt": "q", "answer": "a"},
+        {"instruction": "q", "output": "a"},
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+    ],
+)
+def test_a_bad_answer_is_not_imitated(tmp_path: Path, row: dict[str, Any]):
+    """An answer that its label calls bad is no demonstration, and one whose label says something else is."""
+    rows = [{**row, "label": label} for label in (True, "no", "0.0", 7)]
     file = lines(tmp_path / "rows.jsonl", rows)
     loaded = load_demonstrations(DatasetConfig(path=str(file)), byte_tokenizer(), 100, False, None)
     assert [row.row_id for row in loaded.rows] == ["train:1", "train:4"]
-    assert loaded.report.reason.startswith("the label calls the completion bad")
+    assert loaded.report.reason.startswith("the label calls the answer bad")
     assert (
         load_demonstrations(
             DatasetConfig(path=str(file), ignore=("label",)), byte_tokenizer(), 100, True, None
         ).report.kept
         == 4
     )
+
+
+def test_a_label_that_is_something_else_is_no_judgement(tmp_path: Path):
+    """A class to be told, and a ground truth."""
+    file = lines(tmp_path / "rows.jsonl", [{"prompt": "q", "label": 0}])
+    for settings in ({"fields": {"answer": "label"}}, {"fields": {"answer": "prompt"}, "prompt_format": "{label}?"}):
+        config = DatasetConfig(path=str(file), **settings)  # type: ignore[arg-type]
+        assert load_demonstrations(config, byte_tokenizer(), 100, True, None).report.kept == 1
+    lines(file, [{"prompt": "q", "answer": "4", "label": False}])
+    assert [row.answer for row in prompts(file).rows] == ["4"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_columns_of_a_table_that_pandas_wrote(tmp_path: Path, suffix: str):
+    """Whole numbers beside a missing one are a column of floats; in a column of anything else they are as they are."""
+    rows = [
+        ["prompt", "answer", "mixed", "version", "label"],
+        ["one", "3.0", "3.0", "3.0", "1.0"],
+        ["two", "", "2.5", "3.0", "0.0"],
+        ["nan", "nan", "inf", "beta", "1.0"],
+        ["four", "-12.0", "", "Nan", "2.0"],
+    ]
+    with (tmp_path / f"rows{suffix}").open("w", newline="") as file:
+        csv.writer(file, delimiter="\t" if suffix == ".tsv" else ",").writerows(rows)
+    fields = {"mixed": "mixed", "version": "version"}
+    loaded = prompts(tmp_path / f"rows{suffix}", fields=fields)
+    assert [(row.text, row.answer, row.fields) for row in loaded.rows] == [
+        ("one", "3", {"mixed": "3.0", "version": "3.0"}),
+        ("two", None, {"mixed": "2.5", "version": "3.0"}),
+        ("four", "-12", {"version": "Nan"}),
+    ]
+    assert loaded.report.reason == "the prompt is null, not text"
+    config = DatasetConfig(path=str(tmp_path / f"rows{suffix}"), fields={"completion": "version"})
+    labelled = load_labelled(config, byte_tokenizer(), 100, False, None)
+    assert ([row.desirable for row in labelled.rows], labelled.report.reason) == (
+        [True, False],
+        "the prompt is null, not text",
+    )
+
+
+def test_numbers_in_a_text_stay_as_they_are(tmp_path: Path):
+    file = lines(tmp_path / "rows.jsonl", [{"prompt": "q", "answer": text} for text in ("3.0", "nan")])
+    assert [row.answer for row in prompts(file).rows] == ["3.0", "nan"]
 
 
 @pytest.mark.parametrize(

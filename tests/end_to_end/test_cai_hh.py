@@ -61,12 +61,12 @@ def recipe(workplace: Workplace) -> Run:
             "model={path: 'playground:0.5m', dtype: float32}",
             "method.max_tokens=512",
             "policy.learning_rate=3.0e-3",
-            "loop={steps: 40}",
+            "loop={steps: 20}",
             *TINY,
         ),
     )
     model = f"{{path: {base.folder.final}, dtype: float32}}"
-    # A model of 40 steps seldom says A or B, so any probability of them is an answer; and it ends few of its texts.
+    # A model of 20 steps seldom says A or B, so any probability of them is an answer; and it ends few of its texts.
     judge = f"model: {base.folder.final}, constitution: {AUTHORS}"
     sampled = ("data.max_prompt_tokens=512", "sampling.max_tokens=48")
     settings = {

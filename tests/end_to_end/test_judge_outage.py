@@ -19,7 +19,7 @@ from rlsys.playground.models import build
 pytestmark = pytest.mark.engine
 
 STEPS, PROMPTS, GROUP = 4, 6, 4
-AWAY = 8.0
+AWAY = 5.0
 """Seconds without a judge."""
 
 
@@ -70,7 +70,7 @@ def test_an_outage_changes_nothing_but_the_time(workplace: Workplace, url: str, 
         "rlsys", "train", workplace.stage("quickstart.yaml", "grpo"), *settings(line.url, workplace.folder, "cut")
     )
     try:
-        wait_until(lambda: run.steps_done() >= 1 or driver.poll() is not None, "a step", 120)
+        wait_until(lambda: run.steps_done() >= 1 or driver.poll() is not None, "a step", 240)
         line.cut()
         cut = run.steps_done()
         time.sleep(AWAY)  # how long the judge is away

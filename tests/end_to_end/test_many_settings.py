@@ -21,7 +21,7 @@ SETTINGS = (
     " importance_sampling: sequence,"
     " clip_high: 0.28, dual_clip: 3.0, reduction: token_mean, entropy_coef: 0.01, overlong_share: 0.25, equal_groups: "
     "resample}",
-    "model.lora={rank: 4, alpha: 16, dropout: 0.1}",
+    "model.adapter={kind: lora, rank: 4, alpha: 16, dropout: 0.1}",
     "model.gradient_checkpointing=true",
     "rewards=[{name: format, args: {regex: '[a-m]'}}]",
     "policy={ranks: 2, zero_stage: 3, learning_rate: 1.0e-2, packing: packed, tokens_per_micro_batch: 64}",

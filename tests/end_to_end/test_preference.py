@@ -57,7 +57,7 @@ def pair(row: dict[str, str]) -> dict[str, Any]:
 
 
 ADAPTERS = (
-    "model={path: 'playground:0.5m', dtype: float32, lora: {rank: 8}}",
+    "model={path: 'playground:0.5m', dtype: float32, adapter: {kind: lora, rank: 8}}",
     "policy={ranks: 2, zero_stage: 2, learning_rate: 1.0e-2, tokens_per_micro_batch: 2048, schedule: constant,"
     " warmup_steps: 0}",
     "loop={steps: 40}",

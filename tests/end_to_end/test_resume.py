@@ -76,7 +76,7 @@ def killed(workplace_with_reward: Workplace) -> Killed:
         "rlsys", "train", place.stage("quickstart.yaml", "grpo"), "name=killed", f"output={place.folder}", *SETTINGS
     )
     try:
-        wait_until(lambda: run.steps_done() >= KILL_AFTER or driver.poll() is not None, f"step {KILL_AFTER}", 120)
+        wait_until(lambda: run.steps_done() >= KILL_AFTER or driver.poll() is not None, f"step {KILL_AFTER}", 240)
         processes = family(driver.pid)
         titles = [title(process) for process in processes]
     finally:

@@ -143,7 +143,7 @@ def demonstrations(name: str, path: str, **data: Any) -> list[Any]:
     config = experiment.data.train
     assert config is not None
     changed = experiment.data.model_copy(update={"train": config.model_copy(update=data)})
-    source = Inputs(experiment.model_copy(update={"data": changed}), byte_tokenizer()).training()
+    source = Inputs(experiment.model_copy(update={"data": changed}), byte_tokenizer(), lambda path: None).training()
     return source.take(source.rows)  # type: ignore[attr-defined]
 
 
@@ -191,7 +191,7 @@ def test_several_processes_find_the_same(monkeypatch: pytest.MonkeyPatch):
 
 
 def source_of(experiment: Experiment) -> Any:
-    return Inputs(experiment, byte_tokenizer()).training()
+    return Inputs(experiment, byte_tokenizer(), lambda path: None).training()
 
 
 def test_when_nothing_stays_the_reasons_are_told():

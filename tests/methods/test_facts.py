@@ -53,10 +53,17 @@ DEFAULTS: dict[str, tuple[str, str, str, int | None]] = {
     "curate": ("raw", "", "data set", None),
     "reference_log_probs": ("comparisons", "reference", "data set", None),
     "evaluate": ("prompts", "rollout reward", "measurements", None),
+    # Of files: no rows, no actors.
+    "merge": ("prompts", "", "model", None),
 }
 
 
+REQUIRED: dict[str, dict[str, Any]] = {"merge": {"models": [{"path": "one"}]}}
+"""What has no default."""
+
+
 def facts(name: str, **settings: Any) -> Facts:
+    settings = REQUIRED.get(name, {}) | settings
     return registry.resolve(PACKAGE, name, "Config").model_validate(settings).facts
 
 
@@ -101,6 +108,7 @@ def test_the_facts_of_the_defaults(name: str):
         ("reward_model", {"ensemble": 4}, "heads", 4),
         ("raft", {"samples": 3}, "samples_per_prompt", 3),
         ("label_by_reward", {"answers": 5}, "samples_per_prompt", 5),
+        ("merge", {"by": "greedy_soup"}, "needs", {"rollout", "reward"}),
         ("rlaif", {"measure": True}, "needs", {"rollout", "judge", "reward"}),
         ("rlaif", {}, "principles_for", {"comparison"}),
         ("rlaif", {"principles": False}, "principles_for", set()),
@@ -122,12 +130,12 @@ def test_what_follows_from_the_roles():
     """SPIN measures itself and has answered prompts, so its answers can be scored, too, where it asks for rewards."""
     following = {name: (facts(name).samples, facts(name).trains, facts(name).by_answers) for name in DEFAULTS}
     assert {name for name, (samples, _, _) in following.items() if not samples} == {
-        *("sft", "distill", "kto", "reward_model", "reference_log_probs", "curate"),
+        *("sft", "distill", "kto", "reward_model", "reference_log_probs", "curate", "merge"),
         *("dpo", "cdpo", "robust_dpo", "ipo", "slic", "orpo", "simpo"),
     }
     assert {name for name, (_, trains, _) in following.items() if not trains} == {
         *("rft", "rest_em", "raft", "label_by_reward", "rlaif", "constitutional", "self_instruct"),
-        *("reference_log_probs", "evaluate", "curate"),
+        *("reference_log_probs", "evaluate", "curate", "merge"),
     }
     assert {name for name, (samples, _, by_answers) in following.items() if samples and not by_answers} == {
         *("rlaif", "self_instruct"),

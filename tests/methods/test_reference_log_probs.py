@@ -113,7 +113,7 @@ def reading(tmp_path: Path, start: Path, *rows: dict[str, Any], **more: Any) -> 
         "output": tmp_path,
         **more,
     }
-    return Inputs(Experiment.model_validate(own), byte_tokenizer())
+    return Inputs(Experiment.model_validate(own), byte_tokenizer(), Path)
 
 
 def nameless() -> dict[str, Any]:

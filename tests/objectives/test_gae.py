@@ -59,7 +59,7 @@ def test_packed_rows_by_hand():
     assert together.tolist() == [1.0, 50.0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**31), gamma=st.floats(0, 1), width=st.integers(1, 7))
 def test_ends_of_lambda(seed: int, gamma: float, width: int):
     """lambda 0 is the one-step error, lambda 1 the discounted return minus the value (Schulman et al., equations 17 and

@@ -102,7 +102,7 @@ def naive(hidden: Tensor, weight: Tensor, tokens: Tensor, mask: Tensor, temperat
     return log_probs, entropy
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 2**31),
     rows=st.integers(1, 4),
@@ -129,7 +129,7 @@ def test_chunks_change_neither_values_nor_gradients(seed: int, rows: int, width:
     assert not gradients[0][~predicts].any()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31), lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4))
 def test_packed_equals_padded(seed: int, lengths: list[int]):
     hidden, weight, tokens, mask, _ = problem(seed, len(lengths), max(lengths))
@@ -173,7 +173,7 @@ def test_top_tokens_by_hand():
         assert_close(named[0, :5].exp(), torch.tensor([8.0, 4.0, 2.0, 1.0, 1.0]) / 16)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**31),
     rows=st.integers(1, 4),

@@ -183,7 +183,7 @@ SURROGATES = [
 ]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     seed=st.integers(0, 2**31),
     rows=st.integers(2, 6),

@@ -202,7 +202,7 @@ def test_bootstrap_is_fair_fixed_and_different_for_every_head():
     assert (bootstrap_weights(ids, 1) == 1).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**31), heads=st.sampled_from([1, 3]), units=st.integers(2, 5), data=st.data())
 def test_any_split_of_units_gives_the_same_loss_gradient_and_statistics(
     seed: int, heads: int, units: int, data: st.DataObject

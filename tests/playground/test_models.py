@@ -17,7 +17,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build("0.5m", tmp_path_factory.mktemp("models") / "tiny")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text())
 def test_tokens_are_the_bytes_of_any_text(text: str):
     ids = TOKENIZER(text)["input_ids"]

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import pytest
 from support.answer_cases import CASES
@@ -46,6 +47,7 @@ def test_what_can_not_be_checked_has_no_score(reward, sample):
         r"\sum_{i=1}^{10^9} i",
         r"\lfloor x^{9999} \rfloor",
         r"\exp(\exp(\exp(\exp(10))))",
+        r"\pi \approx " * 40 + "3",
         "9" * 900 + "x",
         "9" * 10_000,
         "(" * 400 + "x" + ")" * 400,
@@ -75,6 +77,12 @@ def test_places_and_tolerance_are_settings(sample):
         assert strict.score(*sample("#### 9.5 m", "9.81 m")) == Score(0.0)
     finally:
         strict.close()
+
+
+def test_a_thought_that_the_prompt_began_and_nothing_ended_is_no_answer(reward, sample):
+    prompt, trajectory = sample("maybe 18", "18")
+    assert reward.score(prompt, trajectory) == Score(1.0)
+    assert reward.score(replace(prompt, text=f"{prompt.text}<think>\n"), trajectory) == Score(0.0)
 
 
 def test_a_pair_that_takes_too_long_has_no_score(sample):

@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,7 +67,8 @@ def test_a_flipped_bit_is_named_with_the_way_on(tmp_path: Path) -> None:
     checkpoints.save(1, fill("abc"), None)
     newest = checkpoints.save(2, fill("abc"), None)
     (newest / "policy" / "rank0.bin").write_text("abb")
-    with pytest.raises(CheckpointError, match=rf"policy/rank0\.bin is damaged; to go on from step 1, delete {newest}"):
+    way = r"policy/rank0\.bin is damaged; to go on from step 1: `rlsys resume .* --from step-1`"
+    with pytest.raises(CheckpointError, match=way):
         checkpoints.latest()
     checkpoints.verify(tmp_path / "step-1")
 
@@ -77,7 +79,7 @@ def test_a_flipped_bit_is_named_with_the_way_on(tmp_path: Path) -> None:
 def test_a_lost_file_is_named(tmp_path: Path, name: str, reason: str) -> None:
     newest = Checkpoints(tmp_path, keep_last=1).save(1, fill("abc"), None)
     (newest / name).unlink()
-    with pytest.raises(CheckpointError, match=f"{reason}; there is no earlier one"):
+    with pytest.raises(CheckpointError, match=f"{reason}; there is no whole one before it"):
         Checkpoints(tmp_path, keep_last=1).latest()
 
 
@@ -128,3 +130,68 @@ def test_a_checkpoint_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="already a checkpoint"):
         checkpoints.save(2, fill("new"), None)
     assert (first / "policy" / "rank0.bin").read_text() == "old"
+
+
+def damage_manifest(checkpoint: Path) -> None:
+    (checkpoint / "manifest.json").write_bytes(b"\0" * 20)
+
+
+def lose_manifest(checkpoint: Path) -> None:
+    (checkpoint / "manifest.json").unlink()
+
+
+def empty_manifest(checkpoint: Path) -> None:
+    (checkpoint / "manifest.json").write_text('{"score": "high", "files": 3}')
+
+
+@pytest.mark.parametrize("damage", [damage_manifest, lose_manifest, empty_manifest])
+def test_an_old_checkpoint_that_is_damaged_is_named_and_kept_aside_and_costs_no_save(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    checkpoints = Checkpoints(tmp_path, keep_last=2)
+    damage(checkpoints.save(1, fill("one"), 0.9))
+    checkpoints.save(2, fill("two"), 0.1)
+    [told] = checkpoints.take_set_aside()
+    assert told.startswith(f"{tmp_path / 'step-1'}: manifest.json is ")
+    assert told.endswith("; this old checkpoint is kept aside as aside-step-1 and not used")
+    assert checkpoints.take_set_aside() == []
+    checkpoints.save(3, fill("three"), 0.2)
+    assert checkpoints.steps() == [2, 3]
+    assert checkpoints.best() == tmp_path / "step-3"
+    assert (tmp_path / "aside-step-1" / "policy" / "rank0.bin").read_text() == "one"
+
+
+def test_of_a_damaged_best_the_next_best_is_taken(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep_last=3)
+    for step, score in enumerate((0.2, 0.9, 0.1), start=1):
+        checkpoints.save(step, fill("abc"), score)
+    (tmp_path / "step-2" / "loop.json").write_text("[]")
+    assert checkpoints.best() == tmp_path / "step-1"
+    [told] = checkpoints.take_set_aside()
+    assert "step-2: loop.json is damaged" in told
+
+
+def test_the_way_on_skips_what_is_damaged_too_and_is_quoted(tmp_path: Path) -> None:
+    run = tmp_path / "my run"
+    checkpoints = Checkpoints(run / "checkpoints", keep_last=3)
+    for step in (1, 2, 3):
+        newest = checkpoints.save(step, fill("abc"), None)
+    for step in (2, 3):
+        (newest.with_name(f"step-{step}") / "loop.json").unlink()
+    with pytest.raises(CheckpointError) as caught:
+        checkpoints.latest()
+    command = str(caught.value).split("`")[1]
+    assert shlex.split(command) == ["rlsys", "resume", str(run), "--from", "step-1"]
+
+
+def test_going_back_keeps_newer_ones_aside_and_lets_their_steps_be_saved_anew(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep_last=3)
+    for step in (1, 2, 3):
+        checkpoints.save(step, fill("old"), None)
+    for _ in range(2):
+        checkpoints.go_back_to(checkpoints.named("step-1"))
+        assert checkpoints.latest() == tmp_path / "step-1"
+        checkpoints.save(2, fill("new"), None)
+    assert sorted(path.name for path in tmp_path.glob("aside-*")) == ["aside-step-2", "aside-step-2-2", "aside-step-3"]
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint step-7; there are: step-1, step-2$"):
+        checkpoints.named("step-7")

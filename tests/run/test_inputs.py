@@ -32,7 +32,7 @@ def rows_of(data: dict[str, Any], **chosen: Any) -> Inputs:
     experiment = Experiment.model_validate(
         {"name": "test", "model": {"path": "none"}, "data": data, "method": method, "loop": {"steps": 1}}
     )
-    return Inputs(experiment, byte_tokenizer())
+    return Inputs(experiment, byte_tokenizer(), lambda _: None)
 
 
 @pytest.mark.parametrize(

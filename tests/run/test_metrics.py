@@ -1,4 +1,6 @@
 import json
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,20 @@ def test_wandb_without_a_key_stops_at_the_start_in_one_line(
     with pytest.raises(RlsysError, match=r"W&B can't be started: .*logging\.wandb=offline or off") as caught:
         MetricsLog(run, LoggingConfig(wandb="online"))
     assert "\n" not in str(caught.value)
+
+
+def test_wandb_that_does_not_answer_costs_seconds_and_is_used_offline(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # takes connections and says nothing
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        started = time.monotonic()
+        with MetricsLog(run, LoggingConfig(wandb="online")) as metrics:
+            assert time.monotonic() - started < 10  # two waits of 2 s, and W&B's own start
+            metrics.log(1, {"loss": 2.0})
+    assert [line["loss"] for line in MetricsLog.read(run.metrics)] == [2.0]
+    assert list((run.path / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert "W&B does not answer" in caplog.text

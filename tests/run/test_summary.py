@@ -10,7 +10,7 @@ from rlsys.data.report import Loaded, Report
 from rlsys.data.stream import Source, Stream
 from rlsys.methods.shared.difficulty import COLUMNS
 from rlsys.run.folder import RunDir
-from rlsys.run.loop import State
+from rlsys.run.state import State
 from rlsys.run.summary import summarize, summary_rows
 from rlsys.samples import Verdict
 

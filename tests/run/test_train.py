@@ -16,8 +16,8 @@ from rlsys.models.load import load_tokenizer
 from rlsys.playground.models import build
 from rlsys.run.evaluation import AnswerEvaluator, Judgement
 from rlsys.run.folder import RunDir
-from rlsys.run.loop import State
 from rlsys.run.preflight import check_tokenizers, check_windows
+from rlsys.run.state import State
 from rlsys.run.train import anchored, build_evaluator, check_made
 
 

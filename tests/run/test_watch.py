@@ -10,7 +10,6 @@ from support.fakes import make_roles
 from support.looping import running
 
 from rlsys.config.experiment import LoopConfig
-from rlsys.errors import ConfigError
 from rlsys.methods import evaluate, grpo, ppo, sft
 from rlsys.run.folder import RunDir
 from rlsys.run.summary import training_rows
@@ -106,9 +105,3 @@ def test_epochs_are_counted_in_steps(tmp_path: Path, epochs: float, rows: int, s
     """A step of this GRPO takes four prompts."""
     found = in_steps(experiment(epochs=epochs, folder=tmp_path), rows)
     assert (found.loop.steps, found.loop.epochs) == (steps, None)
-
-
-def test_epochs_of_what_takes_no_rows_are_refused(tmp_path: Path):
-    measuring = experiment(epochs=1.0, folder=tmp_path).model_copy(update={"method": evaluate.Config()})
-    with pytest.raises(ConfigError, match=r"loop\.epochs: evaluate takes no training rows; give loop\.steps instead"):
-        in_steps(measuring, 10)

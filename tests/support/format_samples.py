@@ -100,15 +100,23 @@ can't be used are put aside with their reason in the run's `quarantine.jsonl`, a
 
 {files}
 
-Text is UTF-8, or UTF-16 with a byte order mark. A line is a row; a .json file is a list of rows, or lines; a table has
-a header, its blank cells are missing, and lists in its cells are JSON; a .txt file is one document. A folder has a file
-for each split (`train.jsonl`), or .txt files, or what `datasets` reads. Hub ids are read by `datasets`.
+Text is UTF-8, or UTF-16 with a byte order mark. A line is a row; a .json file is a list of rows, or lines, or objects
+one after the other; a table has a header, and its blank cells are missing; a .txt file is one document. A folder has a
+file for each split (`train.jsonl`), or .txt files, or what `datasets` reads. Hub ids are read by `datasets`.
+
+Messages, and lists, may be JSON in a text, as tables have them, in every column that may be messages; a text that looks
+like messages and is no JSON (Python's own `[{'role': ...}]`) puts its row aside. In Parquet, Arrow and `datasets`,
+objects in a list have a null for each key that only another one has: these nulls are not read.
 
 `split` may be a slice: `train[:10%]`, `train[100:200]`, `train[-50:]`. `data.eval: {share: 0.1}` holds out about a
 tenth of `data.train`, told by a hash of each row: more rows move none, equal rows stay together (with `by: COLUMN`,
 rows that are equal there), and none of them is trained on.
 
-Null, NaN and infinity are missing values. A float that is a whole number is written without `.0`.
+Null, NaN and infinity are missing values, also as the cell of a table. A float that is a whole number is written
+without `.0`; so is a table's column of which every cell is such a number or missing.
+
+Raw text of any length is tokenised in pieces, cut where that changes no token. Where no such place is found, it is cut
+all the same, which is counted (`rough_cuts`) and said.
 
 ## Rows
 
@@ -119,8 +127,15 @@ MIDDLE = """
 `prompt` may be messages in every one of them, `system` (text) comes before the prompt, `tools` (a list) go to the
 chat template, and so do all keys of a message (`tool_calls`, `reasoning_content`, `name`). A row is put aside, with the
 turn and the key, if the template does not show what it says; `ignore: [messages.timestamp]` reads all rows without
-that key. Turns of the assistant with `weight: 0` or `train: false` are not trained. System texts at the beginning
-become one, with a blank line between. An end of the turn that an answer brings itself (`4</s>`) is trained once.
+that key, and `ignore: [meta.id]` without that column within a column. OpenAI's earlier `functions` and `function_call`
+are tools and a tool call. Turns of the assistant with `weight: 0` or `train: false` are not trained. System texts at
+the beginning become one, with a blank line between. An end of the turn that an answer brings itself (`4</s>`) is
+trained once.
+
+Put aside, unless `ignore` names the column: rows with `history`, `images`, `image`, `videos`, `audios` or
+`chat_template_kwargs` (lists or objects), which change what the rest says and can't be shown; and answers that are to
+be imitated, with a `label` that calls them bad. Put aside, too: a prompt that ends in the beginning of an answer, and
+pairs whose texts both repeat the prompt (`format: chosen_rejected` takes them as they are).
 
 Every turn is trained after exactly what a sample would go on from. Where a template shows the last turn otherwise than
 earlier ones (Qwen3, gpt-oss), that takes one sequence for each turn of a dialogue.

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from actors.wait import fetch
 from rlsys.batch import Batch, ComparisonBatch, DistillationBatch, PreferenceBatch, ValueBatch
-from rlsys.config.actors import LoraConfig, ModelConfig, PolicyConfig
+from rlsys.config.actors import ModelConfig, PolicyConfig
+from rlsys.models.adapters.base import AdapterConfig
 from rlsys.models.micro_batches import micro_batches
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.objectives.outputs import Outputs
@@ -87,12 +88,15 @@ def taught() -> DistillationBatch:
     return DistillationBatch(batch.token_ids_BT, batch.loss_mask_BT, batch.lengths_B, choices * mask, log_probs * mask)
 
 
-class Poison(CrossEntropyLoss):
-    """Makes gradients that are not numbers."""
+@dataclass(frozen=True)
+class PoisonLongest(CrossEntropyLoss):
+    """Makes the gradient of the longest row, and so of one rank, one that is no number."""
+
+    longest: int = 0
 
     def __call__(self, outputs: Outputs, batch: Any) -> tuple[Tensor, Stats]:
         loss, stats = super().__call__(outputs, batch)
-        return loss * float("nan"), stats
+        return loss * (float("nan") if int(batch.lengths_B.max()) == self.longest else 1.0), stats
 
 
 @dataclass(frozen=True)
@@ -104,19 +108,26 @@ class Setting:
     budget: int = 120
     dtype: str = "float32"
     checkpointing: bool = False
-    lora: LoraConfig | None = None
+    adapter: AdapterConfig | None = None
     schedule: str = "constant"
     warmup: int = 0
     learning_rate: float = 1e-3
     optimizer: str = "adamw"
     untied: bool = False
     """A model whose output head is not its embedding."""
+    spread: bool = False
+    """ZeRO 3 spreads even the smallest parameters over the ranks, as it does large ones."""
     heads: int | None = None
     """Of a scalar head."""
 
     def model_config(self) -> ModelConfig:
         return ModelConfig.model_validate(
-            {"path": "unused", "dtype": self.dtype, "gradient_checkpointing": self.checkpointing, "lora": self.lora}
+            {
+                "path": "unused",
+                "dtype": self.dtype,
+                "gradient_checkpointing": self.checkpointing,
+                "adapter": self.adapter,
+            }
         )
 
     def config(self, ranks: int) -> PolicyConfig:
@@ -148,8 +159,17 @@ class Rank:
         return f"127.0.0.1:{self.store.port}"
 
     def build(self, setting: Setting, address: str) -> None:
+        from actors.engines import deepspeed_engine, deepspeed_setup
         from actors.engines.deepspeed_engine import TrainEngine
         from actors.engines.deepspeed_setup import World
+
+        def settings(*arguments: Any) -> dict[str, Any]:
+            found = deepspeed_setup.deepspeed_config(*arguments)
+            if setting.spread:
+                found["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+            return found
+
+        deepspeed_engine.deepspeed_config = settings
 
         self.setting = setting
         world = World(self.rank, self.size, address, TIMEOUT)
@@ -209,6 +229,15 @@ class Rank:
         weights = {name: tensor.clone() for name, tensor in self.engine.named_weights()}
         assert [(name, t.dtype, tuple(t.shape)) for name, t in weights.items()] == self.engine.weight_metadata()
         return weights
+
+    def held(self) -> tuple[int, int]:
+        """Bytes of the weights, and of what the optimizer keeps: its states, and copies of the weights that it
+        updates."""
+        engine, sizes = self.engine.engine, [p.nbytes for p in self.engine.scorer.parameters()]
+        inner = engine.optimizer if self.setting.zero == 0 else engine.optimizer.optimizer
+        states = [t.nbytes for state in inner.state.values() for t in state.values() if isinstance(t, Tensor)]
+        copies = [p.nbytes for group in inner.param_groups for p in group["params"]] if self.setting.zero else []
+        return sum(sizes), sum(states) + sum(copies)
 
     def loaded_extensions(self) -> list[str]:
         """Libraries that torch compiled for DeepSpeed in this process."""

@@ -15,6 +15,7 @@ import httpx2  # the client library's own
 import openai
 
 from rlsys.config.judge import EndpointConfig
+from rlsys.config.url import check_resolved
 from rlsys.errors import ConfigError, RlsysError
 from rlsys.judging.backend import Failure, Reply, Request, judge_identity
 from rlsys.judging.endpoint import openai_replies
@@ -62,6 +63,7 @@ class OpenAIBackend:
         """`spent` counts towards `max_cost`; `template_variables` are for the model's chat template, where the server
         knows how to give them to it. Raises ConfigError: the variable `key_env` is not set, or `max_cost` has no
         prices."""
+        check_resolved(config.base_url, "judge.endpoint.base_url")
         self._config, self._model, self._template_variables = config, model, dict(template_variables or {})
         self._token = read_token(config.key_env, "judge.endpoint.key_env") if config.key_env is not None else None
         self._budget = Budget(config, spent)

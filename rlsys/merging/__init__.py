@@ -1,0 +1,1 @@
+"""Merging models: one file per way, named as in a config (`by: ties` is `ties.py`), and what streams their weights."""
