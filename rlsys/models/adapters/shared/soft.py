@@ -45,8 +45,12 @@ class Soft(base.Adapter):
         from peft import get_peft_model
 
         described = self.peft_config()
-        described.task_type = "SEQ_CLS" if self.network.get_output_embeddings() is None else "CAUSAL_LM"
+        scores = self.network.get_output_embeddings() is None
+        # As SEQ_CLS, peft would wrap the scalar head, which is ours to train; the file says what the model is.
+        described.task_type = "FEATURE_EXTRACTION" if scores else "CAUSAL_LM"
         self.peft_model: Any = get_peft_model(self.network, described)
+        if scores:
+            self.peft_model.peft_config[DEFAULT].task_type = "SEQ_CLS"
         self.network.requires_grad_(False)
         self.encoder: nn.Module = self.peft_model.prompt_encoder[DEFAULT].to(self.network.dtype)
         # What trains may be spread over ranks, with hooks that gather it; what makes the saved vectors may not.
