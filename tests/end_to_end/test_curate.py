@@ -33,6 +33,7 @@ stages:
     rewards: [{name: format, args: {regex: ""}}]
     sampling: {max_tokens: 4}
     evaluation: {prompts: 8}
+    loop: {steps: 1}
 """
 
 
