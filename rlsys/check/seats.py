@@ -133,7 +133,7 @@ def separate(wanted: dict[str, Demand]) -> Seating:
 
 
 def colocated(wanted: dict[str, Demand]) -> Seating:
-    count = max((demand.actors for demand in wanted.values()), default=0)
+    count = max((demand.actors for demand in wanted.values()), default=0)  # some methods need no actor
     sharers = [[role for role, demand in wanted.items() if i < demand.actors] for i in range(count)]
     cpus = [max(wanted[role].cpus for role in roles) for roles in sharers]
     gpus = [max(wanted[role].gpus for role in roles) for roles in sharers]

@@ -21,7 +21,9 @@ ACTORS = {
 
 
 def longest_sequence(experiment: Experiment) -> int:
-    """Tokens of a whole row, or of a prompt with its sample."""
+    """Tokens of a whole row, or of a prompt with its sample; 0 where rows never become tokens."""
+    if experiment.method.facts.rows == "raw":
+        return 0
     if experiment.method.facts.rows in SAMPLED:
         return experiment.data.max_prompt_tokens + experiment.sampling.max_tokens
     return experiment.method.max_tokens

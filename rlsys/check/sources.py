@@ -41,7 +41,7 @@ def dataset_problems(experiment: Experiment) -> Iterator[Problem]:
         try:
             format_columns(dataset)
         except ConfigError as error:
-            yield Problem((*key, "prompt_format"), str(error))
+            yield Problem((*key, "templates" if dataset.templates else "prompt_format"), str(error))
         if wrong := misspelt(dataset.path):
             yield Problem((*key, "path"), wrong)
         if dataset.path.startswith(STAGE) and dataset.split.partition("[")[0] != "train":

@@ -23,6 +23,7 @@ from rlsys.config.actors import (
 from rlsys.config.alarm import AlarmText
 from rlsys.config.answers import AnswerPlaces
 from rlsys.config.base import Model
+from rlsys.config.contamination import ContaminationConfig
 from rlsys.config.dataset import DatasetConfig, HeldOutConfig
 from rlsys.config.ewc import EwcConfig
 from rlsys.config.judge import JudgeConfig
@@ -46,6 +47,8 @@ class DataConfig(Model):
     """Longer prompts are left out, and counted."""
     shuffle: bool = True
     """Draw a new order each epoch from the run's seed."""
+    contamination: ContaminationConfig = ContaminationConfig()
+    """Evaluation rows among the training rows: a run that has too many is refused, method `curate` drops them."""
     strict: bool = False
     """Stop at the first unreadable row instead of putting it aside (in the run's `quarantine.jsonl`) and counting
     it."""

@@ -96,6 +96,7 @@ def datasets(experiment: Experiment) -> dict[tuple[str | int, ...], DatasetConfi
     train, *also = data.training() or (None,)
     found = {("data", "train"): train, ("data", "eval"): data.held_out(), ("data", "pretrain"): data.pretrain}
     found |= {("data", "also", index): config for index, config in enumerate(also)}
+    found |= {("data", "contamination", "against", index): one for index, one in enumerate(data.contamination.against)}
     if experiment.judge is not None:
         found[("judge", "human")] = experiment.judge.human
     return {key: config for key, config in found.items() if config is not None}
@@ -108,7 +109,13 @@ def with_dataset_paths(experiment: Experiment, change: Callable[[str], str]) -> 
         return config and config.model_copy(update={"path": config.path and change(config.path)})
 
     data = experiment.data
-    own = {"train": changed(data.train), "eval": changed(data.eval), "pretrain": changed(data.pretrain)}
+    own: dict[str, Model | None] = {
+        "train": changed(data.train),
+        "eval": changed(data.eval),
+        "pretrain": changed(data.pretrain),
+    }
+    against = tuple(map(changed, data.contamination.against))
+    own["contamination"] = data.contamination.model_copy(update={"against": against})
     judge = experiment.judge and experiment.judge.model_copy(update={"human": changed(experiment.judge.human)})
     return experiment.model_copy(
         update={"judge": judge, "data": data.model_copy(update={**own, "also": tuple(map(changed, data.also))})}

@@ -180,7 +180,7 @@ class Loop:
             self.ledger.record(self.state.step, experience.groups, learned.advantages, phase="train")
             self.ledger.record(self.state.step, experience.beside, {}, phase="beside")
             self.watch_judge([*experience.groups, *experience.beside])
-            self.dataset.append(self.state.step, experience.rows)
+            self.dataset.append(self.state.step, experience.made())
         return metrics
 
     def sync(self) -> dict[str, float]:

@@ -17,6 +17,7 @@ from rlsys.check.load import load
 from rlsys.config.document import save
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import with_dataset_paths, with_model_paths
+from rlsys.curation.gate import check_contamination
 from rlsys.data.answered import Answered
 from rlsys.errors import DataError, RlsysError, RunError, command
 from rlsys.judging.asking import constitution_files, templates
@@ -119,6 +120,7 @@ def _execute(
     method, facts = build_method(experiment, tokenizer.pad_token_id), experiment.method.facts
     rows = Inputs(experiment, tokenizer, at, run_dir.quarantine)
     source = rows.training()
+    check_contamination(experiment)
     experiment = in_steps(experiment, rows.training_rows)
     evaluator = build_evaluator(experiment, method, rows.held_out(), tokenizer.pad_token_id)
     steps = experiment.loop.steps
@@ -133,8 +135,10 @@ def _execute(
         ledger = stack.enter_context(Ledger(run_dir.ledger))
         metrics = stack.enter_context(MetricsLog(run_dir, experiment.logging))
         progress = stack.enter_context(Progress(steps, experiment.logging.progress, title=run_dir.name))
-        with progress.timed("start"):
-            roles = stack.enter_context(spawn(experiment, request))
+        roles = Roles()
+        if facts.needs:
+            with progress.timed("start"):
+                roles = stack.enter_context(spawn(experiment, request))
         stopping = Stopping()
         stack.enter_context(stopping.listening(experiment.loop.stop_grace))  # after Ray has set its own handler
         judged = judge_warning(experiment, model)
