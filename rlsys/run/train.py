@@ -19,22 +19,21 @@ from rlsys.config.experiment import Experiment
 from rlsys.config.paths import with_dataset_paths, with_model_paths
 from rlsys.curation.gate import check_contamination
 from rlsys.data.answered import Answered
-from rlsys.errors import DataError, RlsysError, RunError, command
+from rlsys.errors import RlsysError, RunError, command
 from rlsys.judging.asking import constitution_files, templates
 from rlsys.judging.asking.constitution_files import own_names
 from rlsys.methods import evaluate
 from rlsys.methods.base import Measures, Method, build_method
 from rlsys.models.load import load_tokenizer, local_path
-from rlsys.models.reward_scale import write_scale
-from rlsys.models.stop_tokens import save_generation_config, stop_token_ids
+from rlsys.models.stop_tokens import stop_token_ids
 from rlsys.rewards.composite import part_names
 from rlsys.rewards.named import source_of
 from rlsys.roles import Roles, Spawn, SpawnRequest
 from rlsys.run import merge
 from rlsys.run.changes import Beginning
 from rlsys.run.checkpoint import Checkpoints
+from rlsys.run.ending import finish
 from rlsys.run.evaluation import AnsweredEvaluator, AnswerEvaluator, Evaluator, Judgement, RowEvaluator
-from rlsys.run.fisher import add_fisher
 from rlsys.run.folder import RunDir
 from rlsys.run.inputs import Inputs
 from rlsys.run.labelled_pairs import against_people
@@ -46,9 +45,7 @@ from rlsys.run.preflight import check_models
 from rlsys.run.progress import Progress, print_line
 from rlsys.run.recovery import Recovery, told_of_ledger
 from rlsys.run.separation import shared_weights
-from rlsys.run.state import COUNTS, State
 from rlsys.run.stopping import Stopping
-from rlsys.run.summary import summarize, summary_rows
 from rlsys.samples import Prompt, ScoredGroup
 
 
@@ -159,35 +156,8 @@ def _execute(
         for label in record_rewards(experiment, ledger, loop.state.step + 1 if loop.state.step else 0):
             loop.note(f"the code of reward {label} was changed since this run was stopped")
         measure_judge(experiment, roles, ledger, loop, progress)
-        state = loop.run()
-        check_made(experiment, run_dir, state)
-        if experiment.ewc is not None and experiment.ewc.samples:
-            with progress.timed("fisher"):
-                add_fisher(loop, experiment.ewc.samples)
-        with progress.timed("export"):
-            hashes = export(roles, run_dir, state, request)
-        verdicts = list(ledger.verdicts(texts=False))
-        summary = summarize(run_dir, state, rows.reports, source, hashes, time.monotonic() - started, verdicts)
-        close_account(loop, summary, [judged] if judged else [])
-    return summary
-
-
-def close_account(loop: Loop, summary: dict[str, Any], warnings: Sequence[str]) -> None:
-    """Write the summary and show it. Raises RunError if the run gave up."""
-    state, run_dir, progress = loop.state, loop.run_dir, loop.progress
-    summary["notes"] = state.notes
-    summary["restarts"] = loop.restarts
-    unseen = loop.alarms.unseen({**state.first, **state.last, **state.after}) if state.step else []
-    summary["warnings"] = [*warnings, *loop.watch.warnings(state.step), *unseen]
-    run_dir.write_summary(summary)
-    progress.table(summary_rows(summary))
-    for warning in summary["warnings"]:
-        progress.warn(warning)
-    if loop.watch.gave_up:
-        raise RunError(
-            f"{run_dir.path}: ended at step {state.step}: {state.done}; its samples: "
-            f"`{command('rlsys', 'trace', '--run', run_dir.path)}`"
-        )
+        loop.run()
+        return finish(loop, request, rows, [judged] if judged else [], started)
 
 
 def record_rewards(experiment: Experiment, ledger: Ledger, step: int) -> list[str]:
@@ -232,32 +202,6 @@ def measure_judge(experiment: Experiment, roles: Roles, ledger: Ledger, loop: Lo
     said = [ScoredGroup(Prompt("people", "", ()), (), (), tuple(verdicts))]
     ledger.record(0, said, {}, phase="people")
     loop.watch_judge(said)
-
-
-def check_made(experiment: Experiment, run_dir: RunDir, state: State) -> None:
-    """Raises DataError if a method that makes a data set made no row at all: whoever is to read it could only say that
-    there is no file."""
-    if experiment.method.facts.makes == "data set" and not run_dir.dataset.exists():
-        # Counts of groups of prompts have a further slash.
-        counts = {name.removeprefix(COUNTS): count for name, count in state.counts.items() if count}
-        told = ", ".join(f"{count:,.0f} {name.replace('_', ' ')}" for name, count in counts.items() if "/" not in name)
-        raise DataError(
-            f"{run_dir.path}: not one row was made of {state.samples:,} samples ({told}); see some with "
-            f"`{command('rlsys', 'trace', '--run', run_dir.path)}`, then "
-            f"sample more, ask for less, or begin with a better model"
-        )
-
-
-def export(roles: Roles, run_dir: RunDir, state: State, request: SpawnRequest) -> dict[str, str]:
-    """Write the trained models; returns the hash of each. The run's model is `final`; a critic is kept beside it, for
-    whoever goes on."""
-    for role, model in roles.trained().items():
-        model.export(run_dir.path / "critic" if role == "critic" else run_dir.final)
-    if roles.policy is not None:
-        save_generation_config(run_dir.final, request.model, request.stop_ids)
-    if roles.reward_model is not None and "eval/score_std" in state.after:
-        write_scale(run_dir.final, state.after["eval/score_mean"], state.after["eval/score_std"])
-    return {role: model.weight_hash() for role, model in roles.trained().items()}
 
 
 def anchored(experiment: Experiment) -> Experiment:
