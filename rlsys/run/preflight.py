@@ -14,7 +14,6 @@ from rlsys.config.experiment import Experiment
 from rlsys.config.paths import STAGE, critic_path, model_paths
 from rlsys.config.schema import Key, dotted
 from rlsys.errors import ConfigError
-from rlsys.merging.plan import plan
 from rlsys.methods.base import SAMPLED
 from rlsys.models.adapters.shared.over import check_over, over
 from rlsys.models.cost import placed, skeleton
@@ -78,6 +77,8 @@ def trained_models(experiment: Experiment) -> Iterator[tuple[str, str, int | Non
 
 def check_merge(experiment: Experiment, at: At) -> None:
     """Raises ConfigError for models that can't be merged with the base, where all are here."""
+    from rlsys.merging.plan import plan  # brings peft, and few runs need it
+
     found = [at(path) for path in (experiment.model.path, *(model.path for model in experiment.method.models))]
     here = [folder for folder in found if folder is not None]
     if len(here) == len(found):

@@ -18,7 +18,7 @@ def test_isolated_tasks_and_the_matrix_of_scores(workplace: Workplace):
         *(f"continual.measure.{task}.evaluation.prompts=8" for task in ("sort", "letters")),
     ]
     printed = workplace.succeed("rlsys", "train", CONFIGS / "continual/sequence.yaml", *settings, "output=runs")
-    folder = workplace.folder / "runs" / "sequence"
+    folder = workplace.folder / "runs" / "demo-sequence"
     found = json.loads((folder / "continual.json").read_text())
     scores = {
         name: json.loads((folder / name / "summary.json").read_text())["score"]
