@@ -63,9 +63,8 @@ def test_it_says_what_a_reference_of_its_own_says_and_training_goes_on_as_if_una
         assert hashes[0] == hashes[1]
 
 
-@pytest.mark.parametrize("packing", ["padded", "packed"])
-def test_a_run_gets_it_without_processes_of_its_own(ray_session: None, tmp_path: Path, packing: str) -> None:
-    """ZeRO 3 on two ranks, asked from two threads at the same time, as PPO does."""
+def test_a_run_gets_it_without_processes_of_its_own(ray_session: None, tmp_path: Path) -> None:
+    """ZeRO 3 on two ranks, rows packed; asked from two threads at the same time, as PPO does."""
     from actors.group import ReferenceGroup, SharedReference
     from actors.spawn import spawn
     from rlsys.check.load import load
@@ -75,7 +74,7 @@ def test_a_run_gets_it_without_processes_of_its_own(ray_session: None, tmp_path:
     (tmp_path / "x.yaml").write_text(
         "name: x\nmodel: {path: 'playground:0.5m', dtype: float32, adapter: {kind: lora, rank: 4}}\n"
         "method: {name: dpo, batch_size: 2, max_tokens: 64}\ndata: {train: {path: pairs.jsonl}}\n"
-        f"policy: {{ranks: 2, zero_stage: 3, learning_rate: 1.0e-2, packing: {packing}, tokens_per_micro_batch: 128}}\n"
+        "policy: {ranks: 2, zero_stage: 3, learning_rate: 1.0e-2, packing: packed, tokens_per_micro_batch: 128}\n"
         f"loop: {{steps: 1}}\noutput: {tmp_path}\n",
         encoding="utf-8",
     )
