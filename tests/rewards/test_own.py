@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
+from support.command_line import title
 from support.one_by_one import one_by_one
 
 from rlsys.config.actors import RewardSpec, ScoringConfig
@@ -105,7 +106,7 @@ def test_the_process_s_own_channels_are_out_of_reach(scored):
 def test_a_process_killed_once_from_outside_costs_no_score(scored):
     assert scored("misbehaves", "", processes=1) == [FINE]
     for process in psutil.Process().children():
-        if "rlsys.rewards.own_worker" in process.cmdline():
+        if "rlsys.rewards.own_worker" in title(process):
             process.kill()
     assert scored("misbehaves", "", "") == [FINE, FINE]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.command_line import title
 from support.escapes import ESCAPES
 
 from rlsys.commands.doctor_probes import PROBES
@@ -115,7 +116,7 @@ def test_a_sandbox_that_dies_is_no_verdict_and_is_replaced():
     sandbox = Sandbox(1, Limits(LIMIT, 128))
     try:
         for process in psutil.Process().children(recursive=True):
-            if "rlsys.sandbox.server" in process.cmdline():
+            if "rlsys.sandbox.server" in title(process):
                 process.kill()
         assert sandbox.run("", ["pass"]) == Outcome((True,), ""), "a fresh one answers"
     finally:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.command_line import title
 
 from rlsys.workers.pool import CallFailed, Worker, WorkerPool
 
@@ -35,7 +36,7 @@ def test_a_call_that_fails_says_why(pool):
 
 
 def test_a_worker_killed_from_outside_is_replaced(pool):
-    (worker,) = [child for child in psutil.Process().children() if MODULE in child.cmdline()]
+    (worker,) = [child for child in psutil.Process().children() if MODULE in title(child)]
     worker.kill()
     psutil.wait_procs([worker], timeout=5)
     with suppress(CallFailed):  # it may have to find out first
