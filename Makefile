@@ -2,8 +2,8 @@
 SEED ?= 0
 BIN := .venv/bin
 
-.PHONY: help setup quickstart demo-rlhf demo-rlaif demo-cai demo-spin demo-preference demo-rft demo-distill demo-merge \
-	test test-fast test-all test-slow check format bench overoptimization lock clean estimators
+.PHONY: help setup quickstart demo-rlhf demo-rlaif demo-cai demo-spin demo-preference demo-rft demo-distill demo-merge demo-continual \
+	test test-fast test-all test-slow faults check format bench overoptimization lock clean estimators
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -35,6 +35,9 @@ demo-distill: setup  ## Distillation: a student that learned from wrong answers 
 demo-merge: setup  ## Merging: two tasks trained apart become one model, in every way; soups of three seeds; about 8 minutes on 2 cores (SEED=1)
 	@$(BIN)/python -m benchmarks.merge --seed $(SEED) $(ARGS)
 
+demo-continual: setup  ## Continual learning: two tasks one after the other, nothing, replay, EWC or isolation against forgetting; three seeds
+	@$(BIN)/python -m benchmarks.forgetting $(ARGS)
+
 demo-preference: setup  ## Every preference loss (DPO, IPO, KTO, ...) on one task, one table; about 6 minutes on 2 cores (SEED=1)
 	@$(BIN)/python -m benchmarks.preference --seed $(SEED) $(ARGS)
 
@@ -54,6 +57,9 @@ test-all: test test-slow  ## Everything; about 43 minutes on 2 cores
 test-slow: setup  ## What `make test` leaves out
 	@$(BIN)/python -m pytest -m "slow and not engine" -n auto $(ARGS) || [ $$? -eq 5 ]
 	@$(BIN)/python -m pytest -m "slow and engine" $(ARGS) || [ $$? -eq 5 ]
+
+faults: setup  ## Inject every fault of docs/reliability.md; about 12 minutes on 2 cores (ARGS="-k full_disk" for some)
+	@$(BIN)/python -m pytest -v $$(grep -o 'tests/[a-z_/]*\.py::[a-z0-9_]*' docs/reliability.md) $(ARGS)
 
 check: setup  ## Lint, formatting, types and import contracts
 	@$(BIN)/ruff check --quiet

@@ -1,9 +1,9 @@
-"""One replica of a frozen model, as a Ray actor: the reference, a teacher, or a reward model. Forward only, so plain
+"""One replica of a frozen model, as a Ray actor: the reference, a teacher, or reward models. Forward only, so plain
 PyTorch is enough."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rlsys.batch import Batch
 from rlsys.config.actors import ModelConfig
+from rlsys.models.adapters.shared.over import over
 from rlsys.models.forward import Scorer, ValueScorer, last_scores, log_probs, top
 from rlsys.models.load import choose_attention, load_causal_lm
 from rlsys.models.value_model import load_value_model
@@ -51,3 +52,30 @@ class FrozenActor:
     def scores(self, batch: Batch, micro_batches: Sequence[Sequence[int]]) -> Tensor | None:
         """float32 [rows, K]; see `forward.last_scores`."""
         return last_scores(self.scorer, batch, micro_batches, self.device)
+
+
+class SharedBaseActor:
+    """One replica of several reward models, adapters over one base that is in memory once. `adapters`: their folders by
+    their names."""
+
+    def __init__(self, model: ModelConfig, threads: int, base: Path, adapters: Mapping[str, Path]) -> None:
+        self.model, self.threads, self.base, self.adapters = model, threads, base, adapters
+
+    def start(self) -> bool:
+        """Load the base and the adapters. Returns whether it packs rows."""
+        torch.set_num_threads(self.threads)
+        self.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        dtype = getattr(torch, self.model.dtype)
+        attention = choose_attention(self.model.attention, self.device.type == "cuda", dtype)
+        base = load_value_model(self.base, dtype, attention, heads=1)
+        placed = {name: over(base, folder) for name, folder in self.adapters.items()}
+        packed = attention == "flash_attention_2" and all(adapter.packs for adapter in placed.values())
+        self.scorers = {
+            name: ValueScorer(adapter.network, packed).to(self.device).eval().requires_grad_(False)
+            for name, adapter in placed.items()
+        }
+        return packed
+
+    def scores(self, batch: Batch, micro_batches: Sequence[Sequence[int]], name: str) -> Tensor | None:
+        """Of the reward model of this name, as `FrozenActor.scores`."""
+        return last_scores(self.scorers[name], batch, micro_batches, self.device)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import ray
@@ -29,6 +30,8 @@ class RankGroup:
         """`role` is for messages."""
         self.role, self.actors, self.token_budget, self.timeout = role, list(actors), token_budget, timeout
         self.packed: bool | None = None
+        self.order = Lock()
+        """Two threads' calls reach all ranks in one order: ranks wait for each other within a call."""
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
         """Call a method on all ranks at the same time; their answers in order."""
@@ -36,7 +39,8 @@ class RankGroup:
 
     def call_each(self, method: str, arguments: Sequence[tuple[Any, ...]], timeout: float | None = None) -> list[Any]:
         """The same with each rank's own arguments."""
-        refs = [getattr(actor, method).remote(*own) for actor, own in zip(self.actors, arguments, strict=True)]
+        with self.order:
+            refs = [getattr(actor, method).remote(*own) for actor, own in zip(self.actors, arguments, strict=True)]
         return fetch(refs, f"{method} of the {self.role} ({len(refs)} ranks)", timeout or self.timeout)
 
     def micro_batches(self, batch: Batch) -> MicroBatches:
@@ -114,6 +118,24 @@ class PolicyGroup(TrainerGroup):
         shared = ray.put(batch)
         return merge(self.call_each("evaluate", [(shared, own, loss) for own in self.micro_batches(batch)]))
 
+    def add_fisher(self, batch: Batch) -> None:
+        self.call("add_fisher", ray.put(batch))
+
+
+class SharedReference:
+    """`roles.Reference` by the policy's own ranks, with the adapter switched off: `model`, the base, without a second
+    copy of it."""
+
+    def __init__(self, policy: PolicyGroup, model: Path) -> None:
+        self.policy, self.model = policy, model
+
+    @cached_property
+    def identity(self) -> str:
+        return version_of(self.model, OF_TOKENS)
+
+    def log_probs(self, batch: Batch, temperature: float) -> Tensor:
+        return self.policy.gather("base_log_probs", batch, temperature)
+
 
 class CriticGroup(TrainerGroup):
     """`roles.Critic`."""
@@ -163,7 +185,13 @@ class TeacherGroup(FrozenGroup):
 
 
 class RewardModelGroup(FrozenGroup):
-    """`roles.ScoreModel` over `FrozenActor`s with a scalar head."""
+    """`roles.ScoreModel` over `FrozenActor`s with a scalar head, or over `SharedBaseActor`s as one of their models."""
+
+    def __init__(
+        self, role: str, actors: Sequence[Any], token_budget: int, timeout: float, *, among_others: bool = False
+    ) -> None:
+        super().__init__(role, actors, token_budget, timeout)
+        self.name = (role,) if among_others else ()
 
     def scores(self, batch: Batch) -> Tensor:
-        return self.gather("scores", batch)
+        return self.gather("scores", batch, *self.name)

@@ -129,6 +129,7 @@ class RolloutBackend(EngineBackend):
 
     def __init__(self, rollout: RolloutHandle, model: str, timeout: float) -> None:
         super().__init__(rollout.actors, f"{model} (the policy itself)", timeout)
+        self.actors = rollout.fleet.actors  # the very list, in which successors take the place of dead engines
 
 
 def tell(line: str) -> None:

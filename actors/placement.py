@@ -1,14 +1,16 @@
-"""The Ray placement group made from a seating plan."""
+"""The Ray placement group made from a seating plan, and the actors in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from actors.judge import EndpointActor
 from rlsys.check.seats import Seat, Seating
 from rlsys.errors import ConfigError, WaitTimeout
 
@@ -40,5 +42,36 @@ def reserve(layout: Seating, timeout: float) -> Iterator[PlacementGroup]:
         remove_placement_group(group)
 
 
-def strategy(group: PlacementGroup, seat: Seat) -> PlacementGroupSchedulingStrategy:
-    return PlacementGroupSchedulingStrategy(placement_group=group, placement_group_bundle_index=seat.bundle)
+class Seats:
+    """Puts actors into the bundles of a plan, and ends them all."""
+
+    def __init__(self, layout: Seating, bundles: PlacementGroup) -> None:
+        self.layout, self.bundles = layout, bundles
+        self.actors: list[Any] = []
+
+    def fill(
+        self, role: str, actor_class: type, environment: Mapping[str, str], arguments: Sequence[tuple[Any, ...]]
+    ) -> list[Any]:
+        """One actor per seat of the role, each with its own arguments."""
+        seats = self.layout.seats[role]
+        return [self.put(seat, actor_class, environment, own) for seat, own in zip(seats, arguments, strict=True)]
+
+    def put(self, seat: Seat, actor_class: type, environment: Mapping[str, str], arguments: tuple[Any, ...]) -> Any:
+        # Ray leaves all GPUs visible to an actor that asked for none.
+        hidden = {} if seat.gpus else {"CUDA_VISIBLE_DEVICES": ""}
+        options = {
+            "num_cpus": seat.cpus,
+            "num_gpus": seat.gpus,
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(
+                placement_group=self.bundles, placement_group_bundle_index=seat.bundle
+            ),
+            "max_concurrency": 2 if actor_class is EndpointActor else 1,
+            "runtime_env": {"env_vars": {"TOKENIZERS_PARALLELISM": "false", **environment, **hidden}},
+        }
+        actor = ray.remote(actor_class).options(**options).remote(*arguments)
+        self.actors.append(actor)
+        return actor
+
+    def dismiss(self) -> None:
+        for actor in self.actors:
+            ray.kill(actor)

@@ -9,10 +9,11 @@ from typing import Any
 import ray
 
 from actors.wait import fetch
-from rlsys.config.actors import RewardSpec
+from rlsys.config.actors import RewardSpec, ScoringConfig
 from rlsys.errors import WaitTimeout
 from rlsys.rewards.composite import WeightedSum
-from rlsys.samples import Group, ScoredGroup
+from rlsys.rewards.own import PackedGroup
+from rlsys.samples import Group, RewardResult, ScoredGroup
 
 GROUPS_PER_CALL = 8
 """Groups that wait for a free actor are sent together, at most so many."""
@@ -23,19 +24,12 @@ CALLS_PER_ACTOR = 2
 class RewardActor:
     """Holds one weighted sum of rewards and whatever processes it started."""
 
-    def __init__(self, specs: Sequence[RewardSpec], timeout: float) -> None:
-        """`timeout`: seconds for the samples of one call; those not scored by then are abstentions."""
-        self._rewards = WeightedSum(specs, timeout)
+    def __init__(self, specs: Sequence[RewardSpec], config: ScoringConfig) -> None:
+        self._rewards = WeightedSum(specs, config)
 
-    def score(self, groups: Sequence[Group]) -> list[ScoredGroup]:
-        """In order, one result per trajectory."""
-        results = iter(
-            self._rewards.score([(group.prompt, trajectory) for group in groups for trajectory in group.trajectories])
-        )
-        return [
-            ScoredGroup(group.prompt, group.trajectories, tuple(next(results) for _ in group.trajectories))
-            for group in groups
-        ]
+    def score(self, groups: Sequence[PackedGroup]) -> list[tuple[RewardResult, ...]]:
+        """In order, of each group one result per trajectory."""
+        return self._rewards.score(groups)
 
     def close(self) -> None:
         self._rewards.close()
@@ -70,7 +64,7 @@ class _Calls:
 
     def __init__(self, actors: Sequence[Any], timeout: float) -> None:
         self.waiting: list[Group] = []
-        self.running: dict[Any, Any] = {}
+        self.running: dict[Any, tuple[Any, list[Group]]] = {}
         self._free = deque([*actors] * CALLS_PER_ACTOR)
         self._timeout = timeout
 
@@ -89,10 +83,15 @@ class _Calls:
                     f"waited {self._timeout:g} s for a reward actor to score {GROUPS_PER_CALL} groups or fewer"
                 )
             for call in ready:
-                self._free.append(self.running.pop(call))
-                scored += fetch(call, "the rewards of some groups", self._timeout)
+                actor, groups = self.running.pop(call)
+                self._free.append(actor)
+                results = fetch(call, "the rewards of some groups", self._timeout)
+                scored += [
+                    ScoredGroup(group.prompt, group.trajectories, own)
+                    for group, own in zip(groups, results, strict=True)
+                ]
         if self._free and self.waiting:
-            actor = self._free.popleft()
-            self.running[actor.score.remote(self.waiting[:GROUPS_PER_CALL])] = actor
+            actor, groups = self._free.popleft(), self.waiting[:GROUPS_PER_CALL]
+            self.running[actor.score.remote([PackedGroup.of(group) for group in groups])] = actor, groups
             del self.waiting[:GROUPS_PER_CALL]
         return scored

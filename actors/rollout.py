@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
 
+from actors.fleet import GONE, Fleet
 from actors.wait import fetch
 from rlsys.config.actors import RolloutConfig
 from rlsys.config.sampling import Sampling
@@ -57,11 +60,12 @@ class RolloutActor:
         return self.engine.vocab_size
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str, per_item: int) -> Iterator[list[Group]]:
-        """Stream finished groups, a few at a time."""
+        """Stream finished groups, a few at a time, and what there is, if only an empty list, as a sign of life."""
         finished: list[Group] = []
         for group in self.engine.generate(prompts, sampling, tag):
-            finished.append(group)
-            if len(finished) == per_item:
+            if group is not None:
+                finished.append(group)
+            if group is None or len(finished) == per_item:
                 yield finished
                 finished = []
         if finished:
@@ -70,6 +74,9 @@ class RolloutActor:
     def ask(self, requests: Sequence[Request]) -> list[Reply | Failure]:
         """As a judge."""
         return self.engine.ask(requests)
+
+    def sign(self) -> None:
+        """Of life."""
 
     def init_weight_transfer_engine(self, handshake: Handshake) -> None:
         self.engine.init_weight_transfer_engine(handshake)
@@ -92,48 +99,124 @@ class RolloutActor:
         return self.engine.prove(version, sampler, trainer, tolerance)
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one engine was asked for, and its answer."""
+
+    number: int
+    actor: Any
+    asked: Sequence[Prompt]
+    unfinished: dict[tuple[str, int], Prompt]
+    """Prompts of which a group is wanted and has not come, by `key`."""
+    stream: Any
+    heard: list[float]
+    """When it gave the last sign of life, one entry."""
+
+
 class RolloutHandle:
     """Implements `roles.Rollout` over one or more engines."""
 
-    def __init__(self, actors: Sequence[Any], spec: EngineSpec, vocab_size: int, timeout: float) -> None:
-        """`actors` are started ones of `spec`; `timeout` is the longest wait (seconds) for any single answer."""
-        self.actors = list(actors)
+    def __init__(self, fleet: Fleet, spec: EngineSpec, vocab_size: int, timeout: float) -> None:
+        """The fleet's engines are of `spec`; `timeout` is the longest wait (seconds) for any single answer."""
+        self.fleet = fleet
         self.timeout = timeout
         self.vocab_size = vocab_size
         self.max_model_len = spec.max_model_len
         config = spec.config
         self.per_item = min(GROUPS_PER_ITEM, config.queue_groups)
         self.items = config.queue_groups // self.per_item
+        self.renew: Callable[[], object] = self.fleet.join
+        """Gives successors of dead engines what they need to sample."""
+
+    @property
+    def actors(self) -> Sequence[Any]:
+        return self.fleet.actors
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group]:
         """Deal the prompts out in turn, and yield groups as they finish anywhere. An engine pauses when it has
         `queue_groups` waiting here. Take them all: an engine finishes what it was asked for, even if nobody takes it.
 
+        What a dead or silent engine has not finished is dealt out again, to the others at once, or to its successor.
         Raises WaitTimeout when no engine finishes anything for `timeout` seconds, ActorError with the cause when one
-        dies.
+        dies and has no successor.
         """
-        streams: deque[tuple[int, Any]] = deque()
-        for number, actor in enumerate(self.actors):
-            if share := prompts[number :: len(self.actors)]:
+        shares = deque(self._deal(prompts, {key(prompt) for prompt in prompts}, sampling, tag))
+        while shares:
+            share = self._ready(shares, tag)
+            try:
+                groups = self._heard(share, tag)
+            except GONE as error:
+                self.fleet.bury(share.number, share.actor, error)
+                shares.extend(self._again(share, sampling, tag))
+                continue
+            if groups is None:
+                continue
+            for group in groups:
+                if share.unfinished.pop(key(group.prompt), None):
+                    yield group
+            share.heard[0] = time.monotonic()
+            shares.append(share)  # at the end: a busy engine can't hold back the others
+
+    def _again(self, share: Share, sampling: Sampling, tag: str) -> Iterator[Share]:
+        """What a dead engine has not finished. An only engine's successor gets the whole call, as the same calls give
+        bitwise the same samples."""
+        alone = len(self.fleet.actors) == 1
+        return self._deal(share.asked if alone else [*share.unfinished.values()], {*share.unfinished}, sampling, tag)
+
+    def _deal(
+        self, prompts: Sequence[Prompt], wanted: set[tuple[str, int]], sampling: Sampling, tag: str
+    ) -> Iterator[Share]:
+        """Over the living engines, and over the successors if there are no others; nothing if nothing is wanted."""
+        if not wanted:
+            return
+        if not self.fleet.living():
+            self.renew()
+        living = self.fleet.living()
+        for place, number in enumerate(living):
+            if own := prompts[place :: len(living)]:
+                actor = self.fleet.actors[number]
                 method = actor.generate.options(num_returns="streaming", _generator_backpressure_num_objects=self.items)
                 # A quarter of a small share at a time, so that scoring begins while sampling goes on.
-                per_item = min(self.per_item, max(1, len(share) // 4))
-                streams.append((number, method.remote(share, sampling, tag, per_item)))
-        while streams:
-            number, stream = self._ready(streams, tag)
-            try:
-                item = next(stream)
-            except StopIteration:
-                continue
-            streams.append((number, stream))  # at the end: a busy engine can't hold back the others
-            yield from fetch(item, f"groups of {tag} from sampling engine {number}", self.timeout)
+                per_item = min(self.per_item, max(1, len(own) // 4))
+                unfinished = {key(prompt): prompt for prompt in own if key(prompt) in wanted}
+                stream = method.remote(own, sampling, tag, per_item)
+                yield Share(number, actor, own, unfinished, stream, [time.monotonic()])
 
-    def _ready(self, streams: deque[tuple[int, Any]], tag: str) -> tuple[int, Any]:
-        """Take out the first stream that has something to say."""
-        ready, _ = ray.wait([stream for _, stream in streams], num_returns=1, timeout=self.timeout)
-        if not ready:
-            numbers = ", ".join(str(number) for number, _ in streams)
-            raise WaitTimeout(f"waited {self.timeout:g} s for a finished group of {tag} from sampling engine {numbers}")
-        found = next(entry for entry in streams if entry[1] is ready[0])
-        streams.remove(found)
-        return found
+    def _ready(self, shares: deque[Share], tag: str) -> Share:
+        """Take out the first share that has something to say, or whose engine has been silent for too long. Raises
+        WaitTimeout when no engine finishes anything for `timeout` seconds."""
+        since = time.monotonic()
+        while time.monotonic() - since < self.timeout:
+            streams = [share.stream for share in shares]
+            ready, _ = ray.wait(streams, num_returns=1, timeout=min(self.limit, self.timeout))
+            silent = (share for share in shares if time.monotonic() - share.heard[0] > self.limit and not told(share))
+            found = next(silent, None) or next((share for share in shares if ready and share.stream is ready[0]), None)
+            if found is not None:
+                shares.remove(found)
+                return found
+        numbers = ", ".join(str(share.number) for share in shares)
+        raise WaitTimeout(f"waited {self.timeout:g} s for a finished group of {tag} from sampling engine {numbers}")
+
+    def _heard(self, share: Share, tag: str) -> list[Group] | None:
+        """The groups that wait in the stream, none being a sign of life; None at its end."""
+        if not told(share):
+            raise WaitTimeout(f"waited {self.limit:g} s for a sign of life from sampling engine {share.number} ({tag})")
+        item = next(share.stream, None)
+        if item is None:
+            return None
+        return fetch(item, f"groups of {tag} from sampling engine {share.number}", self.timeout)
+
+    @property
+    def limit(self) -> float:
+        """Seconds of silence after which an engine counts as dead."""
+        return self.fleet.stall
+
+
+def key(prompt: Prompt) -> tuple[str, int]:
+    """What tells the prompts of a call apart."""
+    return prompt.prompt_id, prompt.epoch
+
+
+def told(share: Share) -> bool:
+    """Whether something waits in its stream."""
+    return bool(ray.wait([share.stream], timeout=0)[0])

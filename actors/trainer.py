@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rlsys.batch import Batch
 from rlsys.config.actors import ModelConfig, PolicyConfig
+from rlsys.config.ewc import EwcConfig
 from rlsys.objectives.stats import Stats
 from rlsys.roles import BatchT, Loss
 
@@ -38,7 +39,9 @@ class TrainerActor:
         heads: int | None,
         rank: int,
         timeout: float,
+        ewc: EwcConfig | None = None,
     ) -> None:
+        self.ewc = ewc
         self.model, self.config, self.model_path, self.total_steps = model, config, model_path, total_steps
         self.seed, self.heads, self.rank, self.timeout = seed, heads, rank, timeout
         self._engine: TrainEngine | None = None
@@ -72,7 +75,7 @@ class TrainerActor:
         own = LOOPBACK if address.startswith(f"{LOOPBACK}:") else self.host()
         world = World(self.rank, self.config.ranks, address, self.timeout, own)
         self._engine = TrainEngine(
-            self.model, self.config, self.model_path, self.total_steps, self.seed, world, self.heads
+            self.model, self.config, self.model_path, self.total_steps, self.seed, world, self.heads, self.ewc
         )
         return self._engine.packed
 
@@ -81,6 +84,11 @@ class TrainerActor:
 
     def log_probs(self, batch: Batch, micro_batches: Sequence[Sequence[int]], temperature: float) -> Tensor:
         return self.engine.log_probs(batch, micro_batches, temperature)
+
+    def base_log_probs(self, batch: Batch, micro_batches: Sequence[Sequence[int]], temperature: float) -> Tensor:
+        """Of the model without its adapter."""
+        with self.engine.adapter.disabled():
+            return self.engine.log_probs(batch, micro_batches, temperature)
 
     def values(self, batch: Batch, micro_batches: Sequence[Sequence[int]]) -> Tensor:
         return self.engine.values(batch, micro_batches)
@@ -98,6 +106,9 @@ class TrainerActor:
 
     def optimizer_step(self, scale: float = 1.0) -> Stats:
         return self.engine.optimizer_step(scale)
+
+    def add_fisher(self, batch: Batch) -> None:
+        self.engine.add_fisher(batch)
 
     def save_state(self, folder: Path) -> None:
         self.engine.save_state(folder)
@@ -118,7 +129,7 @@ class TrainerActor:
         host = ray.util.get_node_ip_address()
         self._sender = Sender(self.engine, Samplers(samplers, plan.timeout), plan, self.rank, host, self.engine.device)
 
-    def send_weights(self, version: int) -> Sent:
+    def send_weights(self, version: int, with_base: bool) -> Sent:
         """All ranks at the same time."""
         assert self._sender is not None, "open_sender comes first"
-        return self._sender.send(version)
+        return self._sender.send(version, with_base)

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from rlsys.errors import ActorError, RlsysError, WaitTimeout
+from rlsys.errors import ActorDied, ActorError, RlsysError, WaitTimeout
 
 GRACE = 3.0
 """Seconds after one rank's error for Ray to notice that it failed only because another one died."""
@@ -61,7 +61,8 @@ def _cause(error: BaseException) -> BaseException:
 def _explain(error: RayError, what: str) -> RlsysError:
     cause = _cause(error)
     if isinstance(error, RayActorError) and _is_death(error):
-        return ActorError(f"{_death(error)} (while waiting for {what})")
+        unmade = "creation task" in str(error).splitlines()[0]  # it raised in its constructor
+        return (ActorError if unmade else ActorDied)(f"{_death(error)} (while waiting for {what})")
     if isinstance(cause, RlsysError):
         return type(cause)(str(cause))
     return ActorError(f"{type(cause).__name__}: {_first_line(cause)} (while waiting for {what})")

@@ -26,10 +26,13 @@ BENCHMARKS = {
     "rollout": ("0.5m", "25m"),
     "trainer": ("0.5m", "25m"),
     "sync": ("0.5m", "25m"),
+    "adapter_sync": ("25m",),
+    "adapter": ("25m",),
     "overhead": ("0.5m",),
     "startup": ("0.5m",),
+    "curation": ("0.5m",),
 }
-"""Each one's file in this folder, and the model sizes it runs at."""
+"""Each one's file in this folder, and the model sizes it runs at; curation has no model."""
 LIMIT = 240.0
 """Longest time (seconds) of one benchmark at one size."""
 RESULTS = REPOSITORY / "benchmarks" / "results"

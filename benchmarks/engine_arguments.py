@@ -18,7 +18,7 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
     from vllm import EngineArgs, SamplingParams
 
     from actors.engines.spec import EngineSpec
-    from actors.engines.vllm_engine import engine_args, sampling_params
+    from actors.engines.vllm_settings import engine_args, sampling_params
     from rlsys.config.sampling import Sampling
 
     spec = EngineSpec(**message["spec"] | {"config": RolloutConfig(**message["spec"]["config"])})

@@ -82,11 +82,11 @@ def experiment(settings: Settings, *overrides: str) -> Experiment:
 
 
 @contextmanager
-def started(settings: Settings, spawn: Spawn) -> Iterator[Roles]:
+def started(settings: Settings, spawn: Spawn, *overrides: str) -> Iterator[Roles]:
     """Policy and sampler as a run has them, under Ray; with proven weights of version 0."""
     needs = frozenset({"policy", "rollout"})
     request = SpawnRequest(needs, settings.model, optimizer_steps=1000, pad_id=PAD_ID)
-    with spawn(experiment(settings), request) as roles:
+    with spawn(experiment(settings, *overrides), request) as roles:
         assert roles.weight_sync is not None
         roles.weight_sync.sync(0)
         yield roles

@@ -35,6 +35,10 @@ class ActorError(RlsysError):
     """An actor died or raised; carries the root cause first."""
 
 
+class ActorDied(ActorError):
+    """An actor's process is gone, or its node."""
+
+
 class WaitTimeout(RlsysError):
     """A wait reached its limit; says what it waited for."""
 

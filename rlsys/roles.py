@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -100,6 +100,11 @@ class Policy(Trained, Protocol):
 
     def evaluate(self, batch: BatchT, loss: LikelihoodLoss[BatchT]) -> Stats:
         """The statistics that `forward_backward` would give. No gradient."""
+        ...
+
+    def add_fisher(self, batch: Batch) -> None:
+        """Add, for each row, the squared gradient of the log-prob of all its trained tokens to the Fisher information
+        that `export` will write, as a mean over rows. Weights and optimizer stay as they are."""
         ...
 
 
@@ -205,6 +210,8 @@ class Roles:
     reward: Reward | None = None
     judge: Judge | None = None
     weight_sync: WeightSync | None = None
+    mended: list[str] = field(default_factory=list)
+    """What was done about actors that died, a line each; whoever tells it takes it out."""
 
     def trained(self) -> dict[str, Trained]:
         """What learns, by role."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
@@ -96,6 +97,8 @@ KTO = "method={name: kto, beta: 0.1, batch_size: 16, max_tokens: 1024}"
 """What docs/preference.md says beside its config."""
 ANSWERED, PAIR = {"prompt": "1+1", "answer": "2"}, {"prompt": "hi", "chosen": "Hello!", "rejected": "What?"}
 SOLVED = {"prompt": "1+1", "answer": "1+1=2 #### 2"}
+HELD_OUT = {"prompt": "2+2", "answer": "2+2=4 #### 4"}
+HELD_OUT_PAIR = {**PAIR, "prompt": "bye"}
 ENOUGH = 2000
 """Rows, as many as a step of SPIN takes."""
 SEED = {
@@ -117,18 +120,22 @@ TEXTS = shlex.split(SHOWN.replace("\\\n", " "), comments=True)
 @pytest.mark.parametrize(
     ("page", "run", "data"),
     [
-        ("docs/preference.md", ["own_dpo.yaml"], {"pairs": PAIR, "held_out": PAIR}),
-        ("docs/preference.md", ["own_dpo.yaml", KTO], {"pairs": LABELLED, "held_out": LABELLED}),
-        ("docs/rlhf.md", ["own_rlhf.yaml"], {"pairs": PAIR, "held_out": PAIR, "demos": ANSWERED, "prompts": PROMPT}),
+        ("docs/preference.md", ["own_dpo.yaml"], {"pairs": PAIR, "held_out": HELD_OUT_PAIR}),
+        ("docs/preference.md", ["own_dpo.yaml", KTO], {"pairs": LABELLED, "held_out": {**LABELLED, "prompt": "bye"}}),
+        (
+            "docs/rlhf.md",
+            ["own_rlhf.yaml"],
+            {"pairs": PAIR, "held_out": HELD_OUT_PAIR, "demos": ANSWERED, "prompts": PROMPT},
+        ),
         ("docs/judge.md", ["direct.yaml", "cluster.cpus=4"], {"prompts": PROMPT}),
-        ("docs/spin.md", ["own_spin.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}),
-        ("docs/algorithms.md", ["own_grpo.yaml"], {"questions": ANSWERED, "held_out": ANSWERED}),
+        ("docs/spin.md", ["own_spin.yaml"], {"rows": ANSWERED, "held_out": HELD_OUT}),
+        ("docs/algorithms.md", ["own_grpo.yaml"], {"questions": ANSWERED, "held_out": HELD_OUT}),
         ("docs/sft.md", ["own_sft.yaml"], {"rows": ANSWERED}),
-        ("docs/rft.md", ["own_rft.yaml"], {"exercises": SOLVED, "held_out": SOLVED}),
+        ("docs/rft.md", ["own_rft.yaml"], {"exercises": SOLVED, "held_out": HELD_OUT}),
         ("docs/self_instruct.md", ["own_self_instruct.yaml"], {"seed_tasks": SEED}),
-        ("docs/distillation.md", ["own_distill.yaml"], {"rows": ANSWERED, "held_out": ANSWERED}),
+        ("docs/distillation.md", ["own_distill.yaml"], {"rows": ANSWERED, "held_out": HELD_OUT}),
         ("docs/distillation.md", ["own_distill.yaml", *ON_POLICY], {"rows": ANSWERED}),
-        ("docs/distillation.md", ["own_distill.yaml", *ON_TEXTS], {"rows": ANSWERED, "held_out": ANSWERED}),
+        ("docs/distillation.md", ["own_distill.yaml", *ON_TEXTS], {"rows": ANSWERED, "held_out": HELD_OUT}),
         ("docs/distillation.md", [str(ROOT / TEXTS[0]), *TEXTS[1:]], {"questions": ANSWERED}),
     ],
 )
@@ -143,12 +150,30 @@ def test_a_page_shows_a_config_for_ones_own_data(
         if name:
             Path(name).write_text(text, encoding="utf-8")
     for name, row in data.items():
-        rows = ({**row, "id": n} | ({"label": n % 2 == 0} if "label" in row else {}) for n in range(ENOUGH))
+        # One prompt for all rows could not be held out from them.
+        asked = f"{row['prompt']} {{}}".format if isinstance(row.get("prompt"), str) else None
+        rows = (
+            {**row, "id": n}
+            | ({"label": n % 2 == 0} if "label" in row else {})
+            | ({"prompt": asked(n)} if asked else {})
+            for n in range(ENOUGH)
+        )
         Path(f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
     done = CliRunner().invoke(app, ["validate", *run], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     read = dict.fromkeys(re.findall(rf"(data\.\w+) (?:{FIRST} of the first|{ENOUGH} of all)", done.stdout))
     assert list(read) == ["data.train", "data.eval"][: len(data)]
+
+
+def test_the_curation_page_shows_a_recipe_for_ones_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    ((_, name, text),) = [block for block in blocks("docs/curation.md") if block[1]]
+    Path(name).write_text(text, encoding="utf-8")
+    for file, row in (("rows", ANSWERED), ("benchmark", HELD_OUT)):
+        Path(f"{file}.jsonl").write_text((json.dumps(row) + "\n") * 30, encoding="utf-8")
+    done = CliRunner().invoke(app, ["validate", name], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "data.contamination.against.0 30 of all 30 as answered" in done.stdout
 
 
 def test_the_shown_merge_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -163,6 +188,21 @@ def test_the_shown_merge_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     done = CliRunner().invoke(app, ["merge", name], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert json.loads(Path("runs/both/final/merge.json").read_text())["models"][1]["layers"][0]["density"] == 0.4
+
+
+def test_the_shown_router_chooses_and_the_shown_tasks_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from rlsys.commands.task_matrix import Matrix
+    from rlsys.serving.router import load_router
+
+    monkeypatch.chdir(tmp_path)
+    for _, name, text in blocks("docs/serving.md"):
+        if name:
+            Path(name).write_text(text, encoding="utf-8")
+    router = load_router(Path("router.yaml"), ("sort", "chain", "letters"), "runs/demo-three-tasks/base")
+    asked = ({"prompt": "4926"}, {"prompt": "3+8+5"}, {"prompt": "4926", "metadata": {"task": "letters"}}, {})
+    assert [asyncio.run(router.choose(request)) for request in asked] == ["sort", "chain", "letters", "base"]
+    matrix = Matrix.prepared(["playground:0.5m"], [], Path("tasks.yaml"), [], tmp_path)
+    assert list(matrix.experiments["playground:0.5m"]) == ["sort", "chain", "letters"]
 
 
 def test_the_shown_constitution_can_take_the_place_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -190,6 +230,16 @@ def test_every_promise_names_its_test():
         promise, _, test = row.rpartition(" | ")
         assert promise
         assert re.fullmatch(TEST, test), f"what proves {promise!r}? {test!r} names no test"
+
+
+@pytest.mark.slow
+def test_make_faults_runs_what_the_page_names():
+    told = subprocess.run(
+        ["make", "faults", "ARGS=--collect-only -q"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
+    )
+    named = set(re.findall(r"`(tests/[^`]+)`", (ROOT / "docs/reliability.md").read_text(encoding="utf-8")))
+    assert len(named) > 10
+    assert {line.partition("[")[0] for line in told.stdout.splitlines() if "::" in line} == named
 
 
 SHOWN_IN = ["README.md", "docs/*.md", "configs/**/*.yaml", "rlsys/**/*.py"]

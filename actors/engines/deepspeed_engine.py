@@ -4,16 +4,15 @@ methods in step."""
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from actors.engines.deepspeed_setup import (
     World,
@@ -26,17 +25,22 @@ from actors.engines.deepspeed_setup import (
     seed_everything,
     set_random_state,
 )
+from actors.engines.deepspeed_weights import Weights
+from actors.engines.ewc import Ewc
+from actors.weight_sync.records import Content
 from rlsys.batch import Batch
 from rlsys.config.actors import ModelConfig, PolicyConfig
+from rlsys.config.ewc import EwcConfig
 from rlsys.errors import CheckpointError
-from rlsys.models.adapters.base import optimizer_groups
+from rlsys.models.adapters.base import Merge, optimizer_groups
 from rlsys.models.adapters.shared.files import ADAPTER, write_adapter
 from rlsys.models.adapters.shared.put import put_adapter
 from rlsys.models.export import write_model
 from rlsys.models.forward import Scorer, ValueScorer, last_scores, log_probs, micro_batch, values
 from rlsys.models.load import choose_attention, load_causal_lm
 from rlsys.models.value_model import load_value_model
-from rlsys.objectives.stats import Max, Mean, Stats, merge
+from rlsys.objectives.likelihood_loss import CrossEntropyLoss
+from rlsys.objectives.stats import Stats, merge
 from rlsys.roles import BatchT, Loss
 
 if not torch.cuda.is_available():
@@ -45,6 +49,8 @@ import deepspeed
 import deepspeed.ops
 
 from actors.engines.deepspeed_files import Files, read
+from actors.engines.deepspeed_pieces import pieces
+from actors.engines.deepspeed_step import OptimizerStep
 
 # An all-reduce through shared memory that DeepSpeed would compile at its first start, for a minute; gloo does the same
 # work.
@@ -52,8 +58,6 @@ deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 # DeepSpeed calls what this torch deprecates; there is nothing in it for a user.
 warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated", category=FutureWarning)
 
-GATHER_BYTES = 256 * 2**20
-"""ZeRO-3 gathers about so much of the weights at a time."""
 TAG = "trainer"
 
 
@@ -73,6 +77,7 @@ class TrainEngine:
         seed: int,
         world: World,
         heads: int | None = None,
+        ewc: EwcConfig | None = None,
     ) -> None:
         check(config, torch.cuda.is_available())
         torch.set_num_threads(config.threads)
@@ -95,7 +100,8 @@ class TrainEngine:
         packs = config.packing == "auto" and attention == "flash_attention_2" and self.adapter.packs
         packed = config.packing == "packed" or packs
         self.scorer = Scorer(network, packed) if heads is None else ValueScorer(network, packed)
-        self.shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
+        gather = deepspeed.zero.GatheredParameters if config.zero_stage == 3 else nullcontext
+        self.weights = Weights(self.adapter, self.dtype, gather)
         self.engine: Any
         self.engine, *_ = deepspeed.initialize(
             model=self.scorer,
@@ -107,6 +113,9 @@ class TrainEngine:
             for module, parameter in self.adapter.borrowed():
                 deepspeed.zero.register_external_parameter(module, parameter)
         self.files = self.engine.checkpoint_engine = Files()
+        self.step = OptimizerStep(self.engine, self.scorer, config.zero_stage)
+        trained = {name: self.weights.shapes[name] for name, p in network.named_parameters() if p.requires_grad}
+        self.ewc = Ewc(pieces(network, config.zero_stage, world.rank), trained, ewc, config.zero_stage > 0, self.device)
         seed_everything(seed + world.rank)  # what they drop differs
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -135,11 +144,16 @@ class TrainEngine:
         return last_scores(self.engine, batch, micro_batches, self.device)
 
     def forward_backward(
-        self, batch: BatchT, micro_batches: Sequence[Sequence[int]], loss: Loss[BatchT], normalizer: float
+        self,
+        batch: BatchT,
+        micro_batches: Sequence[Sequence[int]],
+        loss: Loss[BatchT],
+        normalizer: float,
+        dropout: bool = True,
     ) -> Stats:
         """Add this rank's part of the gradient of loss_sum / normalizer. Every rank must be given the same number of
         micro-batches."""
-        self.engine.train()
+        self.engine.train(dropout)
         if self.config.zero_stage == 0:
             self.engine.set_gradient_accumulation_boundary(False)
         parts: list[Stats] = []
@@ -170,79 +184,26 @@ class TrainEngine:
         return merge(parts)
 
     def optimizer_step(self, scale: float = 1.0) -> Stats:
-        """A gradient that is not finite on any rank is dropped on all: weights, optimizer and schedule stay as they
-        are."""
-        # After the step the schedule writes the next one's rate, from the peak and not from this one.
-        rates = [group["lr"] for group in self.engine.optimizer.param_groups]
-        for group in self.engine.optimizer.param_groups:
-            group["lr"] *= scale
-        learning_rate = self.engine.get_lr()[0]
+        """See `OptimizerStep`."""
         self.steps += 1
-        if self.config.zero_stage == 0:
-            grad_norm = self._reduce()
-            if math.isfinite(grad_norm):
-                self.engine.step()
-            else:
-                self.engine.zero_grad()
-                self.engine.optimizer.zero_grad()
-        else:
-            self.engine.step()
-            grad_norm = float(self.engine.get_global_grad_norm())
-        # ZeRO skips the update and gives inf or -1 where the gradient holds an inf or a NaN.
-        if not math.isfinite(grad_norm) or grad_norm < 0:
-            for group, rate in zip(self.engine.optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate
-            return {"updates_skipped": Mean(1.0, 1.0), "learning_rate": Mean(learning_rate, 1.0)}
-        return {
-            "updates_skipped": Mean(0.0, 1.0),
-            "grad_norm": Mean(grad_norm, 1.0),
-            "grad_norm_max": Max(grad_norm),
-            "learning_rate": Mean(learning_rate, 1.0),
-        }
+        return self.ewc.stats() | self.step(scale, self.ewc.change)
 
-    def _reduce(self) -> float:
-        """ZeRO 0 does not tell the gradient's norm, so average over the ranks here, and compute it."""
-        self.engine.set_gradient_accumulation_boundary(True)
-        self.engine.allreduce_gradients()
-        return float(nn.utils.get_total_norm([p.grad for p in self.scorer.parameters() if p.grad is not None]))
+    def add_fisher(self, batch: Batch) -> None:
+        """Add each row to the Fisher information that `export` writes. All ranks take the same row at a time: only so
+        is a gradient that they have reduced one row's."""
+        for row in range(len(batch)):
+            self.forward_backward(batch, [[row]], CrossEntropyLoss(), self.world.size, dropout=False)
+            self.step(change=self.ewc.add_row)
 
-    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """All weights of the model that a sampler needs, in `weight_metadata`'s order, adapters merged, on this rank's
-        device.
+    def named_weights(self, content: Content = "merged") -> Iterator[tuple[str, Tensor]]:
+        """See `Weights.named`. Collective."""
+        return self.weights.named(content)
 
-        Collective: all ranks go through it in step. A tensor is valid until the next one is asked for.
-        """
-        for name, parameter in self._whole(self._delivered()):
-            yield self._delivered()[name], self.adapter.merged(name, parameter.detach())
+    def weight_metadata(self, content: Content = "merged") -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+        return self.weights.metadata(content)
 
-    def weight_metadata(self) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
-        """Name, dtype and shape of what `named_weights` gives; local."""
-        return [(sent_as, self.dtype, self.shapes[name]) for name, sent_as in self._delivered().items()]
-
-    def _delivered(self) -> dict[str, str]:
-        """The parameters that a model without adapter has, with their names there."""
-        named = ((name, self.adapter.delivered_as(name)) for name in self.shapes)
-        return {name: sent_as for name, sent_as in named if sent_as is not None}
-
-    def _whole(self, names: Iterable[str]) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters, each with what the adapter merges into it, gathered a group at a time where ranks share
-        them."""
-        parameters = dict(self.scorer.model.named_parameters())
-        group: list[str] = []
-        size = 0
-        for name in names:
-            group.append(name)
-            size += math.prod(self.shapes[name]) * self.dtype.itemsize
-            if size >= GATHER_BYTES:
-                yield from self._gathered(group, parameters)
-                group, size = [], 0
-        yield from self._gathered(group, parameters)
-
-    def _gathered(self, group: list[str], parameters: dict[str, nn.Parameter]) -> Iterator[tuple[str, nn.Parameter]]:
-        parts = [part for name in group for part in self.adapter.parts(name)]
-        own = [parameters[name] for name in group]
-        with deepspeed.zero.GatheredParameters(own + parts) if self.config.zero_stage == 3 else nullcontext():
-            yield from zip(group, own, strict=True)
+    def merges(self) -> dict[str, Merge]:
+        return self.weights.merges()
 
     def weight_hash(self) -> str:
         """BLAKE2b over names and bytes of all weights; the same on all ranks."""
@@ -285,9 +246,10 @@ class TrainEngine:
                 weights |= self._buffers()
                 write_model(folder, self.model_path, self.dtype, weights, self.architecture, self.heads)
         if self.adapter.exports != "merged":
-            own = {name: p.detach().cpu().clone() for name, p in self._whole(self.adapter.saved()) if writes}
+            own = {name: p.detach().cpu().clone() for name, p in self.weights.whole(self.adapter.saved()) if writes}
             if writes:
                 write_adapter(self.adapter, folder / ADAPTER, own, self.model_path)
+        self.ewc.write(folder, writes)
 
     def _buffers(self) -> dict[str, Tensor]:
         """What a model keeps beside its weights (few do), and training leaves alone. No adapter wraps one."""

@@ -8,20 +8,20 @@ module but a process that has it.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from vllm import EngineArgs, RequestOutput, SamplingParams, TokensPrompt
-from vllm.config import StructuredOutputsConfig, WeightTransferConfig
+from vllm import RequestOutput, SamplingParams, TokensPrompt
 from vllm.logprobs import FlatLogprobs
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.llm_engine import LLMEngine
 
 from actors.engines.spec import EngineSpec
 from actors.engines.vllm_chat import ChatModel
-from actors.weight_sync.plugin import BACKEND
+from actors.engines.vllm_settings import engine_args, sampling_params
 from actors.weight_sync.records import Handshake, Update
 from rlsys.config.sampling import Sampling
 from rlsys.errors import ActorError, ConfigError, WeightSyncError
@@ -29,8 +29,8 @@ from rlsys.judging.backend import Failure, Reply, Request
 from rlsys.models.decode import Decoder
 from rlsys.samples import UNSAMPLED, Group, Prompt, Trajectory, stable_seed
 
-CPU_BATCHED_TOKENS = 4096
-"""Tokens of one step on CPU, at least."""
+SIGN_EVERY = 2.0
+"""Seconds between signs of life of an engine that samples."""
 
 
 class VllmEngine:
@@ -64,8 +64,9 @@ class VllmEngine:
     def vocab_size(self) -> int:
         return self.engine.model_config.get_vocab_size()
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group]:
-        """Yield each group as its last sample finishes. An iterator that is closed early aborts the rest.
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group | None]:
+        """Yield each group as its last sample finishes, and None every few seconds, between two steps. An iterator that
+        is closed early aborts the rest.
 
         Raises WeightSyncError before the first proven weight update, unless the weights are fixed; ConfigError when a
         prompt leaves no room for `sampling.max_tokens`.
@@ -76,7 +77,8 @@ class VllmEngine:
         with self._awake():
             yield from self._run(prompts, sampling, tag)
 
-    def _run(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group]:
+    def _run(self, prompts: Sequence[Prompt], sampling: Sampling, tag: str) -> Iterator[Group | None]:
+        said = time.monotonic()
         unfinished: dict[int, dict[int, RequestOutput]] = {row: {} for row in range(len(prompts))}
         for row, prompt in enumerate(prompts):
             for index in range(sampling.n):
@@ -85,6 +87,9 @@ class VllmEngine:
                 self.engine.add_request(f"{row}:{index}", tokens, sampling_params(sampling, seed, self.spec.stop_ids))
         try:
             while unfinished:
+                if time.monotonic() - said > SIGN_EVERY:
+                    said = time.monotonic()
+                    yield None
                 for output in self.engine.step():
                     assert isinstance(output, RequestOutput)
                     row, index = map(int, output.request_id.split(":"))
@@ -248,50 +253,4 @@ def trajectory(prompt: Prompt, tag: str, index: int, output: RequestOutput, deco
         finish_reason=done.finish_reason,
         text=decoder.text(response),
         unknown_tokens=decoder.unknown(response),
-    )
-
-
-def sampling_params(sampling: Sampling, seed: int, stop_ids: Sequence[int] = ()) -> SamplingParams:
-    """One sample. `logprobs=0` returns the sampled token's alone, flat in one list."""
-    return SamplingParams(
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        max_tokens=sampling.max_tokens,
-        stop_token_ids=list(stop_ids),
-        seed=seed,
-        logprobs=0,
-        flat_logprobs=True,
-        detokenize=False,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-        skip_clone=True,
-    )
-
-
-def engine_args(spec: EngineSpec) -> EngineArgs:
-    config = spec.config
-    return EngineArgs(
-        model=spec.model,
-        dtype=spec.dtype,  # type: ignore[arg-type]
-        max_model_len=spec.max_model_len,
-        max_num_seqs=config.max_num_seqs,
-        # On CPU a prompt is computed in one piece: vLLM sets a request's random generator back after each piece, which
-        # CPU generators can't do.
-        enable_chunked_prefill=None if spec.on_gpu else False,
-        max_num_batched_tokens=None if spec.on_gpu else max(spec.max_model_len, CPU_BATCHED_TOKENS),
-        seed=0,
-        enable_prefix_caching=config.prefix_caching,
-        enforce_eager=config.runs_eager(spec.on_gpu),
-        tensor_parallel_size=config.tensor_parallel,
-        # Else vLLM, finding itself in a placement group, would look for bundles of one GPU; the actor's own bundle has
-        # all that it needs.
-        distributed_executor_backend="mp" if config.tensor_parallel > 1 else None,
-        gpu_memory_utilization=config.gpu_memory_fraction,
-        logprobs_mode="processed_logprobs",  # else the temperature is missing from the log-probs
-        # JSON that obeys a schema could else be spaces without end; the setting exists per engine only.
-        structured_outputs_config=StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True),
-        weight_transfer_config=WeightTransferConfig(backend=BACKEND),
-        enable_sleep_mode=spec.sleeps,
-        disable_log_stats=True,
-        use_tqdm_on_load=False,
     )

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 import xxhash
 from torch import Tensor
 
 from rlsys.errors import WeightSyncError
+from rlsys.models.adapters.base import Merge
 
 ALIGNMENT = 64
 """Bytes; tensors start at multiples of it, so that any dtype can be viewed in place."""
 
 
+Content = Literal["merged", "base", "trained"]
+"""Which weights: those of the plain model, adapters merged; of these what is not trained, as it was loaded; what is
+trained."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """A tensor that every sync must bring."""
+    """A tensor that a sync must bring."""
 
     name: str
     dtype: str
@@ -56,9 +62,14 @@ class Handshake:
     transport: str
     """A file of this folder."""
     expected: tuple[TensorSpec, ...]
+    """What every sync brings."""
     channel: Mapping[str, Any]
     engine: int
     """Number of the receiving engine."""
+    base: tuple[TensorSpec, ...] = ()
+    """What the first sync brings beside it: of an adapter that is sent alone, the frozen weights."""
+    merges: Mapping[str, Merge] = field(default_factory=dict)
+    """How the sampler makes weights of frozen and trained ones, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,8 @@ class Update:
     nbytes: int
     records: tuple[TensorRecord, ...]
     last: bool
+    base: bool = False
+    """Whether the sync brings the base, too."""
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -110,8 +123,13 @@ def device_checksum(data: Tensor, chunk: int = 1 << 24) -> int:
 class Arrivals:
     """The receiving side's account of the running sync, over the tensors that the handshake promised."""
 
-    def __init__(self, expected: tuple[TensorSpec, ...]) -> None:
-        self.expected = {spec.name: spec for spec in expected}
+    def __init__(self, expected: tuple[TensorSpec, ...], base: tuple[TensorSpec, ...] = ()) -> None:
+        self.always = {spec.name: spec for spec in expected}
+        self.base = {spec.name: spec for spec in base}
+        self.expected = self.always
+        """Of the running sync."""
+        self.has_base = not base
+        """Whether a complete sync has brought it."""
         self.version: int | None = None
         self.arrived: dict[str, int] = {}
         """Checksums of this sync's tensors by name."""
@@ -136,7 +154,8 @@ class Arrivals:
             self._check_complete(update.version)
 
     def complete(self) -> None:
-        self.before, self.before_version = self.arrived, self.version
+        self.before, self.before_version = self.before | self.arrived, self.version
+        self.has_base = self.has_base or self.expected is not self.always
 
     def _check_version(self, update: Update) -> None:
         if self.version is None:
@@ -144,7 +163,13 @@ class Arrivals:
                 raise WeightSyncError(
                     f"weights of version {update.version} were sent after those of version {self.before_version}"
                 )
+            if not update.base and not self.has_base:
+                raise WeightSyncError(
+                    f"tensor {next(iter(self.base))}: the sampler waits for the base's weights, and version "
+                    f"{update.version} brings only what is trained"
+                )
             self.version = update.version
+            self.expected = self.base | self.always if update.base else self.always
         if update.version != self.version:
             raise WeightSyncError(
                 f"a bucket of version {update.version} came within the sync of version {self.version}"

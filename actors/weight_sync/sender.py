@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from actors.wait import fetch
 from actors.weight_sync.channel import Opening, SendChannel
-from actors.weight_sync.records import Handshake, TensorRecord, TensorSpec, Update, aligned, as_bytes, checksum
+from actors.weight_sync.records import (
+    Content,
+    Handshake,
+    TensorRecord,
+    TensorSpec,
+    Update,
+    aligned,
+    as_bytes,
+    checksum,
+)
+from rlsys.models.adapters.base import Merge
 from rlsys.registry import resolve
 
 
 class WeightSource(Protocol):
     """One trainer rank."""
 
-    def weight_metadata(self) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
-        """Name, dtype and full shape of every weight, in the order of `named_weights`. Gathers nothing."""
+    def weight_metadata(self, content: Content) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+        """Name, dtype and full shape of every such weight, in the order of `named_weights`. Gathers nothing."""
         ...
 
-    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Whole tensors under Hugging Face names, each valid until the next. Collective: all ranks iterate to the
-        end."""
+    def named_weights(self, content: Content) -> Iterator[tuple[str, Tensor]]:
+        """Whole tensors under Hugging Face names (an adapter's own ones under theirs), each valid until the next.
+        Collective: all ranks iterate to the end."""
+        ...
+
+    def merges(self) -> Mapping[str, Merge]:
+        """How weights of the merged model are made of those of the base and of trained ones, by name."""
         ...
 
 
@@ -40,6 +54,8 @@ class SendPlan:
     """Receiving processes of each engine."""
     timeout: float
     """Longest wait for one answer of the engines, seconds."""
+    content: Literal["merged", "adapter"] = "merged"
+    """Whole models, or what is trained alone (and first the rest, once)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,32 +105,46 @@ class Sender:
     ) -> None:
         """Open the transport and tell the engines which tensors every sync brings."""
         self.source, self.samplers, self.rank = source, samplers, rank
-        specs = tuple(TensorSpec.of(*metadata) for metadata in source.weight_metadata())
-        sizes = [aligned(spec.nbytes) for spec in specs]
+        self.always: Content = "merged" if plan.content == "merged" else "trained"
+        expected = self.specs(self.always)
+        base = self.specs("base") if plan.content == "adapter" else ()
+        sizes = [aligned(spec.nbytes) for spec in (*base, *expected)]
         self.bucket_bytes = max(plan.bucket_bytes, *sizes)
         receivers = len(samplers.actors) * plan.workers
         opening = Opening(rank, sum(sizes), min(self.bucket_bytes, sum(sizes)), receivers, host, device, plan.timeout)
         self.channel: SendChannel = resolve("actors.weight_sync", plan.transport, "SendChannel")(opening)
         settings = self.channel.describe()
         if rank == 0:
-            handshakes = [Handshake(plan.transport, specs, settings, engine) for engine in range(len(samplers.actors))]
+            merges = source.merges() if base else {}
+            handshakes = [
+                Handshake(plan.transport, expected, settings, engine, base, merges)
+                for engine in range(len(samplers.actors))
+            ]
             with ThreadPoolExecutor(1) as pool:  # both ends open at the same time
                 opened = pool.submit(samplers.init_weight_transfer_engine, handshakes)
                 self.channel.connect()
                 opened.result()
 
-    def send(self, version: int) -> Sent:
-        """Send all weights as `version`. Engines may load one bucket while the next is gathered.
+    def specs(self, content: Content) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec.of(*metadata) for metadata in self.source.weight_metadata(content))
+
+    def send(self, version: int, with_base: bool) -> Sent:
+        """Send the weights as `version`; where only what is trained is sent, the rest as well if `with_base`. Engines
+        may load one bucket while the next is gathered.
 
         Raises what the engines or the transport raised first, such as a WeightSyncError that names a tensor; on rank 0,
         and after all weights have been walked through: the other ranks gather in step with it and would wait for it
         forever.
         """
-        sync = _Sync(self, version)
+        contents: tuple[Content, ...] = (self.always,)
+        if with_base and self.always == "trained":
+            contents = ("base", "trained")
+        sync = _Sync(self, version, "base" in contents)
         sync.tell(self.samplers.start_weight_update)
         sync.wait()
-        for name, tensor in self.source.named_weights():
-            sync.add(name, tensor)
+        for content in contents:
+            for name, tensor in self.source.named_weights(content):
+                sync.add(name, tensor)
         sync.flush(last=True)
         sync.wait()
         sync.tell(self.samplers.finish_weight_update)
@@ -128,9 +158,9 @@ class _Sync:
     """One sync in the making. What rank 0 asks of the engines and the transport runs beside it, in order; after the
     first failure it asks no more, but keeps in step with the other ranks."""
 
-    def __init__(self, sender: Sender, version: int) -> None:
+    def __init__(self, sender: Sender, version: int, base: bool) -> None:
         self.rank, self.samplers, self.channel = sender.rank, sender.samplers, sender.channel
-        self.bucket_bytes, self.version = sender.bucket_bytes, version
+        self.bucket_bytes, self.version, self.base = sender.bucket_bytes, version, base
         self.engines, self.transport = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self.asked: list[Future[None]] = []
         self.sent = Sent(0, 0)
@@ -154,7 +184,7 @@ class _Sync:
     def flush(self, last: bool) -> None:
         """Hand the bucket to the engines and begin the next."""
         nbytes = self.end - self.start
-        update = Update(self.version, self.start, nbytes, tuple(self.records), last)
+        update = Update(self.version, self.start, nbytes, tuple(self.records), last, self.base)
         self.channel.prepare()
         self.tell(self.samplers.update_weights, update)
         if self.channel.reused:

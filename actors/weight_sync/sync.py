@@ -5,17 +5,19 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from actors.fleet import GONE
 from actors.rollout import RolloutHandle
 from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan, Sent
 from rlsys.batch import Batch
 from rlsys.config.actors import SyncConfig
 from rlsys.errors import ConfigError
+from rlsys.models.adapters.base import AdapterConfig
 from rlsys.roles import SyncReport
 from rlsys.samples import stable_seed
 
@@ -24,7 +26,8 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}
 
 
 class Trainer(Protocol):
-    """The policy's ranks. Each actor offers `open_sender(samplers, plan)` and `send_weights(version) -> Sent`."""
+    """The policy's ranks. Each actor offers `open_sender(samplers, plan)` and `send_weights(version, with_base)`, which
+    returns a `Sent`."""
 
     @property
     def actors(self) -> Sequence[Any]: ...
@@ -44,23 +47,56 @@ class WeightSyncHandle:
         length = max(2, min(config.probe_tokens, rollout.max_model_len - 1))
         draw = random.Random(stable_seed(seed, "weight sync probe"))
         self.probe = [draw.randrange(rollout.vocab_size) for _ in range(length)]
-        opened = [actor.open_sender.remote(rollout.actors, plan) for actor in policy.actors]
-        fetch(opened, "trainer and samplers to open the weight transfer", plan.timeout)
+        self.version: int | None = None
+        """Of the last sync."""
+        rollout.renew = self.renew
+        self.open()
+
+    def open(self) -> None:
+        """The transport between all ranks and all engines."""
+        self.base_due = True
+        """Whether the next sync must bring what is not trained as well: the first, and one after a failure."""
+        opened = [actor.open_sender.remote(self.rollout.actors, self.plan) for actor in self.policy.actors]
+        fetch(opened, "trainer and samplers to open the weight transfer", self.plan.timeout)
+
+    def renew(self) -> None:
+        """Bring successors of dead engines the weights of the last sync."""
+        assert self.version is not None, "nothing samples before the first sync"
+        self.sync(self.version)
 
     def sync(self, version: int) -> SyncReport:
         """Send the weights to every sampler as `version`, then let each score a fixed prompt and compare with the
         trainer.
 
         Raises WeightSyncError that names the tensor which did not arrive as it was sent, or that gives both log-probs
-        where they disagree. The samplers refuse to sample until a later sync succeeds.
+        where they disagree. The samplers refuse to sample until a later sync succeeds. Engines that are dead, or die
+        meanwhile, are replaced first, and the sync is done anew with all.
         """
+        fleet = self.rollout.fleet
+        self.version = version
+        fleet.check()
+        while True:
+            try:
+                if fleet.join():
+                    self.open()
+                report = self._send(version)
+            except GONE:
+                if not fleet.check():
+                    raise
+            else:
+                fleet.proven()
+                return report
+
+    def _send(self, version: int) -> SyncReport:
         started = time.monotonic()
+        with_base, self.base_due = self.base_due, True
         sent: list[Sent] = fetch(
-            [actor.send_weights.remote(version) for actor in self.policy.actors],
+            [actor.send_weights.remote(version, with_base) for actor in self.policy.actors],
             f"weights of version {version} to be sent",
             self.plan.timeout,
         )
         gap = self.prove(version)
+        self.base_due = False
         return SyncReport(version, sent[0].nbytes, sent[0].tensors, time.monotonic() - started, gap)
 
     def prove(self, version: int) -> float:
@@ -90,3 +126,11 @@ def choose_transport(config: SyncConfig, on_gpu: bool, colocated: bool, one_host
     if on_gpu:
         return "ipc" if colocated else "nccl"
     return "shared_memory" if one_host else "gloo"
+
+
+def choose_content(config: SyncConfig, adapter: AdapterConfig | None, transport: str) -> Literal["merged", "adapter"]:
+    """What `auto` stands for. Through CUDA IPC weights cost next to nothing to send, and a sampler that merges would
+    bring its base from host memory for each sync."""
+    if config.content != "auto":
+        return config.content
+    return "merged" if adapter is None or adapter.unmergeable is not None or transport == "ipc" else "adapter"

@@ -46,15 +46,23 @@ _NOT_LONE = re.compile(
 )
 
 
+def after_thinking(text: str, asked: str = "") -> str | None:
+    """What stands after the last `</think>`; None where a thought does not end. `asked` is the prompt, which may have
+    begun it."""
+    thought = _THINK if asked.rstrip().endswith(_THINK) else ""
+    text = f"{thought}{text}".rpartition(_THOUGHT)[2]
+    return None if _THINK in text else text
+
+
 def final_answer(text: str, rule: AnswerPlaces, truth: str | None = None, asked: str = "") -> str | None:
     """Of a response, at the first place of `rule` that the text has; None where it has none of them, or nothing is
     there. Places that depend on what the truth is are for letters, numbers or the rest; without a truth, for numbers.
     What stands before the last `</think>` is no part of it, and a thought that does not end has no answer; `asked` is
     the prompt, which may have begun it."""
-    thought = _THINK if asked.rstrip().endswith(_THINK) else ""
-    text = f"{thought}{text}".rpartition(_THOUGHT)[2]
-    if _THINK in text:
+    after = after_thinking(text, asked)
+    if after is None:
         return None
+    text = after
     kind, find = _looked_for(truth)
     for place in rule.answer_places:
         found = find(text) if place == kind else _marked(place, text, rule.answer_after)

@@ -4,6 +4,7 @@ remedy."""
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +15,16 @@ from rlsys.check.sizes import ACTORS
 from rlsys.check.sources import named_models
 from rlsys.config.experiment import Experiment
 from rlsys.config.messages import Problem
-from rlsys.config.paths import datasets
+from rlsys.config.paths import STAGE, adapter_paths, datasets
+from rlsys.config.schema import Key, dotted
 from rlsys.data.sources import PLAYGROUND, looks_local
+from rlsys.registry import resolve
+from rlsys.rewards.named import is_own
 
 ADAPTER = "adapter_config.json"
 """A folder in PEFT's format has it."""
+FINAL_ADAPTER = "adapter"
+"""Folder of a run's final model that holds the adapter."""
 GPU_DEVICES = ("nvidia[0-9]*", "dxg", "kfd")
 """Under /dev, where there is a GPU: NVIDIA's, Windows' for WSL, AMD's."""
 
@@ -28,9 +34,19 @@ def machine_problems(experiment: Experiment) -> Iterator[Problem]:
     yield from _files(experiment)
     if address_to_join(experiment.cluster) is None:
         yield from key_problems(experiment.judge)
+        yield from _rewards(experiment)
         gpus = local_gpus(experiment)
         yield from _resources(experiment, gpus)
         yield from _with_gpus(experiment) if gpus else _without_gpu(experiment)
+
+
+def _rewards(experiment: Experiment) -> Iterator[Problem]:
+    """Of rewards that not every machine can give."""
+    for index, spec in enumerate(experiment.rewards):
+        reward = resolve("rlsys.rewards", spec.name, "Reward")
+        module = {} if is_own(spec) else vars(sys.modules[reward.__module__])
+        if "machine_problem" in module and (problem := module["machine_problem"]()) is not None:
+            yield Problem(("rewards", index, "name"), problem)
 
 
 def local_cpus(experiment: Experiment) -> int:
@@ -59,15 +75,37 @@ def _files(experiment: Experiment) -> Iterator[Problem]:
             yield Problem(key, f"no such folder: {text} (looked in {Path.cwd()})")
         elif key[0] == "method" and (path / ADAPTER).is_file():
             continue  # an adapter is merged into its base
+        elif path.is_dir() and not (path / "config.json").is_file() and (adapter := holds_adapter(path)) is not None:
+            yield Problem(key, f"{text} holds an adapter and no model: {_how_to_load(key, adapter)}")
         elif path.is_dir() and not (path / "config.json").is_file():
             final = f"; the model of this run is {path / 'final'}" if (path / "final" / "config.json").is_file() else ""
             yield Problem(key, f"{text} is no Hugging Face model folder: it has no config.json{final}")
+    for key, text in adapter_paths(experiment).items():
+        if not text.startswith(STAGE) and holds_adapter(path := Path(text).expanduser()) is None:
+            there = "holds no adapter" if path.is_dir() else f"no such folder (looked in {Path.cwd()})"
+            yield Problem(
+                key, f"{text} {there}; give an adapter's folder, or a whole model and no {key[0]}.{key[1]}.base"
+            )
     output = experiment.output.expanduser().absolute()
     there = next(path for path in (output, *output.parents) if path.exists())
     if not there.is_dir():
         yield Problem(("output",), f"{there} is a file, and runs need a folder; choose another")
     elif not os.access(there, os.W_OK):
         yield Problem(("output",), f"nothing can be written into {there}; choose another folder")
+
+
+def holds_adapter(path: Path) -> Path | None:
+    """The folder of the adapter in a folder without a model: itself, or `adapter` in a run's final one."""
+    return next((folder for folder in (path, path / FINAL_ADAPTER) if (folder / ADAPTER).is_file()), None)
+
+
+def _how_to_load(key: Key, adapter: Path) -> str:
+    """An adapter in place of a model."""
+    if key == ("model", "path"):
+        return f"let model.path be its base, and model.adapter.path={adapter}"
+    if key[0] == "reward_models":
+        return f"give its base as {dotted((*key[:-1], 'base'))}"
+    return "merge it into its base by method merge (docs/merging.md), and give what that makes"
 
 
 def _resources(experiment: Experiment, gpus: int) -> Iterator[Problem]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rlsys.check.continual import Sequel, continual_problems
 from rlsys.check.load import checked
 from rlsys.check.wiring import source_problems
 from rlsys.config.document import Document, Override
@@ -33,27 +34,43 @@ def load_recipe(
     _check_heads(path, of_recipe, names)
     document = Document.read(path, of_recipe)
     recipe = document.validated(Recipe, _stage_problems)
+    sequel = Sequel(recipe) if recipe.continual is not None else None
     experiments: list[Experiment] = []
-    for number, stage in enumerate(recipe.steps):
+
+    def made(stage: str, put_together: Callable[[], Document]) -> Experiment:
         typed = [
-            Override.typed(text.removeprefix(f"{stage.name}."), text)
-            for text in of_stages
-            if text.startswith(f"{stage.name}.")
+            Override.typed(text.removeprefix(f"{stage}."), text) for text in of_stages if text.startswith(f"{stage}.")
         ]
+
+        def check(experiment: Experiment) -> Iterator[Problem]:
+            yield from source_problems(experiment, experiments)
+            yield from sequel.check(experiment) if sequel is not None else ()
+
         try:
-            put_together = _experiment(path, document, recipe, number, stage)
+            found = put_together()
             for override in typed:
-                put_together.override(override)
-            check = partial(source_problems, earlier=experiments)
-            experiments.append(checked(put_together, this_machine=this_machine, check=check))
+                found.override(override)
+            return checked(found, this_machine=this_machine, check=check)
         except ConfigError as error:
-            of_stage, own = f"stage {stage.name}: ", tuple(override.where for override in typed)  # whose lines say so
+            of_stage, own = f"stage {stage}: ", tuple(override.where for override in typed)  # whose lines say so
             lines = [
                 line if line.startswith(own) or f": {of_stage}" in line else f"{path}: {of_stage}{line}"
                 for line in str(error).splitlines()
             ]
             raise ConfigError("\n".join(lines)) from error
-    return recipe, experiments
+
+    for number, stage in enumerate(recipe.steps):
+        put_together = partial(_experiment, path, document, recipe, number, stage, sequel, experiments)
+        experiments.append(made(stage.name, put_together))
+    if sequel is None:
+        return recipe, experiments
+    measuring = {
+        stage.name: [
+            made(one.data["name"], partial(_itself, one)) for one in sequel.measuring(stage.name, document, experiments)
+        ]
+        for stage in recipe.steps
+    }
+    return recipe, [one for stage in experiments for one in (stage, *measuring[stage.name])]
 
 
 def load_stage(
@@ -72,8 +89,21 @@ def load_stage(
     return checked(put_together, this_machine=this_machine, check=source_problems)
 
 
-def _experiment(path: Path, document: Document, recipe: Recipe, number: int, stage: Stage) -> Document:
-    """The stage's file, `common` over it, the stage's own sections over both, and last its keys with dots."""
+def _itself(document: Document) -> Document:
+    return document
+
+
+def _experiment(
+    path: Path,
+    document: Document,
+    recipe: Recipe,
+    number: int,
+    stage: Stage,
+    sequel: Sequel | None = None,
+    earlier: Sequence[Experiment] = (),
+) -> Document:
+    """The stage's file, `common` over it, the stage's own sections over both, then its keys with dots, and last what
+    follows from `earlier` tasks."""
     place, suffix = ("stages", number), f": stage {stage.name}"
     where = document.where(place) + suffix
     found = Document.empty(where) if stage.config is None else Document.read(path.parent / stage.config)
@@ -86,10 +116,13 @@ def _experiment(path: Path, document: Document, recipe: Recipe, number: int, sta
     own_seed = {} if "seed" in stage.settings else {"seed": recipe.seed}
     for key, value in ({"name": stage.name} | own_seed).items():
         found.override(Override(f"{key}={json.dumps(value)}", document.where((*place, "name")) + suffix))
+    if sequel is not None:
+        sequel.put_over(found, stage.name, earlier, document.where(("continual",)) + suffix)
     return found
 
 
 def _stage_problems(recipe: Recipe) -> Iterator[Problem]:
+    yield from continual_problems(recipe)
     seen: set[Any] = set()
     for number, stage in enumerate(recipe.stages):
         name, key = stage.get("name"), ("stages", number, "name")

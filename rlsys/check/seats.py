@@ -8,9 +8,11 @@ side by side.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rlsys.config.actors import RewardModelConfig
 from rlsys.config.experiment import Experiment
+from rlsys.models.adapters.base import AdapterConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Seat:
 class Seating:
     bundles: tuple[dict[str, float], ...]
     seats: dict[str, tuple[Seat, ...]]
-    """By role; each reward model has a name of its own (`reward_seat`)."""
+    """By role; reward models have names of their own (`reward_seats`)."""
 
     def total(self, resource: str) -> float:
         return sum(bundle.get(resource, 0.0) for bundle in self.bundles)
@@ -41,8 +43,36 @@ class Demand:
     gpus: int
 
 
+def shares_reference(experiment: Experiment, needs: frozenset[str]) -> bool:
+    """Whether the reference is the policy with its adapter switched off, so that none is loaded: they begin with the
+    same model, and training leaves its weights alone."""
+    reference, model = experiment.reference, experiment.model
+    return (
+        needs >= {"policy", "reference"}
+        and reference.share == "auto"
+        and (reference.path is None or _same(reference.path, model.path))
+        and isinstance(model.adapter, AdapterConfig)
+        and model.adapter.keeps_base
+    )
+
+
+def told_of_reference(experiment: Experiment) -> str | None:
+    """What people are told of the reference of a policy with an adapter; None where there is nothing to tell."""
+    needs, adapter = experiment.method.facts.needs, experiment.model.adapter
+    if not needs >= {"policy", "reference"} or not isinstance(adapter, AdapterConfig):
+        return None
+    if shares_reference(experiment, needs):
+        return "the reference is the policy with its adapter switched off: no second copy is loaded"
+    why = "" if adapter.keeps_base else f": {adapter.kind} here trains weights of the base"
+    return f"the reference is a model of its own{why}"
+
+
+def _same(one: str, other: str) -> bool:
+    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
 def demands(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> dict[str, Demand]:
-    """What each needed role asks for. Rule rewards run on CPU only."""
+    """What each needed role asks for. Rule rewards run on CPU only; a reference that is the policy asks for nothing."""
     gpu = int(use_gpus)
     trainer = Demand(experiment.policy.ranks, experiment.policy.threads, gpu)
     everything = {
@@ -56,14 +86,15 @@ def demands(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> di
     }
     if experiment.teacher is not None:
         everything["teacher"] = Demand(experiment.teacher.ranks, experiment.teacher.threads, gpu)
-    wanted = {role: demand for role, demand in everything.items() if role in needs}
+    own = needs - ({"reference"} if shares_reference(experiment, needs) else set())
+    wanted = {role: demand for role, demand in everything.items() if role in own}
     if judges(experiment, needs) and (judge := experiment.judge) is not None and judge.backend != "rollout":
-        own = Demand(judge.engine.engines, judge.engine.threads, gpu * judge.engine.tensor_parallel)
-        wanted["judge"] = own if judge.backend == "vllm" else Demand(1, 1, 0)
+        asked = Demand(judge.engine.engines, judge.engine.threads, gpu * judge.engine.tensor_parallel)
+        wanted["judge"] = asked if judge.backend == "vllm" else Demand(1, 1, 0)
     if "reward" in needs:
         wanted |= {"reward": Demand(experiment.scoring.actors, 1, 0)} if experiment.rewards else {}
         wanted |= {
-            reward_seat(config): Demand(config.ranks, config.threads, gpu) for config in experiment.reward_models
+            seat: Demand(first.ranks, first.threads, gpu) for seat, (first, *_) in reward_seats(experiment).items()
         }
     return wanted
 
@@ -75,9 +106,14 @@ def judges(experiment: Experiment, needs: frozenset[str]) -> bool:
     )
 
 
-def reward_seat(config: RewardModelConfig) -> str:
-    """The name of a scoring reward model among the seats."""
-    return f"reward {config.name}"
+def reward_seats(experiment: Experiment) -> dict[str, list[RewardModelConfig]]:
+    """The scoring reward models by the name of their seats: adapters over one base share these."""
+    found: dict[str, list[RewardModelConfig]] = {}
+    for config in experiment.reward_models:
+        found.setdefault(f"reward {config.name}" if config.base is None else f"rewards on {config.base}", []).append(
+            config
+        )
+    return found
 
 
 def seating(experiment: Experiment, needs: frozenset[str], use_gpus: bool) -> Seating:
@@ -97,7 +133,7 @@ def separate(wanted: dict[str, Demand]) -> Seating:
 
 
 def colocated(wanted: dict[str, Demand]) -> Seating:
-    count = max((demand.actors for demand in wanted.values()), default=0)
+    count = max((demand.actors for demand in wanted.values()), default=0)  # some methods need no actor
     sharers = [[role for role, demand in wanted.items() if i < demand.actors] for i in range(count)]
     cpus = [max(wanted[role].cpus for role in roles) for roles in sharers]
     gpus = [max(wanted[role].gpus for role in roles) for roles in sharers]

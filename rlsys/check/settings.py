@@ -6,14 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rlsys.check import sizes, sources
-from rlsys.check.adapter import adapter_problems
+from rlsys.check.adapter import adapter_problems, over_one_base
+from rlsys.check.ewc import ewc_problems
 from rlsys.check.judge_in_run import judge_problems
 from rlsys.check.unused import unused
 from rlsys.config.answers import AnswerPlaces
 from rlsys.config.experiment import Experiment
 from rlsys.config.messages import Problem
 from rlsys.errors import ConfigError, did_you_mean
-from rlsys.rewards import composite
+from rlsys.rewards import named
+from rlsys.rewards.composite import part_names
 
 
 def combinations(experiment: Experiment) -> Iterator[Problem]:
@@ -21,6 +23,8 @@ def combinations(experiment: Experiment) -> Iterator[Problem]:
     for check in (
         unused,
         adapter_problems,
+        over_one_base,
+        ewc_problems,
         _method,
         _training_rows,
         _judge,
@@ -86,7 +90,7 @@ def _rewards(experiment: Experiment) -> Iterator[Problem]:
         yield Problem(("rewards",), f"{_name(experiment)} needs at least one, {how}{without}")
     for index, spec in enumerate(experiment.rewards):
         try:
-            composite.check(spec)
+            named.check(spec)
         except ConfigError as error:
             yield Problem(("rewards", index, "args"), str(error))
     names = reward_names(experiment)
@@ -124,7 +128,7 @@ def _rewards(experiment: Experiment) -> Iterator[Problem]:
 def reward_names(experiment: Experiment) -> list[str]:
     """Of all parts of the reward."""
     judged = [experiment.judge.reward.name] if experiment.judge and experiment.judge.reward else []
-    return [*composite.part_names(experiment.rewards), *(model.name for model in experiment.reward_models), *judged]
+    return [*part_names(experiment.rewards), *(model.name for model in experiment.reward_models), *judged]
 
 
 def _evaluation(experiment: Experiment) -> Iterator[Problem]:

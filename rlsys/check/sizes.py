@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rlsys.check.seats import shares_reference
 from rlsys.config.experiment import Experiment
 from rlsys.config.messages import Problem
 from rlsys.methods.base import SAMPLED
@@ -20,7 +21,9 @@ ACTORS = {
 
 
 def longest_sequence(experiment: Experiment) -> int:
-    """Tokens of a whole row, or of a prompt with its sample."""
+    """Tokens of a whole row, or of a prompt with its sample; 0 where rows never become tokens."""
+    if experiment.method.facts.rows == "raw":
+        return 0
     if experiment.method.facts.rows in SAMPLED:
         return experiment.data.max_prompt_tokens + experiment.sampling.max_tokens
     return experiment.method.max_tokens
@@ -48,7 +51,8 @@ def budgets(experiment: Experiment) -> Iterator[Problem]:
     of = "data.max_prompt_tokens + sampling.max_tokens" if facts.samples else "method.max_tokens"
     together = facts.rows_together
     what = "the two answers of a comparison, each" if together == 2 else "one sequence"
-    for role in facts.needs & (ACTORS.keys() - {"rollout"}):
+    served = {"reference"} if shares_reference(experiment, facts.needs) else set()
+    for role in facts.needs & (ACTORS.keys() - {"rollout"}) - served:
         section, _ = ACTORS[role]
         if vars(experiment)[section] is None:  # found by `settings`
             continue

@@ -26,7 +26,14 @@ def dataset_problems(experiment: Experiment) -> Iterator[Problem]:
         yield Problem(
             ("data", "mix_temperature"), "has no effect on a single training set; leave it out, or give data.also"
         )
+    fractions = [one.fraction for one in data.also if one.fraction is not None]
+    if sum(fractions) >= 1:
+        yield Problem(("data", "also"), f"fractions of {sum(fractions):g} leave nothing for data.train; lower them")
     for key, dataset in datasets(experiment).items():
+        if dataset.fraction is not None and key[:2] != ("data", "also"):
+            yield Problem((*key, "fraction"), "has no effect outside data.also; leave it out")
+        elif dataset.fraction is not None and dataset.weight != 1:
+            yield Problem((*key, "weight"), "has no effect beside fraction; leave one of them out")
         if dataset.weight != 1 and not (data.also and key[:2] in (("data", "train"), ("data", "also"))):
             yield Problem(
                 (*key, "weight"), "has no effect outside a mixture of training sets (data.also); leave it out"
@@ -34,7 +41,7 @@ def dataset_problems(experiment: Experiment) -> Iterator[Problem]:
         try:
             format_columns(dataset)
         except ConfigError as error:
-            yield Problem((*key, "prompt_format"), str(error))
+            yield Problem((*key, "templates" if dataset.templates else "prompt_format"), str(error))
         if wrong := misspelt(dataset.path):
             yield Problem((*key, "path"), wrong)
         if dataset.path.startswith(STAGE) and dataset.split.partition("[")[0] != "train":

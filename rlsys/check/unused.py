@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rlsys.check.seats import shares_reference
 from rlsys.config.base import Model
 from rlsys.config.experiment import Experiment
 from rlsys.config.messages import Problem
@@ -38,6 +39,11 @@ def unused(experiment: Experiment) -> Iterator[Problem]:
     for roles, why, keys in NEEDED_BY:
         for key in keys if not roles & facts.needs else ():
             yield from problems(key, why)
+    if shares_reference(experiment, facts.needs):
+        for name in ("ranks", "threads", "tokens_per_micro_batch"):
+            for found in changed(experiment, ("reference", name)):
+                why = "the reference is the policy with its adapter switched off; leave it out, or set reference.share"
+                yield Problem(found, f"has no effect: {why}=never")
     if facts.measures and not facts.by_answers:
         yield from problems(("evaluation",), "is measured on rows of its own kind, not by answers")
     elif not facts.by_answers:

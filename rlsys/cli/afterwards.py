@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from rlsys.cli.shared import MODEL_HELP, MaxTokens, Models, Plain, RunFolder, Seed, Settings, System, Temperature, app
+from rlsys.cli.shared import (
+    MODEL_HELP,
+    AdaptersOf,
+    MaxTokens,
+    Models,
+    Plain,
+    RunFolder,
+    Seed,
+    Settings,
+    System,
+    Temperature,
+    app,
+)
 from rlsys.errors import ConfigError
 
 
@@ -176,6 +190,32 @@ def evaluate(
 
 
 @app.command()
+def matrix(
+    models: Models,
+    tasks: Annotated[
+        Path,
+        typer.Option(help="File of the tasks: of each, by name, its data, rewards, sampling.", show_default=False),
+    ],
+    adapter: AdaptersOf = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many rows of each task.")] = None,
+    seed: Seed = None,
+    name: Annotated[str, typer.Option(help="Folder of the results, in OUTPUT.")] = "matrix",
+    output: Annotated[Path, typer.Option(help="Where that folder is made.")] = Path("runs"),
+    settings: Settings = None,
+) -> None:
+    """Measure models, or what runs made, or one model and adapters of it, on several tasks: a table of tasks x models,
+    and evaluation.json beside the runs' folders."""
+    from rlsys.commands import options
+    from rlsys.commands import task_matrix as command
+
+    own = [("--limit", "data.eval.limit", limit), ("--seed", "seed", seed)]
+    prepared = command.Matrix.prepared(models, adapter or (), tasks, options.settings(own, settings or ()), output)
+    from actors.spawn import spawn
+
+    command.show(*prepared.measure(output, name, spawn))
+
+
+@app.command()
 def serve(
     model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help=MODEL_HELP, show_default=False)],
     more: Annotated[
@@ -183,6 +223,18 @@ def serve(
         typer.Argument(
             metavar="[-- VLLM OPTIONS]", help="Further options of vLLM's server, after --.", show_default=False
         ),
+    ] = None,
+    adapter: AdaptersOf = None,
+    router: Annotated[
+        Path | None, typer.Option(help="File of the rules that choose the adapter of a request.", show_default=False)
+    ] = None,
+    max_rank: Annotated[
+        int | None,
+        typer.Option(min=1, help="Largest rank of adapters that are added later.", show_default="of those given"),
+    ] = None,
+    max_adapters: Annotated[
+        int | None,
+        typer.Option(min=1, help="Adapters whose requests run together.", show_default="one more than given"),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 is reached from other machines.")
@@ -193,17 +245,24 @@ def serve(
         typer.Option(help="What requests call the model; without it, MODEL|RUN as typed.", show_default=False),
     ] = None,
 ) -> None:
-    """Serve a model, or what a run made, by vLLM's OpenAI-compatible server, until ctrl-C."""
+    """Serve a model, or what a run made, and any number of adapters on it, by vLLM's OpenAI-compatible server, until
+    ctrl-C."""
     from rlsys.commands.named_models import dtype_of, files, model_path
+    from rlsys.serving.tenants import check_reach, tenants
 
-    folder = files(model, model_path(model), Path("runs"))
-    from actors.serve import Server, free_port, on_gpu
+    folder, called, options = files(model, model_path(model), Path("runs")), name or model, tuple(more or ())
+    asked = tenants(folder, called, adapter or (), router, max_rank, max_adapters)
+    if asked is not None:
+        check_reach(host, options, os.environ)
+        for warning in (one.warning for one in asked.adapters if one.warning):
+            typer.echo(f"warning: {warning}", err=True)
+    from actors.serve import Adapters, Server, free_port, on_gpu
     from actors.serve import serve as run
 
-    run(
-        Server(folder, name or model, dtype_of(folder), host, free_port(host, port), on_gpu(), tuple(more or ())),
-        typer.echo,
-    )
+    with TemporaryDirectory(prefix="rlsys-adapters-") as copies:
+        beside = Adapters.of(asked, called, Path(copies)) if asked else None
+        port = free_port(host, port)
+        run(Server(folder, called, dtype_of(folder), host, port, on_gpu(), options, beside), typer.echo)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -71,6 +72,42 @@ def choose(
     if found.missing is not None:
         raise RlsysError(found.missing)
     typer.echo("\n".join(told(found)))
+
+
+@app.command()
+def data(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CONFIG|FILE...",
+            help="An experiment or recipe, whose data sets are meant, or data sets: files, folders, hub ids.",
+            show_default=False,
+        ),
+    ],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Evaluation set that is looked for in the data; may be given several times."),
+    ] = None,
+    field: Annotated[
+        list[str] | None, typer.Option(help="Which column is what, as in prompt=question,answer=solution.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the data sets. Default train.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many rows of each.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of method curate, as in deduplication.near=0.9."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for curation.json and dropped.jsonl, which name every row.")
+    ] = None,
+) -> None:
+    """Report on data sets: duplicates, quality, personal data, contamination, bias of comparisons; changes nothing."""
+    from rlsys.commands import data as command
+    from rlsys.commands import options
+
+    fields = options.pairs("--field", field) if field else {}
+    chosen = command.prepared(paths, against or [], fields, split, limit, settings or [])
+    command.show(chosen, output)
 
 
 @app.command()

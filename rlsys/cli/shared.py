@@ -26,6 +26,15 @@ Overrides = Annotated[
 ]
 MODEL_HELP = "A model (local folder, hub id or playground:SIZE), or the folder of a run or recipe: its final model."
 Models = Annotated[list[str], typer.Argument(metavar="MODEL|RUN...", help=MODEL_HELP, show_default=False)]
+AdaptersOf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter",
+        metavar="NAME=PATH",
+        help="An adapter of that model (a run, or the adapter's folder), by a name; may be given several times.",
+        show_default=False,
+    ),
+]
 Temperature = Annotated[float | None, typer.Option(min=0, help="0 is greedy. Default 1.0.", show_default=False)]
 MaxTokens = Annotated[int | None, typer.Option(min=1, help="Longest response. Default 512.", show_default=False)]
 Seed = Annotated[int | None, typer.Option(help="Samples are drawn from it. Default 0.", show_default=False)]

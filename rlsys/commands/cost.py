@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rlsys.check.seats import told_of_reference
 from rlsys.commands.cost_table import table
 from rlsys.commands.validate import experiments
 
@@ -14,3 +15,5 @@ def told(config: Path, overrides: Sequence[str]) -> Iterator[str]:
     found = experiments(config, overrides)[1]
     for number, experiment in enumerate(found):
         yield from table(experiment, found[:number])
+        if (reference := told_of_reference(experiment)) is not None:
+            yield f"    {reference}"

@@ -76,10 +76,17 @@ where = "GPU" if torch.cuda.is_available() else "CPU"
 print(f"sampled from a tiny model on {where} in {time.monotonic() - start:.0f} s")
 """
 
+_SANDBOX = """
+from rlsys.sandbox.run import sandbox_problem
+problem = sandbox_problem()
+print(f"none ({problem}): the reward `code` is refused" if problem else "holds: the reward `code` can be had")
+"""
+
 _ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 PROBES = (
     Probe("GPUs", _GPUS, "reinstall torch: make setup (CPU), or pip install -e '.[gpu]'", quick=True),
+    Probe("sandbox for programs", _SANDBOX, "see docs/sandbox.md; only the reward `code` needs it", quick=True),
     Probe(
         "Ray starts",
         _RAY,

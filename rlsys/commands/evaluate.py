@@ -56,8 +56,15 @@ class Measured:
         return {**own, "prompts": self.prompts, "data": self.summary["data"], "measures": self.measures}
 
 
-def prepared(models: Sequence[str], settings: Sequence[Override], output: Path) -> dict[str, Experiment]:
-    """The run of each model; whatever is wrong with any of them is found before one starts. Raises ConfigError."""
+def prepared(
+    models: Sequence[str],
+    settings: Sequence[Override],
+    output: Path,
+    tasks: Document | None = None,
+    task: str | None = None,
+) -> dict[str, Experiment]:
+    """The run of each model; whatever is wrong with any of them is found before one starts. `task`: a section of
+    `tasks`, which says what is measured below `settings`. Raises ConfigError."""
     from rlsys.models.load import local_path  # brings transformers
     from rlsys.run.preflight import check_models
 
@@ -66,6 +73,8 @@ def prepared(models: Sequence[str], settings: Sequence[Override], output: Path) 
         document = Document.empty("rlsys evaluate")
         document.data = {"name": folder_name(name), "output": str(output), **json.loads(json.dumps(BASE))}
         document.override(Override(f"model.path={json.dumps(path)}", name))
+        if tasks is not None and task is not None:
+            document.put_over(tasks, (task,))
         for setting in settings:
             document.override(setting)
         experiment = checked(document)
@@ -127,7 +136,7 @@ def table(found: Sequence[Measured]) -> list[tuple[str, ...]]:
             if ("@" not in name and values in told) or (name.startswith("abstained_") and not any(values)):
                 continue
             told.add(values)
-            rows.append((label(name, mode), *map(_number, values)))
+            rows.append((label(name, mode), *map(number, values)))
     return rows
 
 
@@ -152,7 +161,7 @@ def different_prompts(found: Sequence[Measured]) -> str | None:
     return f"warning: not all models were measured on the same prompts ({told}): some are too long for some tokenizers"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,.0f}" if value == int(value) and abs(value) >= 2 else f"{value:.3f}"

@@ -12,14 +12,17 @@ from rlsys import registry
 from rlsys.check.renamed import new_key
 from rlsys.config import schema
 from rlsys.config.base import Model
+from rlsys.config.continual import ContinualConfig
 from rlsys.config.experiment import Experiment
 from rlsys.errors import ConfigError, nearest
+from rlsys.serving.router import RouterConfig
 
 FOLDERS = (
     ("method", "rlsys.methods", "Method"),
     ("rewards.args", "rlsys.rewards", "Reward"),
     ("model.adapter", "rlsys.models.adapters", "Adapter"),
     ("method.by", "rlsys.merging", "merge"),
+    ("continual.against", "rlsys.continual", "settings"),
 )
 """Sections whose keys each file of a folder declares."""
 
@@ -94,10 +97,14 @@ def entries() -> Iterator[Entry]:
     """Every key there is."""
     for name, info in schema.fields(Experiment):
         yield Entry(name, None, info)
+    for name, info in schema.fields(ContinualConfig, "continual."):  # of a recipe
+        yield Entry(name, None, info)
     for section, package, attribute in FOLDERS:
         for file in registry.names(package, attribute):
             for name, info in schema.fields(registry.resolve(package, file, "Config")):
                 yield Entry(f"{section}.{name}", file, info)
+    for name, info in schema.fields(RouterConfig):
+        yield Entry(f"router.{name}", "serve --router", info)
 
 
 def _as_yaml(value: Any) -> str:

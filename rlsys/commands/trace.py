@@ -99,7 +99,10 @@ def _story(run: RunDir, sample_id: str, chats: bool) -> Iterator[str]:
         yield f"verdicts: {len(verdicts) or 'none'}"
         for verdict in verdicts:
             yield from _verdict(verdict, sample_id, chats)
+        gave = {source.label: source for step, source in ledger.rewards() if step <= sample.step}
     yield reward_line(sample)
+    for label, source in gave.items():
+        yield f"  {label}: {source.file or source.name}, sha256 {source.sha256 or 'none'}"
     yield _used(run, sample)
     yield from _rows(run, sample_id)
 

@@ -17,6 +17,7 @@ from rlsys.config.dataset import DatasetConfig
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import STAGE, datasets
 from rlsys.config.schema import Key, dotted
+from rlsys.curation.gate import check_contamination
 from rlsys.data.chat import Renderer
 from rlsys.data.report import Loaded, Report
 from rlsys.data.sources import PLAYGROUND, elsewhere, read_rows
@@ -36,7 +37,8 @@ def first_rows(experiment: Experiment, earlier: Sequence[Experiment] = (), every
 
     Raises what the run would before it starts: ConfigError for models that don't fit each other, or settings that don't
     fit the data; DataError for a data set that can't be read or has too few usable rows. Of a large data set the first
-    rows are read and, as long as these are too few for the run, more; all with `every` or `data.strict`.
+    rows are read and, as long as these are too few for the run, more; all with `every` or `data.strict`, and where they
+    might have evaluation rows among them.
     """
     model = begins_with(experiment.model.path, earlier)
     with TemporaryDirectory() as built:
@@ -51,6 +53,7 @@ def first_rows(experiment: Experiment, earlier: Sequence[Experiment] = (), every
         yield from _told(datasets(experiment), trial.read, experiment.name, stand_in)
         with _named(experiment.name):
             trial.check_mixture()
+            check_contamination(experiment, here=True)
 
 
 class Trial:

@@ -10,7 +10,7 @@ from rlsys.check.load import load
 from rlsys.check.machine import local_gpus
 from rlsys.check.recipe import load_recipe
 from rlsys.check.running_cluster import address_to_join
-from rlsys.check.seats import demands, seating
+from rlsys.check.seats import demands, seating, told_of_reference
 from rlsys.config.experiment import Experiment
 from rlsys.config.judge import JudgeConfig
 from rlsys.config.judge_eval import JudgeEval
@@ -33,6 +33,8 @@ def validated(config: Path, overrides: Sequence[str], every: bool = False) -> It
         yield _summary(experiment)
         if experiment.model.adapter is not None:
             yield from _trained(experiment, found[:number])
+        if (reference := told_of_reference(experiment)) is not None:
+            yield f"    {reference}"
         yield from _scale_at_an_endpoint(experiment.judge)
         yield from tried
 

@@ -21,7 +21,7 @@ class ModelConfig(Model):
     """Recompute activations in the backward pass: less memory, about a third more time."""
     adapter: Any = None
     """Train a part in place of all weights, as in {kind: lora, rank: 16}: `kind` is a file in rlsys/models/adapters,
-    the other keys are its own; samplers get merged weights."""
+    the other keys are its own."""
 
 
 class PolicyConfig(Model):
@@ -60,19 +60,22 @@ class CriticConfig(PolicyConfig):
     """Training of the critic: the keys of `policy`, and where it starts."""
 
     path: str | None = None
-    """Model that the critic starts from; none means the first of reward_models, or else the policy's starting weights
-    with a new head."""
+    """Model that the critic starts from; none means the first of reward_models if that is a whole model, or else the
+    policy's starting weights with a new head."""
 
 
 class ReferenceConfig(Model):
     path: str | None = None
-    """Model of the reference; none means the policy's starting weights."""
+    """Model of the reference; none means model.path (without adapter)."""
+    share: Literal["auto", "never"] = "auto"
+    """Where an adapter is trained, and leaves the base's weights as they are: auto takes the policy with its adapter
+    switched off for the reference, in the policy's own processes, and loads no second copy; never loads one."""
     ranks: PositiveInt = 1
-    """Processes; each holds the whole model."""
+    """Processes of a reference of its own; each holds the whole model."""
     threads: PositiveInt = 1
-    """CPU threads of each rank."""
+    """CPU threads of each of them."""
     tokens_per_micro_batch: PositiveInt = 32768
-    """Token budget of one forward pass."""
+    """Token budget of one forward pass of such a process."""
 
 
 class TeacherConfig(Model):
@@ -112,6 +115,11 @@ class RolloutConfig(Model):
     """CPU only: memory for keys and values of each engine, GiB."""
     eager: bool | None = None
     """Run without CUDA graphs or compilation; none means eager on CPU and compiled on GPU."""
+    stall_timeout: PositiveFloat = 120.0
+    """Seconds without a sign of life (one comes after each step of the engine) after which an engine counts as dead."""
+    restarts: NonNegativeInt = 3
+    """How many engines that die or hang are replaced between two weight syncs; what they had not finished is sampled by
+    the others, or by the successor. Beyond that, or with 0, `loop.restarts` decides."""
     queue_groups: PositiveInt = 64
     """Finished groups that may wait to be taken before an engine pauses handing out more."""
 
@@ -135,13 +143,25 @@ class ScoringConfig(Model):
     """Processes that compute rewards; each takes one CPU."""
     timeout: PositiveFloat = 300.0
     """Longest time (seconds) for the samples of one call, a few groups; those not scored by then are abstentions."""
+    processes: PositiveInt = 2
+    """Of a reward of your own, in each actor: so many samples are scored at the same time. More for one that waits for
+    a service; 1 for one that must see all samples in one process."""
+    time_limit: PositiveFloat = 30.0
+    """Of a reward of your own: seconds for one sample; then its process is killed and the sample has no score."""
+    memory_gib: PositiveFloat | None = 4.0
+    """Of a reward of your own: address space of each process; what wants more has no score. None, for rewards that use
+    a GPU: no limit."""
 
 
 class RewardModelConfig(Model):
     name: str = Field(default="reward_model", pattern=r"^[A-Za-z0-9_-]+$")
     """Its name among the parts of the reward."""
     path: str
-    """Local folder or hub id of a model with a scalar head, with the policy's tokenizer."""
+    """Local folder or hub id of a model with a scalar head, with the policy's tokenizer; with `base`, the folder of an
+    adapter and its head."""
+    base: str | None = None
+    """Model that the adapter in `path` was trained on. Reward models of one base have it in memory once, in the same
+    processes."""
     weight: float = 1.0
     """Factor of its score in the weighted sum with all other rewards."""
     ensemble: Literal["mean", "min", "mean_minus_std"] = "mean"
@@ -160,6 +180,10 @@ class SyncConfig(Model):
     transport: Literal["auto", "shared_memory", "gloo", "nccl", "ipc"] = "auto"
     """How weights travel; auto: ipc on colocated GPUs, nccl on separate ones, shared_memory on one CPU host, gloo on
     several."""
+    content: Literal["auto", "merged", "adapter"] = "auto"
+    """What a sync brings. merged: all weights, the adapter merged into them. adapter: the first one all of them, later
+    ones what is trained alone, which the sampler merges into the frozen weights that it keeps. auto: adapter where one
+    is trained, but merged through ipc."""
     bucket_mib: PositiveInt = 256
     """Weights are sent in buckets of about this size."""
     probe_tokens: PositiveInt = 64

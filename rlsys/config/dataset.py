@@ -44,6 +44,8 @@ class DatasetConfig(Model):
     Playground tasks have two, train and test."""
     part: Part | None = None
     """Only a part of the split's rows, by hash: `{share: 0.1}`, or `{share: 0.1, rest: true}` for all the others."""
+    where: dict[str, str | int | float | bool] = {}
+    """Only rows whose columns have these values: `{curation.split: test}`; a column within a column has a dot."""
     format: Literal["auto"] | RowFormat = "auto"
     """What the rows are; auto tells it from each row's columns, and the run says what it found."""
     ignore: tuple[str, ...] = ()
@@ -62,6 +64,9 @@ class DatasetConfig(Model):
     prompt_format: str | None = None
     """Makes the prompt from columns, as in "{instruction}\\n\\n{input}"; none takes the column `prompt` or
     `messages`."""
+    templates: tuple[str, ...] = ()
+    """Several prompt formats, as in ["{question}", "Solve this: {question}"], so that a model learns the task and not
+    one wording of it. Each row is asked in one of them, told by a hash of the row."""
     answer_after: str | None = None
     """The ground truth is what follows the last occurrence of this marker in the answer column (`####` for gsm8k)."""
     system_prompt: str | None = None
@@ -75,6 +80,10 @@ class DatasetConfig(Model):
     weight: PositiveFloat = 1.0
     """For `data.train` beside `data.also` only: each of its rows counts as so many in the mixture."""
 
+    fraction: Share | None = None
+    """For `data.also` only: this fraction of all rows drawn is of this set, whatever the sizes; the others share the
+    rest by theirs."""
+
     @model_validator(mode="after")
     def _ignores_nothing_it_needs(self) -> DatasetConfig:
         for key, column in self.fields.items():
@@ -84,9 +93,25 @@ class DatasetConfig(Model):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _asks_in_one_way(self) -> DatasetConfig:
+        if self.templates and self.prompt_format is not None:
+            raise ValueError("templates and prompt_format both make the prompt; leave one out")
+        if len(set(self.templates)) < len(self.templates):
+            raise ValueError("templates names one of them twice; leave one out")
+        return self
+
+    @property
+    def makes_prompts(self) -> bool:
+        """Whether prompts are made from columns."""
+        return self.prompt_format is not None or bool(self.templates)
+
     @property
     def label(self) -> str:
         """The split and its part, for people: no two data sets of one path share it."""
+        if self.where:
+            told = " and ".join(f"{column} is {value}" for column, value in self.where.items())
+            return f"{self.model_copy(update={'where': {}}).label}, where {told}"
         if self.part is None:
             return self.split
         kind = "all but the" if self.part.rest else "the"

@@ -20,9 +20,12 @@ from rlsys.config.actors import (
     SyncConfig,
     TeacherConfig,
 )
+from rlsys.config.alarm import AlarmText
 from rlsys.config.answers import AnswerPlaces
 from rlsys.config.base import Model
+from rlsys.config.contamination import ContaminationConfig
 from rlsys.config.dataset import DatasetConfig, HeldOutConfig
+from rlsys.config.ewc import EwcConfig
 from rlsys.config.judge import JudgeConfig
 from rlsys.config.sampling import SamplingConfig
 
@@ -44,6 +47,8 @@ class DataConfig(Model):
     """Longer prompts are left out, and counted."""
     shuffle: bool = True
     """Draw a new order each epoch from the run's seed."""
+    contamination: ContaminationConfig = ContaminationConfig()
+    """Evaluation rows among the training rows: a run that has too many is refused, method `curate` drops them."""
     strict: bool = False
     """Stop at the first unreadable row instead of putting it aside (in the run's `quarantine.jsonl`) and counting
     it."""
@@ -90,8 +95,17 @@ class LoopConfig(Model):
     stop_if_nothing_taught: NonNegativeInt = 0
     """End the run, with an error, after so many steps in a row that changed no weight: no score, equal rewards, a
     gradient of 0; 0 never ends it."""
+    warn_when: tuple[AlarmText, ...] = ("z(train/grad_norm) > 30",)
+    """Comparisons on metrics that are looked at in every step, as in 'train/kl > 0.5', 'eval/accuracy < 0.2' or
+    'reward/mean < 0.1 for 3' (in three steps in a row); z(METRIC) is how many robust standard deviations a value lies
+    above the median of the last 50. One that holds is said, and is in the summary."""
+    stop_when: tuple[AlarmText, ...] = ()
+    """As `warn_when`; one that holds ends the run, which saves a checkpoint and its model and says why."""
     timeout: PositiveFloat = 1800.0
     """Longest wait (seconds) for any single answer of an actor before the run stops and says what it waited for."""
+    restarts: NonNegativeInt = 3
+    """When an actor dies or hangs, begin again from the newest checkpoint with new actors, at most so many times
+    without getting to another checkpoint; then, or with 0 at once, the run ends with an error."""
     stop_grace: PositiveFloat = 20.0
     """Seconds after SIGTERM in which the run may finish its step and save a checkpoint; what is not done by then is
     broken off, and the run goes on from the checkpoint before."""
@@ -189,6 +203,8 @@ class Experiment(Model):
     """Sampling engines (vLLM)."""
     weight_sync: SyncConfig = SyncConfig()
     """The way from trainer to sampler."""
+    ewc: EwcConfig | None = None
+    """What holds the policy's weights near those of earlier tasks (elastic weight consolidation)."""
     loop: LoopConfig
     """How long, and what happens when."""
     evaluation: EvaluationConfig = EvaluationConfig()

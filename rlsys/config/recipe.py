@@ -28,6 +28,7 @@ from typing import Any
 from pydantic import Field
 
 from rlsys.config.base import Model
+from rlsys.config.continual import ContinualConfig
 
 NAME = r"^[A-Za-z0-9._-]+$"
 
@@ -53,6 +54,8 @@ class Recipe(Model):
     """Seed of every stage that gives none of its own."""
     common: dict[str, Any] = {}
     """What all stages have in common: sections of an experiment, which a stage's own go over."""
+    continual: ContinualConfig | None = None
+    """The stages are tasks that one model learns one after the other, with something done against forgetting."""
     stages: tuple[dict[str, Any], ...] = Field(min_length=1)
     """In the order in which they run: each a `name`, and the sections of an experiment or `config`, the file of one."""
 

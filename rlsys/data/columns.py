@@ -10,7 +10,7 @@ from typing import Any
 from rlsys.config.dataset import DatasetConfig, RowFormat
 from rlsys.data.messages import Message, check_numbers
 from rlsys.data.nested import ABSENT, listed, look
-from rlsys.data.prompt_format import filled, format_columns
+from rlsys.data.prompt_format import chosen_format, filled, format_columns
 from rlsys.data.raw import BadRow, RawRow
 from rlsys.data.reading import LISTS, spoken
 from rlsys.data.turns import as_answer, is_sharegpt, reply, turns_of, with_system
@@ -140,7 +140,7 @@ def detect(value: dict[str, Any], config: DatasetConfig, learn: bool) -> RowForm
         ),
         None,
     )
-    asked = config.prompt_format is not None or "prompt" in config.fields
+    asked = config.makes_prompts or "prompt" in config.fields
     if asked or (get(value, config, "prompt") is not None and not (learn and answered is None and listed_in)):
         read_as: dict[str, RowFormat] = {"answer": "prompt_answer", "completion": "prompt_completion"}
         return read_as.get(answered or "", "prompt")
@@ -170,7 +170,7 @@ def prompt_of(value: dict[str, Any], config: DatasetConfig, found: str | None = 
     format `found`, messages are taken where there is no prompt."""
     prompt, messages = get(value, config, "prompt"), _list_column(value, config)
     if found is None:
-        asked = config.prompt_format is not None or "prompt" in config.fields
+        asked = config.makes_prompts or "prompt" in config.fields
         found = (
             "messages"
             if "messages" in config.fields or (not asked and prompt is None and messages is not None)
@@ -181,8 +181,8 @@ def prompt_of(value: dict[str, Any], config: DatasetConfig, found: str | None = 
         if messages is None:
             return None
         turns = turns_of(value[messages])
-    elif config.prompt_format is not None:
-        turns = _prompt(filled(config.prompt_format, value))
+    elif config.makes_prompts:
+        turns = _prompt(filled(chosen_format(config, value), value))
     elif prompt is None and config.fields.get("prompt", "prompt") not in value:
         return None
     else:

@@ -9,6 +9,8 @@ import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,6 +54,40 @@ def read_file(path: Path) -> Iterator[RawRow]:
     if kind == ".txt":
         return iter([read_text(1, path)])
     return _guarded(_rows(path, kind), path, (OSError, EOFError, UnicodeError, zlib.error))
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of a file of JSON lines, to be parsed by whoever iterates over them: in another process, say."""
+
+    first: int
+    """Number of the first line."""
+    lines: list[bytes]
+
+    def __iter__(self) -> Iterator[RawRow]:
+        return (_line(number, line) for number, line in enumerate(self.lines, start=self.first) if line.strip())
+
+
+def read_lines_of(path: Path, size: int) -> Iterator[Lines]:
+    """All lines of a file of JSON lines, `size` at once, none of them parsed. Raises DataError for a file that can't be
+    read. Only for `is_plain` files."""
+
+    def batches() -> Iterator[Lines]:
+        with path.open("rb") as file:
+            number = 1
+            while lines := list(islice(file, size)):
+                yield Lines(number, lines)
+                number += len(lines)
+
+    return _guarded(batches(), path, (OSError,))
+
+
+def is_plain(path: Path) -> bool:
+    """Whether it is a file of JSON lines in UTF-8, and not compressed."""
+    if not path.is_file() or suffix_of(path) not in LINES:
+        return False
+    with path.open("rb") as file:
+        return not _encoding(file.read(4)).startswith("utf-16")
 
 
 def read_text(number: int, path: Path) -> RawRow:

@@ -37,7 +37,17 @@ def build_source(loaded: Sequence[Loaded[RowT]], data: DataConfig, seed: int) ->
         for number, found in enumerate(loaded)
     ]
     sizes = [config.weight * stream.rows for config, stream in zip(configs, streams, strict=True)]
-    return Mixture(streams, probabilities(sizes, data.mix_temperature), names, seed)
+    shares = with_fractions(sizes, [config.fraction for config in configs], data.mix_temperature)
+    return Mixture(streams, shares, names, seed)
+
+
+def with_fractions(sizes: Sequence[float], fractions: Sequence[float | None], temperature: float) -> list[float]:
+    """A set with a fraction has it; the others share what is left as `probabilities` has it."""
+    by_size = iter(
+        probabilities([size for size, own in zip(sizes, fractions, strict=True) if own is None], temperature)
+    )
+    left = 1 - sum(own for own in fractions if own is not None)
+    return [left * next(by_size) if own is None else own for own in fractions]
 
 
 def probabilities(sizes: Sequence[float], temperature: float) -> list[float]:

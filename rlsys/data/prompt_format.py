@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from string import Formatter
 from typing import Any
 
@@ -9,27 +10,41 @@ from rlsys.config.dataset import DatasetConfig
 from rlsys.data.raw import BadRow
 from rlsys.data.values import as_text, kind, present
 from rlsys.errors import ConfigError
+from rlsys.samples import stable_seed
 
 
 def format_columns(config: DatasetConfig) -> list[str]:
-    """Columns that `prompt_format` names. Raises ConfigError for a format that can't be filled, or with a mapping
-    beside it."""
-    if config.prompt_format is None:
+    """Columns that `prompt_format`, or any of `templates`, names. Raises ConfigError for a format that can't be filled,
+    or with a mapping beside it."""
+    if not config.makes_prompts:
         return []
-    doubled = [key for key in ("prompt", "messages") if key in config.fields]
+    key = "templates" if config.templates else "prompt_format"
+    doubled = [own for own in ("prompt", "messages") if own in config.fields]
     if doubled:
-        raise ConfigError(f"prompt_format makes the prompt, so fields can't map {doubled[0]} too; leave one out")
+        raise ConfigError(f"{key} makes the prompt, so fields can't map {doubled[0]} too; leave one out")
+    formats = config.templates or (config.prompt_format or "",)
+    return [*dict.fromkeys(name for one in formats for name in _columns(key, one))]
+
+
+def chosen_format(config: DatasetConfig, value: dict[str, Any]) -> str:
+    """`prompt_format`, or that of `templates` which the row is asked in: the same in every run, and in any order of
+    rows."""
+    if not config.templates:
+        assert config.prompt_format is not None
+        return config.prompt_format
+    own = json.dumps(value, sort_keys=True, default=str)
+    return config.templates[stable_seed("template", own) % len(config.templates)]
+
+
+def _columns(key: str, template: str) -> list[str]:
     try:
-        pieces = list(Formatter().parse(config.prompt_format))
+        pieces = list(Formatter().parse(template))
     except ValueError as error:
-        raise ConfigError(
-            f"prompt_format {config.prompt_format!r} can't be read: {error}; literal braces are doubled"
-        ) from error
+        raise ConfigError(f"{key} {template!r} can't be read: {error}; literal braces are doubled") from error
     names = [name for _, name, _, _ in pieces if name is not None]
     if not names or not all(names) or any(spec or conversion for _, _, spec, conversion in pieces):
         raise ConfigError(
-            f"prompt_format {config.prompt_format!r} must name columns, as in '{{instruction}}\\n\\n{{input}}', and "
-            "nothing else"
+            f"{key} {template!r} must name columns, as in '{{instruction}}\\n\\n{{input}}', and nothing else"
         )
     return names
 

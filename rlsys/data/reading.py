@@ -41,7 +41,8 @@ def checked(raw: RawRow, config: DatasetConfig) -> dict[str, Any]:
     value: dict[str, Any] = reduce(without, config.ignore, raw.value)
     for column, item in value.items():
         check_whole(item, f"the column {column!r}")
-    asked = dict.fromkeys(format_columns(config), "prompt_format") | dict.fromkeys(config.fields.values(), "fields")
+    made = "templates" if config.templates else "prompt_format"
+    asked = dict.fromkeys(format_columns(config), made) | dict.fromkeys(config.fields.values(), "fields")
     return value | {column: find(value, column, key) for column, key in asked.items() if column not in value}
 
 

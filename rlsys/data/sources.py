@@ -11,7 +11,7 @@ from rlsys.config.paths import STAGE
 from rlsys.data.files import FILES, PACKED, read_file, read_text, suffix_of
 from rlsys.data.nested import without_gaps
 from rlsys.data.raw import RawRow
-from rlsys.data.splits import Split, side
+from rlsys.data.splits import Split, matching, side
 from rlsys.errors import ConfigError, DataError
 from rlsys.playground.tasks import read as read_playground
 
@@ -21,9 +21,9 @@ UNREADABLE = (*PACKED[1:], ".xlsx", ".xml", ".pkl", ".zip")
 
 
 def read_rows(config: DatasetConfig) -> Iterator[RawRow]:
-    """Rows in the order of the data set: of its split, or the slice, or the part. Raises DataError when the whole data
-    set can't be read, ConfigError for settings that don't fit it."""
-    rows = _of_split(config)
+    """Rows in the order of the data set: of its split, or the slice, those that match, or the part of these. Raises
+    DataError when the whole data set can't be read, ConfigError for settings that don't fit it."""
+    rows = matching(_of_split(config), config.where) if config.where else _of_split(config)
     return iter(rows if config.part is None else side(rows, config))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -52,6 +52,19 @@ def _bound(text: str | None, count: int) -> int | None:
     if text is None:
         return None
     return round(int(text[:-1]) * count / 100) if text.endswith("%") else int(text)
+
+
+def matching(rows: Iterable[RawRow], where: Mapping[str, object]) -> Iterator[RawRow]:
+    """The rows whose columns have these values. One that can't be read, or lacks a column, is not left out in silence:
+    it stays, with its problem."""
+    for raw in rows:
+        if raw.problem is None and isinstance(raw.value, dict):
+            try:
+                if any(find(raw.value, column, "where") != value for column, value in where.items()):
+                    continue
+            except BadRow as error:
+                raw = replace(raw, problem=str(error))
+        yield raw
 
 
 def side(rows: Iterable[RawRow], config: DatasetConfig) -> Iterator[RawRow]:

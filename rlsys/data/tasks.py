@@ -65,7 +65,7 @@ def load_tasks(
 ) -> Loaded[TaskSet]:
     """One row: all tasks that can be read. Bad rows have a column missing, empty or of another type (see `parse`), or
     the id of an earlier one. Otherwise as `load_prompts`."""
-    for key, unset in (("prompt_format", None), ("answer_after", None), ("format", "auto")):
+    for key, unset in (("prompt_format", None), ("templates", ()), ("answer_after", None), ("format", "auto")):
         if vars(config)[key] != unset:
             raise ConfigError(f"{config.path}: {key} has no effect on seed tasks; leave it out")
     renderer, ids = Renderer.create(config, tokenizer), set[str]()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # importing transformers takes seconds, and a configuration c
 
 MEANINGLESS = {
     "prompt_format": None,
+    "templates": (),
     "system_prompt": None,
     "answer_after": None,
     "chat_template": "auto",

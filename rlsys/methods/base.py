@@ -9,7 +9,7 @@ sampling and frozen roles, `learn` only trainable ones.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -25,7 +25,7 @@ from rlsys.roles import Roles
 from rlsys.samples import Sample, ScoredGroup
 
 PACKAGE = "rlsys.methods"
-RowKind = Literal["prompts", "demonstrations", "comparisons", "texts", "answered", "labelled", "tasks"]
+RowKind = Literal["prompts", "demonstrations", "comparisons", "texts", "answered", "labelled", "tasks", "raw"]
 Made = Literal["model", "reward model", "data set", "measurements"]
 SAMPLED: tuple[RowKind, ...] = ("prompts", "tasks", "answered")
 """Rows that hold prompts to sample from."""
@@ -129,6 +129,10 @@ class Experience:
     """Rows of a data set that this run makes (`dataset.jsonl` in its folder)."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Measured while collecting."""
+
+    def made(self) -> Iterable[dict[str, Any]]:
+        """`rows`; a method that makes more than there is memory for yields them one by one."""
+        return self.rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from rlsys.config.actors import ModelConfig, PolicyConfig
+from rlsys.config.paths import STAGE
 from rlsys.models.adapters.base import Adapter
 from rlsys.models.adapters.shared.put import put_adapter
 from rlsys.models.load import load_config
@@ -45,21 +47,27 @@ def skeleton(folder: Path, heads: int | None, dtype: torch.dtype) -> PreTrainedM
 
 
 def placed(model: ModelConfig, folder: Path, heads: int | None) -> Adapter:
-    """The model's adapter in its skeleton. Raises ConfigError for one that doesn't fit, as the trainer would."""
-    return put_adapter(skeleton(folder, heads, getattr(torch, model.dtype)), model.adapter, folder)
+    """The model's adapter in its skeleton. Raises ConfigError for one that doesn't fit, as the trainer would; one that
+    a stage is still to train is not read."""
+    adapter = model.adapter
+    if adapter is not None and adapter.path is not None and adapter.path.startswith(STAGE):
+        adapter = adapter.model_copy(update={"path": None})
+    return put_adapter(skeleton(folder, heads, getattr(torch, model.dtype)), adapter, folder)
 
 
 def cost(adapter: Adapter, config: PolicyConfig) -> Cost:
     parameters = dict(adapter.network.named_parameters())
-    total = sum(parameter.numel() for parameter in parameters.values())
+    total = sum(math.prod(adapter.plain_shape(name, parameter)) for name, parameter in parameters.items())
+    packed = sum(p.nbytes for p in parameters.values() if not p.is_floating_point())
+    floating = sum(p.numel() for p in parameters.values() if p.is_floating_point())
     trained = sum(parameter.numel() for parameter in parameters.values() if parameter.requires_grad)
-    width = next(iter(parameters.values())).dtype.itemsize
+    width = adapter.network.dtype.itemsize
     copies = FLOAT32 if width < FLOAT32 or config.zero_stage > 0 else 0
     file = sum(parameters[name].numel() for name in adapter.saved()) * width if adapter.exports != "merged" else None
     return Cost(
         trained=trained,
         total=total,
-        weights=total * width,
+        weights=floating * width + packed + adapter.constants(),
         gradients=trained * (FLOAT32 if config.zero_stage > 0 else width),
         optimizer=trained * (MOMENTS[config.optimizer] * FLOAT32 + copies),
         file=file,

@@ -8,6 +8,9 @@ from rlsys.answers.place import final_answer, known_answer
 from rlsys.config.answers import AnswerPlaces, Place
 from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
 
+TRUTH_FIELDS = "fields: {answer: COLUMN}"
+"""How a row's ground truth is named."""
+
 
 class Config(AnswerPlaces):
     answer_places: tuple[Place, ...] = ()
@@ -41,6 +44,6 @@ class Reward:
         return text.casefold() if self.config.ignore_case else text
 
 
-def truth_problem(answer: str | None, config: Config) -> str | None:
+def truth_problem(prompt: Prompt, config: Config) -> str | None:
     """Why a ground truth has no scores, in words that continue "the ground truth ..."; None where it has."""
-    return "is missing" if answer is None else None
+    return "is missing" if prompt.answer is None else None

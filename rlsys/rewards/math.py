@@ -11,8 +11,11 @@ from rlsys.answers import equal as answers
 from rlsys.answers.number import Closeness
 from rlsys.answers.place import final_answer, known_answer
 from rlsys.config.answers import AnswerPlaces
-from rlsys.rewards.worker_pool import CallFailed, WorkerPool
 from rlsys.samples import Abstention, Prompt, RewardResult, Score, Trajectory
+from rlsys.workers.pool import CallFailed, Worker, WorkerPool
+
+TRUTH_FIELDS = "fields: {answer: COLUMN}"
+"""How a row's ground truth is named."""
 
 
 class Config(AnswerPlaces):
@@ -34,12 +37,12 @@ class Reward:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._closeness = Closeness(config.tolerance, config.rounded)
-        self._pool = WorkerPool("rlsys.rewards.math_worker", config.processes, config.time_limit)
+        self._pool = WorkerPool(Worker("rlsys.rewards.math_worker", config.time_limit), config.processes)
 
     def score(self, prompt: Prompt, trajectory: Trajectory) -> RewardResult:
         if prompt.answer is None:
             return Abstention("the prompt has no ground truth")
-        if problem := truth_problem(prompt.answer, self.config):
+        if problem := truth_problem(prompt, self.config):
             return Abstention(f"the ground truth {prompt.answer[:80]!r} {problem}")
         truth = known_answer(prompt.answer, self.config)
         found = final_answer(trajectory.text, self.config, truth, prompt.text)
@@ -66,6 +69,6 @@ class Reward:
         self._pool.close()
 
 
-def truth_problem(answer: str | None, config: Config) -> str | None:
+def truth_problem(prompt: Prompt, config: Config) -> str | None:
     """Why a ground truth has no scores, in words that continue "the ground truth ..."; None where it has."""
-    return answers.truth_problem(answer, config)
+    return answers.truth_problem(prompt.answer, config)

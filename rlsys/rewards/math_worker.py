@@ -8,7 +8,7 @@ from typing import Any
 from rlsys.answers.algebra import same_formula
 from rlsys.answers.equal import equal
 from rlsys.answers.number import Closeness
-from rlsys.rewards.worker_pool import serve
+from rlsys.workers.serve import serve
 
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:
@@ -19,4 +19,4 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)  # the parser logs what does not parse
-    serve(handle)
+    serve(lambda _: handle)

@@ -29,6 +29,7 @@ MAY_CHANGE = (
     "loop.*",
     *(f"{role}.{key}" for role in ("policy", "critic") for key in TRAINING),
     *(f"{role}.{key}" for role in ("reference", "teacher", "reward_models.*") for key in FROZEN),
+    "reference.share",
     "judge.engine.*",
     "judge.endpoint",
     "judge.endpoint.*",

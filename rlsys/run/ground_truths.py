@@ -19,16 +19,17 @@ def check_truths(experiment: Experiment, rows: Sequence[Any], path: str) -> str:
         return ""
     for spec in experiment.rewards:
         reward = resolve("rlsys.rewards", spec.name, "Reward")
-        problem_of = vars(sys.modules[reward.__module__]).get("truth_problem")
-        if problem_of is None:
+        module = vars(sys.modules[reward.__module__])
+        if "truth_problem" not in module:
             continue
         config = resolve("rlsys.rewards", spec.name, "Config").model_validate(spec.args)
-        answers = [(row.prompt if isinstance(row, Answered) else row).answer for row in rows]
-        problems = [problem for answer in answers if (problem := problem_of(answer, config)) is not None]
+        prompts = [row.prompt if isinstance(row, Answered) else row for row in rows]
+        found = [module["truth_problem"](prompt, config) for prompt in prompts]
+        problems = [problem for problem in found if problem is not None]
         if rows and len(problems) == len(rows):
             raise NoUsableRow(
                 f"{path}: no row has a ground truth that reward {spec.name} can read (the first {problems[0]}); name "
-                "its column, as in fields: {answer: COLUMN}, or choose another reward",
+                f"its column, as in {module['TRUTH_FIELDS']}, or choose another reward",
                 f"the ground truth {problems[0]}",
             )
         if problems:

@@ -12,6 +12,7 @@ from typing import Any
 from rlsys.check.sizes import longest_sequence
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.experiment import Experiment
+from rlsys.curation.corpus import Corpus, load_raw
 from rlsys.data.answered import load_answered
 from rlsys.data.chat import uses_template
 from rlsys.data.labelled import check_labels, load_labelled
@@ -35,6 +36,7 @@ LOADERS: dict[RowKind, Callable[..., Loaded[Any]]] = {
     "tasks": load_tasks,
     "labelled": load_labelled,
     "answered": load_answered,
+    "raw": load_raw,
 }
 
 
@@ -64,6 +66,10 @@ class Inputs:
         data, seed = self.experiment.data, self.experiment.seed
         if data.train is None:
             return Stream[Any]([], seed, data.shuffle)
+        if self.facts.rows == "raw":
+            self.training_rows = 1  # all of it is one step
+            folder = self.quarantine and self.quarantine.parent
+            return Corpus(data.training(), data.contamination, data.held_out(), folder)
         sections = ("data.train", *(f"data.also.{index}" for index in range(len(data.also))))
         loaded = [
             self.load(config, self.facts.rows, section)
@@ -194,6 +200,8 @@ def row_kind(facts: Facts, section: str) -> RowKind:
     """What the rows of `data.SECTION` are read as."""
     if section == "pretrain":
         return "texts"
+    if section == "contamination":
+        return "raw"
     return "prompts" if section == "eval" and not facts.measures else facts.rows
 
 

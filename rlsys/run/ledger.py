@@ -1,5 +1,5 @@
 """Every sample of a run, in one SQLite file: what was asked, what came back, how it was judged, and which step learned
-from it; and every verdict of a judge (`ledger_verdicts`).
+from it; every verdict of a judge (`ledger_verdicts`); and which code gave the rewards (`ledger_rewards`).
 
 Text columns and numbers can be read with any SQLite tool. The per-token columns (`token_ids`, `loss_mask`, `log_probs`,
 `policy_versions`) are zlib-compressed little-endian arrays of the types in `ARRAYS`, prompt tokens included;
@@ -20,7 +20,8 @@ from typing import Any, Literal
 import numpy as np
 
 from rlsys.errors import RunError
-from rlsys.run import ledger_verdicts
+from rlsys.rewards.named import RewardSource
+from rlsys.run import ledger_rewards, ledger_verdicts
 from rlsys.samples import Abstention, Sample, Score, ScoredGroup, Verdict
 
 ARRAYS = {"token_ids": "<i4", "loss_mask": "<i1", "log_probs": "<f4", "policy_versions": "<i4"}
@@ -48,6 +49,12 @@ CREATE TABLE IF NOT EXISTS samples (
     policy_versions BLOB NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS samples_by_step ON samples (step, phase);
+CREATE TABLE IF NOT EXISTS faults (
+    step INTEGER NOT NULL,     -- the last complete one
+    back_to INTEGER NOT NULL,  -- the checkpoint's step that the run went back to
+    error TEXT NOT NULL,
+    UNIQUE (step, back_to, error)
+) STRICT;
 """
 
 
@@ -88,7 +95,7 @@ class Ledger:
                 # Write-ahead log: readers don't block the run, and a killed run loses at most the step it was writing.
                 self._database.execute("PRAGMA journal_mode = WAL")
                 self._database.execute("PRAGMA synchronous = NORMAL")
-                self._database.executescript(SCHEMA + ledger_verdicts.SCHEMA)
+                self._database.executescript(SCHEMA + ledger_verdicts.SCHEMA + ledger_rewards.SCHEMA)
         except sqlite3.Error as error:
             raise RunError(f"{path}: can't open the ledger: {error}") from error
 
@@ -182,11 +189,30 @@ class Ledger:
         where = {"step": step, "phase": phase, "kind": kind, "verdict_id": verdict_id}
         return ledger_verdicts.read(self._database, where, sample_id, texts)
 
+    def record_fault(self, step: int, back_to: int, error: str) -> None:
+        """That the run went from `step` back to the checkpoint of another, and why; once, however often it is said."""
+        with self._database:
+            self._database.execute("INSERT OR IGNORE INTO faults VALUES (?, ?, ?)", (step, back_to, error))
+
+    def faults(self) -> list[tuple[int, int, str]]:
+        """What `record_fault` was told, in order."""
+        return list(self._database.execute("SELECT step, back_to, error FROM faults ORDER BY rowid"))
+
+    def record_rewards(self, step: int, sources: Sequence[RewardSource]) -> list[str]:
+        """Write down which code gives the rewards from `step` on; returns the labels of those that changed since."""
+        with self._database:
+            return ledger_rewards.record(self._database, step, sources)
+
+    def rewards(self) -> list[tuple[int, RewardSource]]:
+        """Each with the first step that it scored, in order."""
+        return [*ledger_rewards.read(self._database)]
+
     def truncate_after(self, step: int) -> None:
         """Forget later steps: a run that goes on from `step` records them anew."""
         with self._database:
             self._database.execute("DELETE FROM samples WHERE step > ?", (step,))
             ledger_verdicts.truncate_after(self._database, step)
+            ledger_rewards.truncate_after(self._database, step)
 
     def close(self) -> None:
         self._database.close()

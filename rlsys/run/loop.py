@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from rlsys.judging.auditing.quality import canaries_fail
 from rlsys.methods.base import Method, Step
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
+from rlsys.run.alarms import Alarms
 from rlsys.run.checkpoint import Checkpoints, step_of
 from rlsys.run.evaluation import ComparesWithStart, Evaluation, Evaluator
 from rlsys.run.folder import RunDir
@@ -24,6 +24,7 @@ from rlsys.run.history import RunHistory
 from rlsys.run.ledger import Ledger
 from rlsys.run.made_dataset import MadeDataset
 from rlsys.run.metrics import MetricsLog
+from rlsys.run.patience import remember, return_to
 from rlsys.run.progress import COLUMNS, Progress
 from rlsys.run.queue import ExperienceQueue
 from rlsys.run.state import COUNTS, State, read_state, write_state
@@ -54,8 +55,11 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.state = State()
+        self.restarts = 0
+        """How often new actors took the place of dead ones."""
         config = self.experiment.loop
         self.queue = ExperienceQueue(config.max_staleness)
+        self.alarms = Alarms(config.warn_when, config.stop_when)
         self.watch = Watch(self.experiment.method.facts, config.stop_if_nothing_taught)
 
     def run(self) -> State:
@@ -72,12 +76,15 @@ class Loop:
         while not self.ended:
             metrics = self.one_step()
             self.look_at(metrics)
+            self.sound(metrics)
             self.state.seconds = time.monotonic() - started
             last = self.state.step == self.steps or self.state.done is not None
             evaluation = self.evaluate() if last or due(self.state.step, config.eval_every) else None
-            better = self.remember(evaluation) if evaluation else False
+            better = remember(self.state, evaluation) if evaluation else False
             if evaluation:
                 metrics |= evaluation.metrics
+                self.sound(evaluation.metrics)
+            metrics |= self.mended()
             metrics |= {f"time/{name}": seconds for name, seconds in self.progress.timings().items()}
             self.metrics.log(self.state.step, metrics)
             self.progress.update(self.state.step, metrics)
@@ -123,31 +130,21 @@ class Loop:
         self.state.last = {name: metrics[name] for name in sorted(shown & metrics.keys())}
         self.state.first = self.state.first or self.state.last
 
-    def remember(self, evaluation: Evaluation) -> bool:
-        """Remember the evaluation; says whether it is the best so far."""
-        state, score = self.state, evaluation.score
-        state.after = evaluation.metrics
-        better = score is not None and math.isfinite(score) and (state.best_score is None or score > state.best_score)
-        if better:
-            state.best_score = score
-        state.waited = 0 if better else state.waited + 1
-        return better
+    def sound(self, metrics: dict[str, float]) -> None:
+        """Tell of the alarms that these metrics set off; the first that stops the run ends it."""
+        for stops, what in self.alarms.fired(metrics):
+            if stops and self.state.done is None:
+                self.state.done = f"loop.stop_when: {what}"
+            self.note(what)
+        self.state.alarms = self.alarms.state()
 
     def return_to_best(self) -> None:
         """With patience, the run's model is the best one by held-out score, not the last."""
         best = self.checkpoints.best() if self.experiment.loop.patience else None
         for damage in self.checkpoints.take_set_aside():
             self.note(damage)
-        if best is None or (step := step_of(best)) == self.state.step:
-            return
-        for role, model in self.roles.trained().items():
-            model.load_state(best / role)
-        logged = next(line for line in MetricsLog.read(self.run_dir.metrics) if line["step"] == step)
-        # The log knows no NaN: what was none is null there.
-        self.state.after = {
-            name: float("nan") if value is None else value for name, value in logged.items() if name.startswith("eval/")
-        }
-        self.state.best_step = step
+        if best is not None and step_of(best) != self.state.step:
+            return_to(best, self.state, self.roles, self.run_dir)
 
     def one_step(self) -> dict[str, float]:
         """Collect, learn, sync, and write down what was sampled; returns the step's metrics."""
@@ -172,6 +169,8 @@ class Loop:
         for name, value in metrics.items():
             if name.startswith(COUNTS):
                 self.state.counts[name] = self.state.counts.get(name, 0.0) + value
+        if self.restarts:
+            metrics["faults/restarts"] = float(self.restarts)
         if (epochs := epochs_taken(self.source)) is not None:
             metrics["data/epoch"] = epochs
         if tokens := metrics.get("data/tokens"):
@@ -181,7 +180,7 @@ class Loop:
             self.ledger.record(self.state.step, experience.groups, learned.advantages, phase="train")
             self.ledger.record(self.state.step, experience.beside, {}, phase="beside")
             self.watch_judge([*experience.groups, *experience.beside])
-            self.dataset.append(self.state.step, experience.rows)
+            self.dataset.append(self.state.step, experience.made())
         return metrics
 
     def sync(self) -> dict[str, float]:
@@ -258,6 +257,14 @@ class Loop:
         self.state.notes.append(f"step {self.state.step}: {what}")
         self.progress.warn(what)
 
+    def mended(self) -> dict[str, float]:
+        """Tell what was done about actors that died since the last step; how many they were, if any."""
+        told, self.roles.mended[:] = [*self.roles.mended], []
+        for what in told:
+            self.note(what)
+            self.ledger.record_fault(self.state.step, self.state.step, what)
+        return {"faults/mended": float(len(told))} if told else {}
+
     def write_state(self, folder: Path) -> None:
         for role, model in self.roles.trained().items():
             model.save_state(folder / role)
@@ -271,6 +278,7 @@ class Loop:
             self.checkpoints.go_back_to(folder)
             self.state = saved["state"]
             self.watch.restore(self.state.watch)
+            self.alarms.restore(self.state.alarms)
             self.source.restore(saved["source"])
             for role, model in self.roles.trained().items():
                 model.load_state(folder / role)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ class MadeDataset:
         self._rows: list[dict[str, Any]] = []
         self._read = 0  # bytes of the file that `_rows` come from
 
-    def append(self, step: int, rows: Sequence[dict[str, Any]]) -> None:
-        if rows:
+    def append(self, step: int, rows: Iterable[dict[str, Any]]) -> None:
+        lines = (json.dumps({**row, "step": step}, ensure_ascii=False) + "\n" for row in rows)
+        first = next(lines, None)
+        if first is not None:
             with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps({**row, "step": step}, ensure_ascii=False) + "\n" for row in rows)
+                file.writelines(chain([first], lines))
 
     def rows(self) -> Sequence[dict[str, Any]]:
         """All so far, in order. Only what is new since the last call is read."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from rlsys.check.sizes import longest_sequence
@@ -13,9 +14,10 @@ from rlsys.config.experiment import Experiment
 from rlsys.config.paths import STAGE, critic_path, model_paths
 from rlsys.config.schema import Key, dotted
 from rlsys.errors import ConfigError
-from rlsys.merging.plan import plan
 from rlsys.methods.base import SAMPLED
-from rlsys.models.cost import placed
+from rlsys.models.adapters.shared.over import check_over, over
+from rlsys.models.cost import placed, skeleton
+from rlsys.models.fisher import open_fisher
 from rlsys.models.load import embedding_problem, load_config, load_tokenizer, tokenizer_difference, weights_problem
 from rlsys.models.reward_scale import read_scale
 from rlsys.models.value_model import is_value_model
@@ -37,6 +39,7 @@ def check_models(experiment: Experiment, at: At) -> None:
     check_weights(experiment, at)
     check_reward_models(experiment, at)
     check_adapter(experiment, at)
+    check_ewc(experiment, at)
 
 
 def check_adapter(experiment: Experiment, at: At) -> None:
@@ -46,6 +49,19 @@ def check_adapter(experiment: Experiment, at: At) -> None:
     for _, path, heads in trained_models(experiment):
         if (folder := at(path)) is not None:
             placed(experiment.model, folder, heads)
+
+
+def check_ewc(experiment: Experiment, at: At) -> None:
+    """Raises ConfigError where an earlier task kept no Fisher information, or that of other parameters."""
+    kept = () if experiment.ewc is None else experiment.ewc.of
+    folders = [Path(path) for path in kept if not path.startswith(STAGE)]
+    if not folders or (base := at(experiment.model.path)) is None:
+        return
+    network = placed(experiment.model, base, None).network
+    shapes = {name: tuple(p.shape) for name, p in network.named_parameters() if p.requires_grad}
+    for folder in folders:
+        with open_fisher(folder, shapes):
+            pass
 
 
 def trained_models(experiment: Experiment) -> Iterator[tuple[str, str, int | None]]:
@@ -61,6 +77,8 @@ def trained_models(experiment: Experiment) -> Iterator[tuple[str, str, int | Non
 
 def check_merge(experiment: Experiment, at: At) -> None:
     """Raises ConfigError for models that can't be merged with the base, where all are here."""
+    from rlsys.merging.plan import plan  # brings peft, and few runs need it
+
     found = [at(path) for path in (experiment.model.path, *(model.path for model in experiment.method.models))]
     here = [folder for folder in found if folder is not None]
     if len(here) == len(found):
@@ -109,6 +127,9 @@ def check_reward_models(experiment: Experiment, at: At) -> None:
     """Raises ConfigError for what their folders do not have: a scalar head, a scale to normalise by, several heads to
     combine."""
     for index, config in enumerate(experiment.reward_models):
+        if config.base is not None:
+            check_over_base(experiment, index, at)
+            continue
         folder = None if config.path.startswith(STAGE) else at(config.path)
         if folder is None:
             continue
@@ -124,6 +145,25 @@ def check_reward_models(experiment: Experiment, at: At) -> None:
                 f"reward_models.{index}.ensemble: mean_minus_std needs several heads, and {config.path} has one; "
                 "choose mean"
             )
+
+
+def check_over_base(experiment: Experiment, index: int, at: At) -> None:
+    """Raises ConfigError for a reward model that is no adapter over the base it names."""
+    config = experiment.reward_models[index]
+    assert config.base is not None
+    folder, base = Path(config.path).expanduser(), at(config.base)
+    if base is None or config.path.startswith(STAGE):
+        return
+    keys = (f"reward_models.{index}.path", f"reward_models.{index}.base")
+    heads = check_over(folder, base, keys)
+    over(skeleton(base, heads, getattr(torch, experiment.model.dtype)), folder)
+    if config.normalize:
+        read_scale(folder)
+    if config.ensemble == "mean_minus_std" and heads < 2:
+        raise ConfigError(
+            f"reward_models.{index}.ensemble: mean_minus_std needs several heads, and {config.path} has one; choose "
+            "mean"
+        )
 
 
 def _here(experiment: Experiment, at: At) -> Iterator[tuple[Key, str, Path]]:

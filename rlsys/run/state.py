@@ -44,6 +44,8 @@ class State:
     last: dict[str, float] = field(default_factory=dict)
     watch: dict[str, dict[str, Any]] = field(default_factory=dict)
     """`Watch.state`."""
+    alarms: dict[str, Any] = field(default_factory=dict)
+    """`Alarms.state`."""
     canary_alarm: bool = False
     """The judge fell below `judge.canary_alarm`; it is said once."""
     skipped: int = 0

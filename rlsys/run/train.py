@@ -17,20 +17,22 @@ from rlsys.check.load import load
 from rlsys.config.document import save
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import with_dataset_paths, with_model_paths
+from rlsys.curation.gate import check_contamination
 from rlsys.data.answered import Answered
-from rlsys.errors import DataError, RlsysError, RunError, command
+from rlsys.errors import RlsysError, RunError, command
 from rlsys.judging.asking import constitution_files, templates
 from rlsys.judging.asking.constitution_files import own_names
 from rlsys.methods import evaluate
 from rlsys.methods.base import Measures, Method, build_method
 from rlsys.models.load import load_tokenizer, local_path
-from rlsys.models.reward_scale import write_scale
-from rlsys.models.stop_tokens import save_generation_config, stop_token_ids
+from rlsys.models.stop_tokens import stop_token_ids
 from rlsys.rewards.composite import part_names
+from rlsys.rewards.named import source_of
 from rlsys.roles import Roles, Spawn, SpawnRequest
 from rlsys.run import merge
 from rlsys.run.changes import Beginning
 from rlsys.run.checkpoint import Checkpoints
+from rlsys.run.ending import finish
 from rlsys.run.evaluation import AnsweredEvaluator, AnswerEvaluator, Evaluator, Judgement, RowEvaluator
 from rlsys.run.folder import RunDir
 from rlsys.run.inputs import Inputs
@@ -41,10 +43,9 @@ from rlsys.run.made_dataset import MadeDataset
 from rlsys.run.metrics import MetricsLog
 from rlsys.run.preflight import check_models
 from rlsys.run.progress import Progress, print_line
+from rlsys.run.recovery import Recovery, told_of_ledger
 from rlsys.run.separation import shared_weights
-from rlsys.run.state import COUNTS, State
 from rlsys.run.stopping import Stopping
-from rlsys.run.summary import summarize, summary_rows
 from rlsys.samples import Prompt, ScoredGroup
 
 
@@ -73,7 +74,11 @@ def execute(
         try:
             if experiment.method.facts.of_files:
                 return merge.make(experiment, run_dir, held_out_score(experiment, spawn, run_dir))
-            return _execute(experiment, spawn, run_dir, resume, start)
+            checkpoints = Checkpoints(run_dir.checkpoints, experiment.loop.keep_last)
+            recovery = Recovery(run_dir, checkpoints, experiment.loop.restarts)
+            return recovery.run(
+                lambda again: _execute(experiment, spawn, run_dir, resume or again, None if again else start, recovery)
+            )
         except KeyboardInterrupt:
             steps = Checkpoints(run_dir.checkpoints, experiment.loop.keep_last).steps()
             newest = (
@@ -97,21 +102,11 @@ def execute(
             raise
 
 
-def told_of_ledger(run_dir: RunDir, error: sqlite3.Error) -> RunError:
-    """What is wrong with the ledger, and what can still be done."""
-    go_on = command("rlsys", "resume", run_dir.path)
-    if "full" in str(error):
-        return RunError(f"{run_dir.ledger}: {error}; make room and go on from the last checkpoint: `{go_on}`")
-    aside = command("mv", run_dir.ledger, run_dir.ledger.with_suffix(".damaged"))
-    return RunError(
-        f"{run_dir.ledger}: can't be used: {error}; checkpoints and metrics are whole: put it aside, `{aside}`, and go "
-        f"on: `{go_on}` (the samples so far are then in the damaged file only)"
-    )
-
-
-def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool, start: str | None) -> dict[str, Any]:
+def _execute(
+    experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool, start: str | None, recovery: Recovery
+) -> dict[str, Any]:
     started = time.monotonic()
-    checkpoints = Checkpoints(run_dir.checkpoints, experiment.loop.keep_last)
+    checkpoints = recovery.checkpoints
     checkpoint = (checkpoints.named(start) if start else checkpoints.latest()) if resume else None
     beginning = Beginning.at(checkpoint, experiment, run_dir.config)
     model = local_path(experiment.model.path, experiment.output / "playground")
@@ -122,6 +117,7 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
     method, facts = build_method(experiment, tokenizer.pad_token_id), experiment.method.facts
     rows = Inputs(experiment, tokenizer, at, run_dir.quarantine)
     source = rows.training()
+    check_contamination(experiment)
     experiment = in_steps(experiment, rows.training_rows)
     evaluator = build_evaluator(experiment, method, rows.held_out(), tokenizer.pad_token_id)
     steps = experiment.loop.steps
@@ -136,8 +132,10 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
         ledger = stack.enter_context(Ledger(run_dir.ledger))
         metrics = stack.enter_context(MetricsLog(run_dir, experiment.logging))
         progress = stack.enter_context(Progress(steps, experiment.logging.progress, title=run_dir.name))
-        with progress.timed("start"):
-            roles = stack.enter_context(spawn(experiment, request))
+        roles = Roles()
+        if facts.needs:
+            with progress.timed("start"):
+                roles = stack.enter_context(spawn(experiment, request))
         stopping = Stopping()
         stack.enter_context(stopping.listening(experiment.loop.stop_grace))  # after Ray has set its own handler
         judged = judge_warning(experiment, model)
@@ -154,31 +152,19 @@ def _execute(experiment: Experiment, spawn: Spawn, run_dir: RunDir, resume: bool
             loop.restore(checkpoint)
             for change in beginning.changed:
                 loop.note(change)
+        recovery.watch(loop)
+        for label in record_rewards(experiment, ledger, loop.state.step + 1 if loop.state.step else 0):
+            loop.note(f"the code of reward {label} was changed since this run was stopped")
         measure_judge(experiment, roles, ledger, loop, progress)
-        state = loop.run()
-        check_made(experiment, run_dir, state)
-        with progress.timed("export"):
-            hashes = export(roles, run_dir, state, request)
-        verdicts = list(ledger.verdicts(texts=False))
-        summary = summarize(run_dir, state, rows.reports, source, hashes, time.monotonic() - started, verdicts)
-        close_account(loop, summary, [judged] if judged else [])
-    return summary
+        loop.run()
+        return finish(loop, request, rows, [judged] if judged else [], started)
 
 
-def close_account(loop: Loop, summary: dict[str, Any], warnings: Sequence[str]) -> None:
-    """Write the summary and show it. Raises RunError if the run gave up."""
-    state, run_dir, progress = loop.state, loop.run_dir, loop.progress
-    summary["notes"] = state.notes
-    summary["warnings"] = [*warnings, *loop.watch.warnings(state.step)]
-    run_dir.write_summary(summary)
-    progress.table(summary_rows(summary))
-    for warning in summary["warnings"]:
-        progress.warn(warning)
-    if loop.watch.gave_up:
-        raise RunError(
-            f"{run_dir.path}: ended at step {state.step}: {state.done}; its samples: "
-            f"`{command('rlsys', 'trace', '--run', run_dir.path)}`"
-        )
+def record_rewards(experiment: Experiment, ledger: Ledger, step: int) -> list[str]:
+    """Which code gives the rewards from `step` on; returns the labels of those whose code is no longer what it was."""
+    specs = experiment.rewards
+    labels = part_names(specs)
+    return ledger.record_rewards(step, [source_of(*own) for own in zip(specs, labels, strict=True)])
 
 
 def held_out_score(experiment: Experiment, spawn: Spawn, run_dir: RunDir) -> Callable[[Path, str], float]:
@@ -218,32 +204,6 @@ def measure_judge(experiment: Experiment, roles: Roles, ledger: Ledger, loop: Lo
     loop.watch_judge(said)
 
 
-def check_made(experiment: Experiment, run_dir: RunDir, state: State) -> None:
-    """Raises DataError if a method that makes a data set made no row at all: whoever is to read it could only say that
-    there is no file."""
-    if experiment.method.facts.makes == "data set" and not run_dir.dataset.exists():
-        # Counts of groups of prompts have a further slash.
-        counts = {name.removeprefix(COUNTS): count for name, count in state.counts.items() if count}
-        told = ", ".join(f"{count:,.0f} {name.replace('_', ' ')}" for name, count in counts.items() if "/" not in name)
-        raise DataError(
-            f"{run_dir.path}: not one row was made of {state.samples:,} samples ({told}); see some with "
-            f"`{command('rlsys', 'trace', '--run', run_dir.path)}`, then "
-            f"sample more, ask for less, or begin with a better model"
-        )
-
-
-def export(roles: Roles, run_dir: RunDir, state: State, request: SpawnRequest) -> dict[str, str]:
-    """Write the trained models; returns the hash of each. The run's model is `final`; a critic is kept beside it, for
-    whoever goes on."""
-    for role, model in roles.trained().items():
-        model.export(run_dir.path / "critic" if role == "critic" else run_dir.final)
-    if roles.policy is not None:
-        save_generation_config(run_dir.final, request.model, request.stop_ids)
-    if roles.reward_model is not None and "eval/score_std" in state.after:
-        write_scale(run_dir.final, state.after["eval/score_mean"], state.after["eval/score_std"])
-    return {role: model.weight_hash() for role, model in roles.trained().items()}
-
-
 def anchored(experiment: Experiment) -> Experiment:
     """The experiment with absolute paths, so that it can be resumed from any folder."""
 
@@ -261,11 +221,7 @@ def anchored(experiment: Experiment) -> Experiment:
         if judge.cache not in (None, "auto"):  # this run may be the one that makes it
             files["cache"] = str(Path(judge.cache).expanduser().absolute())
         judge = judge.model_copy(update={key: absolute(path) for key, path in files.items()})
-    model, adapter = experiment.model, experiment.model.adapter
-    if adapter is not None and adapter.path is not None:
-        adapter = adapter.model_copy(update={"path": absolute(adapter.path)})
-        model = model.model_copy(update={"adapter": adapter})
-    experiment = experiment.model_copy(update={"judge": judge, "output": output, "model": model})
+    experiment = experiment.model_copy(update={"judge": judge, "output": output})
     return with_dataset_paths(with_model_paths(experiment, absolute), absolute)
 
 

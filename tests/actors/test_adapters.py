@@ -22,6 +22,7 @@ from rlsys.models.adapters import (
     p_tuning_v2,
     prefix,
     prompt,
+    qlora,
     rslora,
     vera,
 )
@@ -35,6 +36,7 @@ KINDS: dict[str, AdapterConfig] = {
     "rslora": rslora.Config(rank=4, dropout=0.1, modules_to_save=("model.norm",)),
     "dora": dora.Config(rank=4),
     "lora_plus": lora_plus.Config(rank=4),
+    "qlora": qlora.Config(rank=4),
     "vera": vera.Config(rank=16),
     "ia3": ia3.Config(),
     "freeze": freeze.Config(layers=2),
@@ -48,11 +50,11 @@ KINDS: dict[str, AdapterConfig] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_trains_alike_at_every_stage_of_zero_and_goes_on_exactly(two: Crew, tmp_path: Path, kind: str) -> None:
-    """ZeRO 3 with activations computed again and no parameter whole on a rank."""
+    """The last stage with activations computed again, and ZeRO 3 with no parameter whole on a rank."""
     weights, adapter = [], KINDS[kind]
-    again = "checkpointing" not in adapter.never_with
-    for zero in (0, 1, 2, 3):
-        setting = Setting(zero=zero, adapter=adapter, checkpointing=again and zero == 3, spread=zero == 3)
+    again, last = "checkpointing" not in adapter.never_with, 2 if "zero_3" in adapter.never_with else 3
+    for zero in range(last + 1):
+        setting = Setting(zero=zero, adapter=adapter, checkpointing=again and zero == last, spread=zero == 3)
         two.build(setting)
         start = two.all("weights")[0]
         for seed in range(2):
@@ -124,6 +126,21 @@ def test_what_cost_says_is_what_the_trainer_holds(
         assert 0 < file.stat().st_size - said.file < 10_000  # names and shapes
 
 
+@pytest.mark.parametrize("zero", [0, 2])
+def test_a_changed_learning_rate_keeps_lora_plus_ratio(one: Crew, tmp_path: Path, zero: int) -> None:
+    """From the checkpoint on: A at the new rate, B at 16 times it, after a warm-up that is over."""
+    adapter = KINDS["lora_plus"]
+    one.build(Setting(zero=zero, adapter=adapter, learning_rate=1e-3, warmup=1))
+    for seed in range(2):
+        one.all("train", rows(seed))
+    one.all("call", "save_state", tmp_path)
+    one.build(Setting(zero=zero, adapter=adapter, learning_rate=2e-4, warmup=1))
+    one.all("call", "load_state", tmp_path)
+    assert one.all("rates")[0] == pytest.approx([2e-4, 16 * 2e-4])
+    assert one.all("train", rows(2))[0]["learning_rate"] == pytest.approx(2e-4)
+    assert one.all("rates")[0] == pytest.approx([2e-4, 16 * 2e-4])
+
+
 def linear(names: set[str]) -> set[str]:
     return {name for name in names if name.endswith("_proj.weight")}
 
@@ -132,6 +149,7 @@ CHANGED = {
     "rslora": lambda names: linear(names) | {"model.norm.weight"},
     "dora": linear,
     "lora_plus": linear,
+    "qlora": linear,
     "vera": linear,
     "ia3": lambda names: {n for n in names if any(part in n for part in ("k_proj", "v_proj", "down_proj"))},
     "freeze": lambda names: {n for n in names if n.startswith("model.layers.2.")} | {"model.norm.weight"},

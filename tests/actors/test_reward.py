@@ -7,11 +7,13 @@ import pytest
 import ray
 
 from actors.reward import CALLS_PER_ACTOR, GROUPS_PER_CALL, RewardActor, RewardHandle
-from rlsys.config.actors import RewardSpec
+from rlsys.config.actors import RewardSpec, ScoringConfig
 from rlsys.errors import ActorError, ConfigError
+from rlsys.rewards.own import PackedGroup
 from rlsys.samples import UNSAMPLED, Abstention, Group, Prompt, Score, Trajectory
 
 EXACT = RewardSpec(name="exact_match")
+SCORING = ScoringConfig(timeout=20)
 
 
 def group(number: int, *responses: str, answer: str | None = "right") -> Group:
@@ -24,25 +26,32 @@ def group(number: int, *responses: str, answer: str | None = "right") -> Group:
 
 
 def test_each_sample_keeps_its_own_result():
-    actor = RewardActor([EXACT], timeout=20)
-    scored = actor.score(
-        [group(0, "right", "wrong"), group(1), group(2, "wrong", "right", "right"), group(3, "right", answer=None)]
+    actor = RewardActor([EXACT], SCORING)
+    results = actor.score(
+        [
+            PackedGroup.of(one)
+            for one in (
+                group(0, "right", "wrong"),
+                group(1),
+                group(2, "wrong", "right", "right"),
+                group(3, "right", answer=None),
+            )
+        ]
     )
-    assert [[result.value for result in g.results if isinstance(result, Score)] for g in scored] == [
+    assert [[result.value for result in own if isinstance(result, Score)] for own in results] == [
         [1, 0],
         [],
         [0, 1, 1],
         [],
     ]
-    assert scored[3].results == (Abstention("exact_match: the prompt has no ground truth"),)
-    assert [g.prompt.prompt_id for g in scored] == ["train:0", "train:1", "train:2", "train:3"]
+    assert results[3] == (Abstention("exact_match: the prompt has no ground truth"),)
 
 
 @pytest.mark.engine
 def test_groups_are_scored_while_they_arrive_and_a_death_is_reported(ray_session: None):
     remote = ray.remote(num_cpus=0)(RewardActor)
     actors: list[Any] = [
-        remote.options(name=f"reward-{i}", namespace="test_reward").remote([EXACT], 20) for i in range(2)
+        remote.options(name=f"reward-{i}", namespace="test_reward").remote([EXACT], SCORING) for i in range(2)
     ]
     handle = RewardHandle(actors, timeout=60)
     total, taken, between = 200, 0, []
@@ -61,7 +70,7 @@ def test_groups_are_scored_while_they_arrive_and_a_death_is_reported(ray_session
     assert seen == {f"train:{number}": [float(number % 3 > 0), 0.0] for number in range(total)}
     assert max(between) <= (2 * CALLS_PER_ACTOR + 1) * GROUPS_PER_CALL, "what is in between is bounded"
 
-    broken = RewardHandle([remote.remote([RewardSpec(name="exact")], 20)], timeout=60)
+    broken = RewardHandle([remote.remote([RewardSpec(name="exact")], SCORING)], timeout=60)
     with pytest.raises((ActorError, ConfigError), match="exact_match"):
         list(broken.score([group(0, "right")]))
 

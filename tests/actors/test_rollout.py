@@ -66,7 +66,7 @@ def test_log_probs_are_at_the_sampling_distribution(setup: Setup) -> None:
 @pytest.mark.engine
 def test_a_queue_of_one_group_still_gets_everything(setup: Setup) -> None:
     config = replace(SPEC, config=RolloutConfig(queue_groups=1))
-    narrow = RolloutHandle(setup.rollout.actors, config, setup.rollout.vocab_size, setup.rollout.timeout)
+    narrow = RolloutHandle(setup.rollout.fleet, config, setup.rollout.vocab_size, setup.rollout.timeout)
     wide = {
         group.prompt.prompt_id: group
         for group in setup.rollout.generate(PROMPTS, Sampling(1.0, 1.0, 0, 8, 2), tag="queue")
@@ -86,7 +86,7 @@ def test_a_prompt_without_room_is_named(setup: Setup) -> None:
 
 @pytest.mark.engine
 def test_a_slow_engine_is_a_timeout_that_says_what_for(setup: Setup) -> None:
-    impatient = RolloutHandle(setup.rollout.actors, SPEC, setup.rollout.vocab_size, timeout=0.001)
+    impatient = RolloutHandle(setup.rollout.fleet, SPEC, setup.rollout.vocab_size, timeout=0.001)
     with pytest.raises(WaitTimeout, match=r"waited 0\.001 s for a finished group of slow from sampling engine 0, 1"):
         list(impatient.generate(PROMPTS, Sampling(1.0, 1.0, 0, 60, 4), tag="slow"))
 

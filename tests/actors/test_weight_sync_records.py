@@ -158,3 +158,20 @@ def test_gloo_reaches_every_receiver() -> None:
         thread.join(timeout=30)
     assert all(torch.equal(came[rank], sender.buffer) for rank in range(2))
     sender.close()
+
+
+def test_a_sync_of_what_is_trained_needs_a_base_that_arrived_whole() -> None:
+    """The second tensor is trained, the first is of the base."""
+    arrivals = Arrivals(SPECS[1:], base=SPECS[:1])
+    whole, buffer = packed(1)
+    alone = replace(whole, records=whole.records[1:])
+    with pytest.raises(WeightSyncError, match=r"tensor a\.weight: the sampler waits for the base's weights"):
+        received(arrivals, alone, buffer)
+    with pytest.raises(WeightSyncError, match=r"tensor a\.weight: missing from the sync of version 1"):
+        received(arrivals, replace(alone, base=True), buffer)
+    assert list(received(arrivals, replace(whole, base=True), buffer)) == list(WEIGHTS)
+    assert list(received(arrivals, alone, buffer)) == ["b.bias"]
+    with pytest.raises(WeightSyncError, match=r"tensor b\.bias: missing from the sync of version 1"):
+        received(arrivals, replace(whole, records=()), buffer)
+    with pytest.raises(WeightSyncError, match=r"tensor a\.weight: was sent but is none of the 1"):
+        received(arrivals, whole, buffer)

@@ -41,13 +41,19 @@ def test_a_failure_hides_no_other_result_and_is_the_exit_code(
 ) -> None:
     outcome = CliRunner().invoke(app, ["--size", "0.5m", "--results", str(tmp_path)], env={"COLUMNS": "110"})
     assert outcome.exit_code == 1
-    assert [name for name, _, _ in called] == ["rollout", "trainer", "sync", "overhead", "startup"]
+    assert [name for name, _, _ in called] == ["rollout", "trainer", "sync", "overhead", "startup", "curation"]
     (file,) = tmp_path.glob("*.json")
     saved = json.loads(file.read_text())
-    assert [result["benchmark"] for result in saved["results"]] == ["rollout", "trainer", "overhead", "startup"]
+    assert [result["benchmark"] for result in saved["results"]] == [
+        "rollout",
+        "trainer",
+        "overhead",
+        "startup",
+        "curation",
+    ]
     assert saved["failures"] == {"sync at 0.5m": REASON}
     assert f"sync at 0.5m: failed: {REASON}" in outcome.output.splitlines(), "one line, however narrow the terminal"
-    assert outcome.output.count("missed") == 4
+    assert outcome.output.count("missed") == 5
 
 
 def test_a_failed_benchmark_gives_the_last_line_of_its_log(tmp_path: Path) -> None:

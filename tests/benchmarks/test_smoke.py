@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as bench
-from benchmarks import estimators, merge, spin
+from benchmarks import adapter, adapter_sync, estimators, forgetting, merge, spin
 from benchmarks.over_optimization import __main__ as over_optimization
 from benchmarks.preference import __main__ as preference
 from benchmarks.result import Result
@@ -79,6 +79,32 @@ def test_sync(settings: Settings, shared: Spawn):
     assert 0 <= found.details["probe gap"] < 1e-3
 
 
+def test_adapter_sync(ray_session: None, settings: Settings):
+    """Rank 16 on the linear layers of the smallest model, three layers of width 128: counted by hand."""
+    from actors.spawn import spawn
+
+    copy, whole, sizes = adapter_sync.run(settings, spawn)
+    assert copy.details["bytes"] == 4 * 3 * 16 * (4 * 256 + 3 * 384)
+    assert copy.details["tensors"] == 3 * 7 * 2
+    file = (settings.model / "model.safetensors").stat().st_size
+    assert sizes.ratio == pytest.approx(copy.details["bytes"] / file, rel=0.01)
+    assert whole.ratio > 0
+
+
+def unused(*_: object) -> Any:
+    raise AssertionError("starts no actors")
+
+
+def test_adapter(settings: Settings):
+    """The benchmark itself fails unless both sides begin with one loss, and both references say the same. It starts
+    processes of its own."""
+    time, memory, both = adapter.run(settings, unused)
+    assert time.ratio > 0
+    # Weights, gradients, copies and Adam's two moments of 0.5M numbers of 4 bytes.
+    assert memory.baseline[0] > 5 * 4 * 0.5
+    assert both.ratio == both.ours[0] / (memory.ours[0] + both.details["reference's process, MB"]) < 1
+
+
 def test_overhead(settings: Settings, shared: Spawn):
     assert 0 < measured("overhead", settings, shared).ratio < 1
 
@@ -123,6 +149,21 @@ def test_merge(ray_session: None, tmp_path: Path):
     assert found["greedy_soup"] == found["soup"]
     (measured,) = (tmp_path / "demo-merge" / "greedy_soup" / "measured").iterdir()
     assert (measured / "summary.json").is_file()
+
+
+def test_forgetting(ray_session: None, tmp_path: Path):
+    """One step of each stage; what EWC needs of the first task is there."""
+    printed = called(forgetting.main, "--quick", "--seed", "1", "--output", tmp_path)
+    assert "sorting, then letters; seeds 1" in printed
+    found = json.loads((tmp_path / "demo-continual.json").read_text())
+    assert found.keys() == forgetting.CELLS.keys()
+    assert all(0 <= score <= 1 for cell in found.values() for row in cell["1"]["matrix"] for score in row)
+    recipe = tmp_path / "demo-continual-seed-1"
+    kept = [stage for stage in forgetting.STAGES if (recipe / stage / "final" / "ewc" / "fisher.safetensors").is_file()]
+    assert kept == ["sort", "sort_lora"]
+    # The first step is at the old task's weights: full weights are at theta*, where the penalty is 0.
+    (line,) = [json.loads(text) for text in (recipe / "letters_ewc" / "metrics.jsonl").read_text().splitlines()]
+    assert line["train/ewc_penalty"] == 0
 
 
 def test_preference(ray_session: None, tmp_path: Path):

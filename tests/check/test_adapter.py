@@ -45,6 +45,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (DPO, "{kind: lora, target_modules: [q_prj]}", "'q_prj' is no linear layer of .*did you mean q_proj?"),
         (DPO, "{kind: lora, rank: 200}", "model.adapter.rank: 200 is more than"),
         (DPO, "{kind: bitfit}", "bitfit trains biases"),
+        (DPO, "{kind: qlora, modules_to_save: [q_proj]}", "modules_to_save: q_proj holds .* which is quantised"),
         (DPO, "{kind: lora, path: nowhere}", "model.adapter.path nowhere: holds no adapter"),
     ],
 )
@@ -55,8 +56,26 @@ def test_what_can_t_work_is_one_line(here: Path, text: str, adapter: str, messag
     assert "\n" not in str(error.value)
 
 
+def test_a_package_that_is_not_installed_is_named_with_its_extra(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlsys.check.adapter.find_spec", lambda name: None)
+    (here / "x.yaml").write_text(DPO, encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"qlora needs the package bitsandbytes: pip install 'rlsys\[qlora\]'$"
+    ) as error:
+        list(validated(here / "x.yaml", ["model.adapter={kind: qlora}"]))
+    assert "\n" not in str(error.value)
+
+
+def test_an_adapter_alone_is_sent_only_where_one_is_trained(here: Path) -> None:
+    (here / "x.yaml").write_text(GRPO, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"weight_sync\.content: is adapter, and no model\.adapter is trained"):
+        list(validated(here / "x.yaml", ["weight_sync.content=adapter"]))
+
+
 def test_ways_to_train_that_a_kind_does_not_know_are_refused(here: Path) -> None:
     (here / "x.yaml").write_text(DPO, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"policy.zero_stage: qlora can't be trained so: packed weights are unpacked"):
+        list(validated(here / "x.yaml", ["model.adapter={kind: qlora}", "policy.zero_stage=3"]))
     with pytest.raises(ConfigError, match=r"policy.packing: prompt can't be trained so: each row needs its own"):
         load(here / "x.yaml", ["model.adapter={kind: prompt}", "policy.packing=packed"])
     with pytest.raises(ConfigError, match=r"model.gradient_checkpointing: prefix can't be trained so"):
@@ -92,7 +111,7 @@ def test_cost_and_validate_tell_what_is_trained(here: Path) -> None:
     adapter = "model.adapter={kind: lora, rank: 4}"
     told = CliRunner().invoke(app, ["cost", "x.yaml", adapter])
     assert told.exit_code == 0, told.output
-    lora, full = (line.split() for line in told.output.splitlines()[2:])
+    lora, full = (line.split() for line in told.output.splitlines()[2:4])
     assert lora[:4] == ["policy:", "lora", "26,112", f"{26112 / (526144 + 26112):.2%}"]
     assert lora[4:] == ["2.21", "MB", "0.10", "MB", "0.31", "MB", "0.10", "MB"]
     assert full == ["policy:", "full", "526,144", "100.00%", "2.10", "MB", "2.10", "MB", "6.31", "MB"]

@@ -27,7 +27,7 @@ def test_allowed_values_limits_and_requirements():
 def test_a_section_lists_its_keys():
     keys = [entry.key for entry in explain("weight_sync")]
     assert keys == ["weight_sync"] + [
-        f"weight_sync.{name}" for name in ("transport", "bucket_mib", "probe_tokens", "probe_tolerance")
+        f"weight_sync.{name}" for name in ("transport", "content", "bucket_mib", "probe_tokens", "probe_tolerance")
     ]
 
 

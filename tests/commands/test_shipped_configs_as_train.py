@@ -27,6 +27,16 @@ ROWS: dict[str, dict[str, Any]] = {
     "Anthropic/hh-rlhf": {"chosen": SPOKEN.format("2"), "rejected": SPOKEN.format("3")},
     "HuggingFaceH4/ultrachat_200k": {"prompt": "1+1=", "messages": CHAT},
     "HuggingFaceTB/smoltalk": {"messages": CHAT},
+    "google-research-datasets/mbpp": {
+        "text": "Add.",
+        "test_list": ["assert add(1, 1) == 2"],
+        "test_setup_code": "",
+    },
+    "openai/openai_humaneval": {
+        "prompt": "def add(a, b):\n",
+        "test": "def check(candidate):\n    assert candidate(1, 1) == 2\n",
+        "entry_point": "add",
+    },
     "openai/gsm8k": {"question": "1+1=", "answer": "1+1 is 2\n#### 2"},
     "roneneldan/TinyStories": {"text": "One and one."},
     "trl-lib/kto-mix-14k": {"prompt": CHAT[:1], "completion": CHAT[1:]},

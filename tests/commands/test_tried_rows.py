@@ -210,7 +210,7 @@ def test_too_little_text_to_go_on_imitating_is_said():
 def test_held_out_prompts_need_no_answer():
     """A method that samples is measured by samples, whatever it learns from."""
     jsonl("rows.jsonl", {"prompt": "q", "answer": "a"})
-    jsonl("asked.jsonl", {"prompt": "q"})
+    jsonl("asked.jsonl", {"prompt": "another"})
     grpo = ["method={name: grpo, prompts_per_step: 1}", "rewards=[{name: format, args: {regex: a}}]"]
     told = [*first_rows(own(*grpo, "data.eval={path: asked.jsonl}"))]
     read = "data.train 1 of all 1 as prompt_answer, data.eval 1 of all 1 as prompt"

@@ -22,7 +22,7 @@ cluster: {cpus: 16}
 """
 CONFIGS = {
     "sft": "method: {name: sft, batch_size: 2, max_tokens: 64}\n"
-    "data: {train: {path: qa.jsonl}, eval: {path: qa.jsonl}}",
+    "data: {train: {path: qa.jsonl}, eval: {path: qa.jsonl}, contamination: {max_share: 1}}",
     "grpo": "method: {name: grpo, prompts_per_step: 2, group_size: 2}\nrewards: [{name: exact_match}]\n"
     "sampling: {max_tokens: 8}\ndata: {train: {path: qa.jsonl}, max_prompt_tokens: 32}",
     "kto": "method: {name: kto, batch_size: 2, max_tokens: 64}\ndata: {train: {path: pairs.jsonl}}",
@@ -74,6 +74,13 @@ MUTATIONS: tuple[str, ...] = (
     "data.eval={share: 0.5}",
     "data.eval={path: empty.jsonl}",
     "data.eval={path: untold.jsonl}",
+    "data.contamination={max_share: 0.5}",
+    "data.contamination={against: [{path: qa.jsonl}]}",
+    "data.contamination={against: [{path: missing.jsonl}]}",
+    "data.train.where={answer: '1'}",
+    "data.train.where={nothing: 1}",
+    "data.train.templates=['{prompt}', 'Now {prompt}']",
+    "data.train.templates=['{nothing}']",
     "data.max_prompt_tokens=2",
     "data.max_prompt_tokens=5000",
     "sampling.max_tokens=5000",

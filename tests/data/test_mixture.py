@@ -5,7 +5,7 @@ import pytest
 from rlsys.config.dataset import DatasetConfig
 from rlsys.config.experiment import DataConfig
 from rlsys.data.load import Demonstration
-from rlsys.data.mixture import Mixture, build_source, probabilities
+from rlsys.data.mixture import Mixture, build_source, probabilities, with_fractions
 from rlsys.data.report import Loaded, Report
 from rlsys.data.stream import Stream
 from rlsys.errors import DataError
@@ -38,6 +38,12 @@ def ids(rows: list[Demonstration]) -> list[str]:
 )
 def test_probabilities(sizes: tuple[float, ...], temperature: float, wanted: tuple[float, ...]):
     assert probabilities(sizes, temperature) == pytest.approx(wanted)
+
+
+def test_a_set_with_a_fraction_has_it_whatever_the_sizes():
+    """A fifth is of the second set; of the other four fifths, 90 rows and 10 have 0.72 and 0.08."""
+    assert with_fractions((90, 7, 10), (None, 0.2, None), 1.0) == pytest.approx((0.72, 0.2, 0.08))
+    assert with_fractions((90, 10), (None, 0.5), 4.0) == pytest.approx((0.5, 0.5))
 
 
 def test_the_set_of_a_draw_depends_on_seed_and_number_alone():

@@ -18,12 +18,14 @@ SETTINGS = (
     "policy.ranks=1",
     "loop.steps=100000",
     "evaluation={prompts: 4, samples: 0}",
+    "loop.restarts=0",
+    "rollout.restarts=0",
 )
 PATIENCE = 15.0
 """Seconds for the driver to notice a death, say so and end."""
 
 
-def test_a_killed_sampler_ends_the_run_with_one_line_that_names_it(workplace_alone: Workplace):
+def test_without_restarts_a_killed_sampler_ends_the_run_with_one_line_that_names_it(workplace_alone: Workplace):
     run = Run(workplace_alone.folder / "grpo")
     driver = workplace_alone.start(
         "rlsys",
@@ -42,7 +44,11 @@ def test_a_killed_sampler_ends_the_run_with_one_line_that_names_it(workplace_alo
     finally:
         driver.kill()
     assert driver.returncode == 1
-    assert re.fullmatch(r"actor RolloutActor died: [^\n]+ \(while waiting for [^\n]+ sampling engine 0\)\n", told), told
+    assert re.fullmatch(
+        r"actor RolloutActor died: [^\n]+ \(while waiting for [^\n]+ sampling engine 0\); go on from step 0: "
+        r"`rlsys resume [^\n]+`\n",
+        told,
+    ), told
     psutil.wait_procs(processes, timeout=max(0.0, killed + PATIENCE - time.monotonic()))
     assert alive(processes) == []
     assert not run.folder.summary.exists()

@@ -7,6 +7,7 @@ streams.
 from __future__ import annotations
 
 import filecmp
+import re
 import signal
 import time
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ def graded(prompt, trajectory):
 """Tells samples of an untrained model apart, so that every step has a gradient; fails for about one sample in eight."""
 CORPUS = "".join(f'{{"text": "{number} is the {number}th number."}}\n' for number in range(40))
 LAST, EVERY, KILL_AFTER = 9, 4, 5
+VICTIMS = ((1, "RolloutActor"), (4, "TrainerActor"), (6, "RewardActor"))
+"""Whose process is killed after which step."""
 GRACE = 10.0
 """Seconds that our processes may outlive the driver."""
 SETTINGS = (
@@ -94,6 +97,32 @@ def resumed(killed: Killed, workplace_with_reward: Workplace) -> Run:
     return killed.run
 
 
+@pytest.fixture(scope="module")
+def disturbed(workplace_with_reward: Workplace) -> Run:
+    """Of each kind of actor one is killed, with a signal that nothing can catch, in the middle of a step."""
+    place = workplace_with_reward
+    run = Run(place.folder / "disturbed")
+    driver = place.start(
+        "rlsys", "train", place.stage("quickstart.yaml", "grpo"), "name=disturbed", f"output={place.folder}", *SETTINGS
+    )
+    try:
+        for restarts, (step, victim) in enumerate(VICTIMS):
+            wait_until(
+                lambda: (run.steps_done() >= step and run.faults() == restarts) or driver.poll() is not None,  # noqa: B023
+                f"step {step}",
+                240,
+                poll=0.05,
+            )
+            found = [process for process in family(driver.pid) if title(process).startswith(f"ray::{victim}")]
+            assert found, f"{victim} does not run: {driver.poll()}"
+            found[-1].send_signal(signal.SIGKILL)
+        _, told = driver.communicate(timeout=240)
+    finally:
+        driver.kill()
+    assert driver.returncode == 0, told
+    return run
+
+
 def test_nothing_outlives_the_driver_by_ten_seconds(killed: Killed):
     expected = (
         "raylet",
@@ -140,6 +169,24 @@ def test_the_ledgers_are_equal(undisturbed: Run, resumed: Run):
         8 + 8
     )  # training, and two evaluations of 8 prompts: one sample each, and a greedy answer
     assert resumed.query("SELECT * FROM samples ORDER BY sample_id") == rows
+
+
+@pytest.mark.slow
+def test_a_run_whose_actors_are_killed_ends_as_the_undisturbed_one(undisturbed: Run, disturbed: Run):
+    assert disturbed.summary["restarts"] == len(VICTIMS) - 1, "a sampler gets a successor, and the run goes on"
+    notes = [
+        r"step \d: sampling engine 0: actor RolloutActor died: .+; a successor takes its place",
+        *(rf"step \d: actor {one} died: .+; after step \d the run began again from .+" for _, one in VICTIMS[1:]),
+    ]
+    for note, pattern in zip(disturbed.summary["notes"], notes, strict=True):
+        assert re.fullmatch(pattern, note), note
+    told = [
+        {name: value for name, value in line.items() if not name.startswith("faults/")} for line in disturbed.results
+    ]
+    assert told == undisturbed.results
+    assert disturbed.summary["weight_hash"] == undisturbed.summary["weight_hash"]
+    rows = "SELECT * FROM samples ORDER BY sample_id"
+    assert disturbed.query(rows) == undisturbed.query(rows)
 
 
 def test_a_failing_reward_is_an_abstention_that_is_counted_and_named(undisturbed: Run):

@@ -50,6 +50,7 @@ DEFAULTS: dict[str, tuple[str, str, str, int | None]] = {
     "rlaif": ("prompts", "rollout judge", "data set", 2),
     "constitutional": ("prompts", "rollout reward judge", "data set", 1),
     "self_instruct": ("tasks", "rollout", "data set", 1),
+    "curate": ("raw", "", "data set", None),
     "reference_log_probs": ("comparisons", "reference", "data set", None),
     "evaluate": ("prompts", "rollout reward", "measurements", None),
     # Of files: no rows, no actors.
@@ -129,12 +130,12 @@ def test_what_follows_from_the_roles():
     """SPIN measures itself and has answered prompts, so its answers can be scored, too, where it asks for rewards."""
     following = {name: (facts(name).samples, facts(name).trains, facts(name).by_answers) for name in DEFAULTS}
     assert {name for name, (samples, _, _) in following.items() if not samples} == {
-        *("sft", "distill", "kto", "reward_model", "reference_log_probs", "merge"),
+        *("sft", "distill", "kto", "reward_model", "reference_log_probs", "curate", "merge"),
         *("dpo", "cdpo", "robust_dpo", "ipo", "slic", "orpo", "simpo"),
     }
     assert {name for name, (_, trains, _) in following.items() if not trains} == {
         *("rft", "rest_em", "raft", "label_by_reward", "rlaif", "constitutional", "self_instruct"),
-        *("reference_log_probs", "evaluate", "merge"),
+        *("reference_log_probs", "evaluate", "curate", "merge"),
     }
     assert {name for name, (samples, _, by_answers) in following.items() if samples and not by_answers} == {
         *("rlaif", "self_instruct"),

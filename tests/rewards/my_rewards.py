@@ -1,10 +1,6 @@
 """Rewards as a user would write them."""
 
-import threading
-
 from rlsys.samples import Abstention, Score
-
-WAIT = threading.Event()
 
 
 def length(prompt, trajectory, scale=1.0):
@@ -21,12 +17,6 @@ def odd(prompt, trajectory):
     ]
 
 
-def hangs_on_request(prompt, trajectory):
-    if trajectory.text == "hang":
-        WAIT.wait(30)
-    return 1
-
-
 class Keyword:
     def __init__(self, word):
         self.word = word
@@ -37,6 +27,11 @@ class Keyword:
 
     def close(self):
         self.closed = True
+
+
+class Broken:
+    def __init__(self):
+        raise OSError("no model here")
 
 
 NUMBER = 3

@@ -1,9 +1,13 @@
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.one_by_one import one_by_one
 
-from rlsys.config.actors import RewardSpec
+from rlsys.config.actors import RewardSpec, ScoringConfig
 from rlsys.errors import ConfigError
+from rlsys.rewards import named
 from rlsys.rewards.composite import WeightedSum
 from rlsys.samples import Abstention, Score
 
@@ -15,11 +19,21 @@ def _in_the_users_folder(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
-def weighted(*specs: dict, timeout: float = 20.0) -> WeightedSum:
-    return WeightedSum([RewardSpec(**spec) for spec in specs], timeout)
+@pytest.fixture
+def weighted() -> Iterator[Callable[..., WeightedSum]]:
+    made: list[WeightedSum] = []
+
+    def make(*specs: dict, **scoring: Any) -> WeightedSum:
+        config = ScoringConfig(**{"timeout": 20.0, "processes": 1, **scoring})
+        made.append(WeightedSum([RewardSpec(**spec) for spec in specs], config))
+        return made[-1]
+
+    yield make
+    for rewards in made:
+        rewards.close()
 
 
-def test_the_value_is_the_weighted_sum_and_parts_are_unweighted(sample):
+def test_the_value_is_the_weighted_sum_and_parts_are_unweighted(weighted, sample):
     rewards = weighted(
         {"name": "exact_match"},
         {"name": "format", "weight": -0.5, "args": {"regex": "2"}},
@@ -28,7 +42,7 @@ def test_the_value_is_the_weighted_sum_and_parts_are_unweighted(sample):
         {"name": "my_rewards.Keyword", "weight": 10, "args": {"word": "zz"}},
         {"name": "my_package.constant", "label": "gift", "weight": 0.01, "args": {"bonus": 2.0}},
     )
-    results = rewards.score([sample("12", "12"), sample("1", "12")])
+    results = one_by_one(rewards, [sample("12", "12"), sample("1", "12")])
     scores = [result for result in results if isinstance(result, Score)]
     assert [score.value for score in scores] == pytest.approx(
         [1 - 0.5 + 0 + 0.1 * 4 + 0 + 0.01 * 3, 0 + 0 + 0 + 0.1 * 2 + 0 + 0.01 * 3]
@@ -44,22 +58,22 @@ def test_the_value_is_the_weighted_sum_and_parts_are_unweighted(sample):
     }
 
 
-def test_a_missing_part_makes_the_whole_missing(sample):
-    results = weighted({"name": "my_rewards.length"}, {"name": "exact_match"}).score(
-        [sample("ab", None), sample("ab", "ab")]
-    )
+def test_a_missing_part_makes_the_whole_missing(weighted, sample):
+    rewards = weighted({"name": "my_rewards.length"}, {"name": "exact_match"})
+    results = one_by_one(rewards, [sample("ab", None), sample("ab", "ab")])
     assert results == [
         Abstention("exact_match: the prompt has no ground truth"),
         Score(3.0, {"my_rewards.length": 2.0, "exact_match": 1.0}),
     ]
 
 
-def test_a_crash_or_a_strange_result_is_an_abstention_with_the_reason(sample):
-    assert weighted({"name": "my_rewards.crashes"}).score([sample("x")]) == [
+def test_a_crash_or_a_strange_result_is_an_abstention_with_the_reason(weighted, sample):
+    assert one_by_one(weighted({"name": "my_rewards.crashes"}), [sample("x")]) == [
         Abstention("my_rewards.crashes: RuntimeError: no such thing")
     ]
-    assert weighted({"name": "my_rewards.odd"}).score(
-        [sample(text) for text in ("nan", "text", "none", "true", "leaves", "absent")]
+    assert one_by_one(
+        weighted({"name": "my_rewards.odd"}),
+        [sample(text) for text in ("nan", "text", "none", "true", "leaves", "absent")],
     ) == [
         Abstention("my_rewards.odd: returned nan"),
         Abstention("my_rewards.odd: returned str, not a number, Score or Abstention"),
@@ -70,24 +84,14 @@ def test_a_crash_or_a_strange_result_is_an_abstention_with_the_reason(sample):
     ]
 
 
-def test_a_sample_that_hangs_does_not_hold_up_the_others(sample):
-    rewards = weighted({"name": "my_rewards.hangs_on_request"}, timeout=0.3)
-    results = rewards.score([sample("hang" if i == 3 else "go") for i in range(40)])
-    assert results[3] == Abstention("not scored within 0.3 s")
-    assert [result for i, result in enumerate(results) if i != 3] == [
-        Score(1.0, {"my_rewards.hangs_on_request": 1.0})
-    ] * 39
-    __import__("my_rewards").WAIT.set()
-
-
-def test_math_is_one_of_them_and_closing_ends_its_processes(sample):
+def test_math_is_one_of_them_and_closing_ends_its_processes(weighted, sample):
     rewards = weighted({"name": "math", "args": {"processes": 1}})
-    assert rewards.score([sample("$1+x$", "x+1"), sample("5", "4")]) == [
+    assert one_by_one(rewards, [sample("$1+x$", "x+1"), sample("5", "4")]) == [
         Score(1.0, {"math": 1.0}),
         Score(0.0, {"math": 0.0}),
     ]
     rewards.close()
-    assert rewards.score([sample("$1+x$", "x+1")]) == [Abstention("math: the worker was gone")]
+    assert one_by_one(rewards, [sample("$1+x$", "x+1")]) == [Abstention("math: the worker was gone")]
 
 
 @pytest.mark.parametrize(
@@ -105,15 +109,21 @@ def test_math_is_one_of_them_and_closing_ends_its_processes(sample):
         ),
         ({"name": "my_rewards.Keyword"}, "does not take \\(\\) with args {}: missing a required argument: 'word'"),
         ({"name": "my_rewards.NUMBER"}, "int is neither a module with Config and Reward, nor a class, nor a function"),
-        ({"name": "my_rewards.WAIT"}, "neither a module"),
         ({"name": "my_rewards.nothing"}, "nothing"),
     ],
 )
 def test_rewards_that_can_not_be_made(spec: dict, message: str):
     with pytest.raises(ConfigError, match=message):
-        weighted(spec)
+        named.check(RewardSpec(**spec))
 
 
-def test_no_reward_at_all():
+def test_the_process_of_an_own_reward_says_why_it_can_not_be_made(weighted):
+    with pytest.raises(ConfigError, match=r"^reward 'my_rewards.Keyword' does not take \(\) with args"):
+        weighted({"name": "my_rewards.Keyword"})
+    with pytest.raises(ConfigError, match=r"^reward 'my_rewards.Broken': OSError: no model here$"):
+        weighted({"name": "my_rewards.Broken"})
+
+
+def test_no_reward_at_all(weighted):
     with pytest.raises(ConfigError, match="rewards: none is given"):
         weighted()

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.fault_server import HEAD, LIMIT, SLOW, Act, Handler, Server, busy, drips, hangs, resets, says, serving
+from support.one_by_one import one_by_one
 
-from rlsys.config.experiment import RewardSpec
+from rlsys.config.actors import RewardSpec, ScoringConfig
 from rlsys.errors import ConfigError
 from rlsys.rewards import http
 from rlsys.rewards.composite import WeightedSum
@@ -225,7 +226,7 @@ def test_a_token_that_can_not_be_sent(monkeypatch: pytest.MonkeyPatch, value: st
 )
 def test_urls_that_are_refused_at_the_start(url: str, message: str):
     with pytest.raises(ConfigError, match=f"reward 'http': args.url: {message}") as caught:
-        WeightedSum([RewardSpec(name="http", args={"url": url})], 1)
+        WeightedSum([RewardSpec(name="http", args={"url": url})], ScoringConfig())
     assert "s3cret" not in str(caught.value)
 
 
@@ -248,8 +249,10 @@ def test_many_samples_at_once_each_get_their_own_score(server: Server, sample):
             says({"score": int(number)}, 500 if fails else 200)(self)
 
     server.RequestHandlerClass = Echo
-    rewards = WeightedSum([RewardSpec(name="http", weight=2, args={"url": server.url, "max_wait": 0.01})], 20)
-    results = rewards.score([sample(str(number)) for number in range(60)])
+    rewards = WeightedSum(
+        [RewardSpec(name="http", weight=2, args={"url": server.url, "max_wait": 0.01})], ScoringConfig(timeout=20)
+    )
+    results = one_by_one(rewards, [sample(str(number)) for number in range(60)])
     rewards.close()
     assert results == [Score(2.0 * number, {"http": float(number)}) for number in range(60)]
 

@@ -29,8 +29,8 @@ def test_what_can_not_be_checked_has_no_score(reward, sample):
     assert reward.score(*sample("1", r"\frac{")) == Abstention(
         r"the ground truth '\\frac{' has a bracket that is not closed"
     )
-    assert truth_problem(r"\frac{", Config()) == "has a bracket that is not closed"
-    assert truth_problem("1", Config()) is None
+    assert truth_problem(sample("", r"\frac{")[0], Config()) == "has a bracket that is not closed"
+    assert truth_problem(sample("", "1")[0], Config()) is None
 
 
 @pytest.mark.parametrize(

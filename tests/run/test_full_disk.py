@@ -17,7 +17,7 @@ from rlsys.errors import RunError
 from rlsys.run.folder import RunDir
 from rlsys.run.ledger import Ledger
 from rlsys.run.metrics import MetricsLog
-from rlsys.run.train import told_of_ledger
+from rlsys.run.recovery import told_of_ledger
 
 
 @pytest.fixture

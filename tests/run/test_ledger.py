@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from rlsys.errors import RunError
+from rlsys.rewards.named import RewardSource
 from rlsys.run.ledger import Ledger
 from rlsys.samples import UNSAMPLED, Abstention, Prompt, RewardResult, Score, ScoredGroup, Trajectory
 
@@ -100,3 +101,15 @@ def test_an_absent_or_foreign_file_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a database, but long enough to look like one " * 20)
     with pytest.raises(RunError, match="not a database"):
         Ledger(tmp_path / "notes.txt")
+
+
+def test_which_code_gave_the_rewards_from_which_step_on(tmp_path: Path) -> None:
+    first = RewardSource("short", "my.short", "my.py", "a1")
+    second, other = RewardSource("short", "my.short", "my.py", "b2"), RewardSource("math", "math", "math.py", "c3")
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.record_rewards(0, [first, other]) == []
+        assert ledger.record_rewards(3, [first, other]) == []
+        assert ledger.record_rewards(6, [second, other]) == ["short"]
+        assert ledger.rewards() == [(0, first), (0, other), (6, second)]
+        ledger.truncate_after(5)
+        assert ledger.rewards() == [(0, first), (0, other)]

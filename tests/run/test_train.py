@@ -14,11 +14,12 @@ from rlsys.methods import evaluate, grpo, rft
 from rlsys.methods.base import build_method
 from rlsys.models.load import load_tokenizer
 from rlsys.playground.models import build
+from rlsys.run.ending import check_made
 from rlsys.run.evaluation import AnswerEvaluator, Judgement
 from rlsys.run.folder import RunDir
 from rlsys.run.preflight import check_tokenizers, check_windows
 from rlsys.run.state import State
-from rlsys.run.train import anchored, build_evaluator, check_made
+from rlsys.run.train import anchored, build_evaluator
 
 
 def test_files_of_a_judge_are_found_from_any_folder_and_our_own_names_stay_ours(

@@ -106,6 +106,10 @@ class Run:
         """The last step in the metrics, -1 before there is any."""
         return self.metrics[-1]["step"] if self.folder.metrics.exists() and self.metrics else -1
 
+    def faults(self) -> int:
+        """How many its ledger tells of."""
+        return self.query("SELECT count(*) FROM faults")[0][0] if self.folder.ledger.exists() else 0
+
     @property
     def results(self) -> list[dict[str, Any]]:
         """All metrics that a repetition of the run must give again."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from actors.engines.spec import EngineSpec
+from actors.fleet import Fleet
 from actors.rollout import RolloutActor, RolloutHandle, environment
 from actors.wait import fetch
 from actors.weight_sync.records import Update
@@ -39,12 +40,13 @@ class Tampering(Samplers):
     """Damages what is on its way to the engines: once, in the sync after `fault` was set."""
 
     fault: str | None = None
+    victim: str = VICTIM
     buffer: Tensor
     before: Tensor
     """The segment as the last sync left it."""
 
     def update_weights(self, update: Update) -> None:
-        index = next((i for i, record in enumerate(update.records) if record.spec.name == VICTIM), None)
+        index = next((i for i, record in enumerate(update.records) if record.spec.name == self.victim), None)
         if self.fault and index is not None:
             fault, self.fault = self.fault, None
             update = self.damaged(fault, update, index)
@@ -59,8 +61,14 @@ class Tampering(Samplers):
             case "dropped":
                 return replace(update, records=update.records[:index] + update.records[index + 1 :])
             case "renamed":
-                record = replace(record, spec=replace(record.spec, name=VICTIM + "s"))
+                record = replace(record, spec=replace(record.spec, name=self.victim + "s"))
                 return replace(update, records=(*update.records[:index], record, *update.records[index + 1 :]))
+            case "old":
+                record = replace(record, version=record.version - 1)
+                return replace(update, records=(*update.records[:index], record, *update.records[index + 1 :]))
+            case "killed":
+                ray.kill(self.actors[0])
+                return update
             case "truncated":
                 return replace(update, nbytes=record.offset - update.offset + record.nbytes // 2)
             case "bit-flipped":
@@ -79,19 +87,22 @@ class PlainTrainer:
         self.model = whole.to(self.device)
         self.start = {name: weight.clone() for name, weight in self.model.state_dict().items()}
 
-    def weight_metadata(self) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+    def weight_metadata(self, content: str) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
         return [(name, weight.dtype, tuple(weight.shape)) for name, weight in self.model.named_parameters()]
 
-    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+    def named_weights(self, content: str) -> Iterator[tuple[str, Tensor]]:
         yield from self.model.named_parameters()
+
+    def merges(self) -> dict[str, Any]:
+        return {}
 
     def open_sender(self, engines: Sequence[Any], plan: SendPlan) -> None:
         samplers = Tampering(engines, plan.timeout)
         self.sender = Sender(self, samplers, plan, 0, "127.0.0.1", self.device)
         samplers.buffer = self.sender.channel.buffer
 
-    def send_weights(self, version: int) -> Sent:
-        return self.sender.send(version)
+    def send_weights(self, version: int, with_base: bool) -> Sent:
+        return self.sender.send(version, with_base)
 
     def set_fault(self, fault: str) -> None:
         self.sender.samplers.fault = fault  # type: ignore[attr-defined]
@@ -138,7 +149,9 @@ class Setup:
         return self.sync.sync(self.version).probe_gap
 
     def sample(self, sampling: Sampling, engines: int = 2, tag: str = "test") -> dict[str, Group]:
-        handle = RolloutHandle(self.rollout.actors[:engines], SPEC, self.rollout.vocab_size, TIMEOUT)
+        handle = RolloutHandle(
+            Fleet(self.rollout.actors[:engines], TIMEOUT, TIMEOUT), SPEC, self.rollout.vocab_size, TIMEOUT
+        )
         return {group.prompt.prompt_id: group for group in handle.generate(PROMPTS, sampling, tag)}
 
 
@@ -152,9 +165,13 @@ def start_engines(model: Path, count: int, gpus: float = 0.0, stop_ids: tuple[in
     remote: Any = ray.remote(RolloutActor).options(
         num_cpus=1, num_gpus=gpus, runtime_env={"env_vars": environment(CONFIG, on_gpu=gpus > 0)}
     )
-    actors = [remote.remote(spec) for _ in range(count)]
+
+    def make(number: int) -> Any:
+        return remote.remote(spec)
+
+    actors = [make(number) for number in range(count)]
     sizes = fetch([actor.start.remote() for actor in actors], "engines", TIMEOUT)
-    return RolloutHandle(actors, spec, sizes[0], TIMEOUT)
+    return RolloutHandle(Fleet(actors, TIMEOUT, TIMEOUT, make, restarts=2), spec, sizes[0], TIMEOUT)
 
 
 def open_sync(trainer: Trainer, rollout: RolloutHandle, transport: str = "shared_memory") -> WeightSyncHandle:

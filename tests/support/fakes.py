@@ -52,6 +52,14 @@ class SoftmaxPolicy:
         self.logits = torch.zeros(VOCABULARY, dtype=torch.float64, requires_grad=True)
         self.learning_rate = learning_rate
         self.updates = 0
+        self.fisher: list[Tensor] = []
+        """Of each row that was asked for."""
+
+    def add_fisher(self, batch: Batch) -> None:
+        for row in range(len(batch)):
+            one = batch.rows(torch.tensor([row]))
+            (gradient,) = torch.autograd.grad(self._outputs(one, 1.0).log_probs_BT.sum(), self.logits)
+            self.fisher.append(gradient**2)
 
     def log_probs(self, batch: Batch, temperature: float) -> Tensor:
         return self._outputs(batch, temperature).log_probs_BT.detach()

@@ -1,7 +1,7 @@
 """A worker for tests: it says twice a number, and a request without one is computed in C for longer than anyone
 waits."""
 
-from rlsys.rewards.worker_pool import serve
+from rlsys.workers.serve import serve
 
 
 def handle(request: dict) -> dict:
@@ -9,4 +9,4 @@ def handle(request: dict) -> dict:
 
 
 if __name__ == "__main__":
-    serve(handle)
+    serve(lambda _: handle)

@@ -18,6 +18,7 @@ from torch import Tensor
 from actors.wait import fetch
 from rlsys.batch import Batch, ComparisonBatch, DistillationBatch, PreferenceBatch, ValueBatch
 from rlsys.config.actors import ModelConfig, PolicyConfig
+from rlsys.config.ewc import EwcConfig
 from rlsys.models.adapters.base import AdapterConfig
 from rlsys.models.micro_batches import micro_batches
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
@@ -119,6 +120,7 @@ class Setting:
     """ZeRO 3 spreads even the smallest parameters over the ranks, as it does large ones."""
     heads: int | None = None
     """Of a scalar head."""
+    ewc: EwcConfig | None = None
 
     def model_config(self) -> ModelConfig:
         return ModelConfig.model_validate(
@@ -175,7 +177,7 @@ class Rank:
         world = World(self.rank, self.size, address, TIMEOUT)
         path = self.model.with_name("untied") if setting.untied else self.model
         self.engine = TrainEngine(
-            setting.model_config(), setting.config(self.size), path, STEPS, SEED, world, setting.heads
+            setting.model_config(), setting.config(self.size), path, STEPS, SEED, world, setting.heads, setting.ewc
         )
 
     def accumulate(self, batch: Batch, loss: Any, normalizer: float) -> int:
@@ -222,6 +224,10 @@ class Rank:
     def log_probs(self, batch: Batch) -> Tensor:
         return self.engine.log_probs(batch, [[row] for row in range(len(batch))], 1.0)
 
+    def base_log_probs(self, batch: Batch) -> Tensor:
+        with self.engine.adapter.disabled():
+            return self.log_probs(batch)
+
     def scores(self, batch: Batch) -> Tensor | None:
         return self.engine.scores(batch, [[row] for row in range(len(batch))])
 
@@ -238,6 +244,10 @@ class Rank:
         states = [t.nbytes for state in inner.state.values() for t in state.values() if isinstance(t, Tensor)]
         copies = [p.nbytes for group in inner.param_groups for p in group["params"]] if self.setting.zero else []
         return sum(sizes), sum(states) + sum(copies)
+
+    def rates(self) -> list[float]:
+        """The next step's learning rates, of each group of parameters."""
+        return [group["lr"] for group in self.engine.engine.optimizer.param_groups]
 
     def loaded_extensions(self) -> list[str]:
         """Libraries that torch compiled for DeepSpeed in this process."""

@@ -7,7 +7,9 @@ is put in place, all is trained.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rlsys.config.base import Model
@@ -33,9 +35,36 @@ class AdapterConfig(Model):
 
     unmergeable: ClassVar[str | None] = None
     """Why weights of a plain model can't compute the same; None where they do, so that a sampler can be sent them."""
+
+    @property
+    def keeps_base(self) -> bool:
+        """Whether training leaves the base model's own weights alone, so that without the adapter it is there still."""
+        return False
+
+    def loaded(self) -> AdapterConfig:
+        """The kind that computes the same from what is saved."""
+        return self
+
     never_with: ClassVar[Mapping[str, str]] = {}
-    """Reasons against settings: of `packing` (rows without padding) and of `checkpointing` (activations computed
-    again)."""
+    """Reasons against settings: of `packing` (rows without padding), `checkpointing` (activations computed again) and
+    `zero_3` (weights spread over ranks)."""
+    package: ClassVar[str | None] = None
+    """What must be installed beside rlsys: its name, and the extra's is the kind's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """How one weight of a plain model is made of the base's and of what is trained. It can be pickled: a sampler may
+    merge for itself."""
+
+    formula: Callable[..., Tensor]
+    """(weight, *parts), all float32, to the merged weight, float32: a frozen dataclass of the kind's file."""
+    parts: tuple[str, ...]
+    """Names of the trained parameters that it reads, in its order."""
+
+    def __call__(self, weight: Tensor, parts: Sequence[Tensor]) -> Tensor:
+        """In `weight`'s dtype: computed in float32 and rounded once."""
+        return self.formula(weight.float(), *(part.float() for part in parts)).to(weight.dtype)
 
 
 class Adapter:
@@ -80,13 +109,46 @@ class Adapter:
         own = self.base_names[name]
         return name if own is None and self.config is not None and self.config.unmergeable else own
 
+    def plain(self, name: str, parameter: Tensor) -> Tensor:
+        """A parameter as it is in a plain model, in the model's dtype; nothing is folded into it yet."""
+        return parameter.detach()
+
+    def plain_shape(self, name: str, parameter: Tensor) -> tuple[int, ...]:
+        """The shape of `plain`."""
+        return tuple(parameter.shape)
+
+    def constants(self) -> int:
+        """Bytes that the base takes beside its parameters."""
+        return 0
+
+    def merge(self, name: str) -> Merge | None:
+        """What is folded into this parameter of the base; None where nothing is."""
+        return None
+
     def parts(self, name: str) -> Sequence[nn.Parameter]:
         """What `merged` reads beside this parameter; whoever spread the weights over ranks must gather it first."""
-        return ()
+        how = self.merge(name)
+        return [self.network.get_parameter(part) for part in how.parts] if how else ()
 
-    def merged(self, name: str, weight: Tensor) -> Tensor:
-        """The weight that a model without adapter needs to compute the same, in `weight`'s dtype."""
-        return weight
+    def merged(self, name: str, parameter: Tensor) -> Tensor:
+        """The weight that a model without adapter needs to compute the same, in the model's dtype."""
+        how, weight = self.merge(name), self.plain(name, parameter)
+        return how(weight, [part.detach() for part in self.parts(name)]) if how else weight
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """For a while the network is the base model again. Only for kinds that keep it (`keeps_base`)."""
+        assert self.config is not None, "full training has no adapter"
+        assert self.config.keeps_base, f"{self.config.kind} changes weights of the base"
+        self.enable(False)
+        try:
+            yield
+        finally:
+            self.enable(True)
+
+    def enable(self, on: bool) -> None:
+        """Let the adapter have its say, or not. Every kind that keeps the base defines it."""
+        raise NotImplementedError
 
     def rate(self, name: str) -> float:
         """Factor on the learning rate of a trained parameter."""

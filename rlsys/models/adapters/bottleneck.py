@@ -32,6 +32,10 @@ class Config(base.AdapterConfig):
     export: Literal["both", "merged", "adapter"] = "adapter"
     """What a finished run's `final` holds: only the adapter can be written."""
 
+    @property
+    def keeps_base(self) -> bool:
+        return True
+
     unmergeable: ClassVar[str | None] = "a bottleneck has a nonlinearity, so no weights of the base model can hold it"
 
 
@@ -47,6 +51,13 @@ class Adapter(base.Adapter):
             layer = self.network.get_submodule(name)
             wrapped = Bottleneck(layer, self.config.size, self.config.activation)  # pyright: ignore[reportArgumentType]
             setattr(self.network.get_submodule(parent), last, wrapped)
+
+    def enable(self, on: bool) -> None:
+        from rlsys.models.adapters.shared.bottleneck_layer import Bottleneck
+
+        for module in self.network.modules():
+            if isinstance(module, Bottleneck):
+                module.enabled = on
 
 
 def places(network: PreTrainedModel, placement: Literal["houlsby", "pfeiffer"]) -> list[str]:

@@ -7,11 +7,12 @@ layer. Samplers get merged weights only: vLLM fails inside a step on a DoRA adap
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlsys.models.adapters import lora
-from rlsys.models.adapters.lora import delta
+from rlsys.models.adapters.lora import AddProduct
 from rlsys.models.adapters.shared.tuner import DEFAULT
 
 if TYPE_CHECKING:
@@ -23,14 +24,25 @@ class Config(lora.Config):
     """This file."""
 
 
+@dataclass(frozen=True, slots=True)
+class Renormalize:
+    """m (W0 + scale B A) / the norm of each row of what is in brackets, all float32."""
+
+    scale: float
+
+    def __call__(self, weight: Tensor, a: Tensor, b: Tensor, magnitude: Tensor) -> Tensor:
+        direction = AddProduct(self.scale)(weight, a, b)
+        return direction * (magnitude / direction.norm(dim=1))[:, None]
+
+
 class Adapter(lora.Adapter):
+    trained = (*lora.Adapter.trained, f"lora_magnitude_vector.{DEFAULT}.weight")
+
     def variant(self) -> dict[str, Any]:
         return {"use_dora": True}
 
-    def merged_weight(self, layer: Any, weight: Tensor) -> Tensor:
-        direction = weight + delta(layer)
-        magnitude = layer.lora_magnitude_vector[DEFAULT].weight.detach().float()
-        return direction * (magnitude / direction.norm(dim=1))[:, None]
+    def formula(self, layer: Any) -> Callable[..., Tensor]:
+        return Renormalize(layer.scaling[DEFAULT])
 
     def borrowed(self) -> Iterator[tuple[nn.Module, nn.Parameter]]:
         for layer in self.layers():

@@ -7,7 +7,8 @@ feed-forward one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlsys.errors import ConfigError
@@ -28,8 +29,17 @@ class Config(TargetedConfig):
     """Those of them whose inputs are scaled, by the last part of their names; outputs of the others are."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A weight, or the bias of its outputs, times what is trained: one row for inputs, one column for outputs."""
+
+    def __call__(self, weight: Tensor, scale: Tensor) -> Tensor:
+        return weight * (scale if weight.dim() == 2 else scale[:, 0])
+
+
 class Adapter(Tuner):
     config: Config
+    trained = (f"ia3_l.{DEFAULT}",)
 
     def peft_config(self, names: list[str], targets: list[str]) -> IA3Config:
         from peft import IA3Config
@@ -42,15 +52,11 @@ class Adapter(Tuner):
         forward = [name for name in targets if name.rpartition(".")[2] in self.config.feedforward_modules]
         return IA3Config(target_modules=targets, feedforward_modules=forward)
 
-    def merged_weight(self, layer: Any, weight: Tensor) -> Tensor:
-        return weight * scale(layer)  # one row for inputs, one column for outputs
+    def formula(self, layer: Any) -> Callable[..., Tensor]:
+        return Scale()
 
-    def merged_bias(self, layer: Any, bias: Tensor) -> Tensor:
-        return bias if layer.is_feedforward else bias * scale(layer)[:, 0]
+    def bias_formula(self, layer: Any) -> Callable[..., Tensor] | None:
+        return None if layer.is_feedforward else Scale()
 
     def borrowed(self) -> Iterator[tuple[nn.Module, nn.Parameter]]:
         return ((layer, layer.ia3_l[DEFAULT]) for layer in self.layers())
-
-
-def scale(layer: Any) -> Tensor:
-    return layer.ia3_l[DEFAULT].detach().float()

@@ -5,6 +5,8 @@ B starts at 0, so that the model at first is the base model. Trained: r x (input
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -28,8 +30,19 @@ class Config(TargetedConfig):
     """Dropout on the adapter's input."""
 
 
+@dataclass(frozen=True, slots=True)
+class AddProduct:
+    """W0 + scale B A, of float32 W0, A and B."""
+
+    scale: float
+
+    def __call__(self, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return weight + self.scale * (b @ a)
+
+
 class Adapter(Tuner):
     config: Config
+    trained = (f"lora_A.{DEFAULT}.weight", f"lora_B.{DEFAULT}.weight")
 
     def peft_config(self, names: list[str], targets: list[str]) -> LoraConfig:
         from peft import LoraConfig
@@ -48,11 +61,6 @@ class Adapter(Tuner):
         """What a relative of LoRA says to peft."""
         return {}
 
-    def merged_weight(self, layer: Any, weight: Tensor) -> Tensor:
-        return weight + delta(layer)
-
-
-def delta(layer: Any) -> Tensor:
-    """(alpha / r) B A, float32, with the scale that peft computed."""
-    a, b = layer.lora_A[DEFAULT].weight, layer.lora_B[DEFAULT].weight
-    return layer.scaling[DEFAULT] * (b.detach().float() @ a.detach().float())
+    def formula(self, layer: Any) -> Callable[..., Tensor]:
+        """With the scale that peft computed."""
+        return AddProduct(layer.scaling[DEFAULT])

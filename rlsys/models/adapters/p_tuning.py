@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import PositiveInt
 
+from rlsys.models.adapters import prompt
 from rlsys.models.adapters.shared import soft
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ class Config(soft.SoftConfig):
     """This file."""
     hidden_size: PositiveInt = 128
     """Width of the encoder's hidden layers."""
+
+    def loaded(self) -> prompt.Config:
+        return prompt.Config(tokens=self.tokens)
 
 
 class Adapter(soft.Soft):

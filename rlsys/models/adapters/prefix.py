@@ -20,6 +20,9 @@ class Config(p_tuning_v2.Config):
     hidden_size: PositiveInt = 512
     """Width of the MLP's hidden layer."""
 
+    def loaded(self) -> p_tuning_v2.Config:
+        return p_tuning_v2.Config(tokens=self.tokens)
+
 
 class Adapter(p_tuning_v2.Adapter):
     def encoding(self) -> dict[str, Any]:

@@ -8,7 +8,8 @@ pair's seed, not the pair.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -34,8 +35,28 @@ class Config(TargetedConfig):
     """The random pair is drawn from it."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AddScaledPair:
+    """W0 + diag(b) B diag(d) A, float32, of what each layer takes of the shared pair (r x largest inputs, largest
+    outputs x r)."""
+
+    shared_a: Tensor
+    shared_b: Tensor
+
+    def __call__(self, weight: Tensor, b: Tensor, d: Tensor) -> Tensor:
+        outputs, inputs = weight.shape
+        pair = [shared.to(weight) for shared in (self.shared_a[:, :inputs], self.shared_b[:outputs])]
+        return weight + b[:, None] * (pair[1] @ (d[:, None] * pair[0]))
+
+    def __reduce__(self) -> tuple[type[AddScaledPair], tuple[Tensor, Tensor]]:
+        """To a process that may have no GPU."""
+        return AddScaledPair, (self.shared_a.cpu(), self.shared_b.cpu())
+
+
 class Adapter(Tuner):
     config: Config
+    trained = (f"vera_lambda_b.{DEFAULT}", f"vera_lambda_d.{DEFAULT}")
+    pair: AddScaledPair | None = None
 
     def peft_config(self, names: list[str], targets: list[str]) -> VeraConfig:
         from peft import VeraConfig
@@ -52,11 +73,11 @@ class Adapter(Tuner):
                 bias="none",
             )
 
-    def merged_weight(self, layer: Any, weight: Tensor) -> Tensor:
-        outputs, inputs = weight.shape
-        b, d = layer.vera_lambda_b[DEFAULT].detach().float(), layer.vera_lambda_d[DEFAULT].detach().float()
-        shared_a, shared_b = layer.vera_A[DEFAULT][:, :inputs].float(), layer.vera_B[DEFAULT][:outputs].float()
-        return weight + b[:, None] * (shared_b @ (d[:, None] * shared_a))
+    def formula(self, layer: Any) -> Callable[..., Tensor]:
+        a, b = layer.vera_A[DEFAULT], layer.vera_B[DEFAULT]
+        if self.pair is None or self.pair.shared_a is not a:  # one for all layers, so that it is sent once
+            self.pair = AddScaledPair(a, b)
+        return self.pair
 
     def borrowed(self) -> Iterator[tuple[nn.Module, nn.Parameter]]:
         for layer in self.layers():

@@ -19,7 +19,8 @@ class Bottleneck(nn.Module):
         self.up = nn.Linear(size, base_layer.out_features, device=weight.device, dtype=weight.dtype)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
+        self.enabled = True
 
     def forward(self, hidden: Tensor) -> Tensor:
         own = self.base_layer(hidden)
-        return own + self.up(self.activation(self.down(own)))
+        return own if not self.enabled else own + self.up(self.activation(self.down(own)))

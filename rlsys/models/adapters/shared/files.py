@@ -4,8 +4,9 @@ settings and tensors under the model's names), and `base.json`, which says what 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlsys.errors import ConfigError
 from rlsys.models.adapters.base import Adapter
@@ -27,7 +28,12 @@ def write_adapter(adapter: Adapter, folder: Path, parameters: dict[str, Tensor],
     folder.mkdir(parents=True, exist_ok=True)
     described = adapter.description() | {"base_model_name_or_path": str(source)}
     (folder / CONFIG).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    origin = {"kind": adapter.config.kind, "base": str(source), "version": version_of(source, OF_TOKENS)}
+    origin = {
+        "kind": adapter.config.kind,
+        "settings": adapter.config.model_dump(mode="json", exclude={"path", "export"}),
+        "base": str(source),
+        "version": version_of(source, OF_TOKENS),
+    }
     (folder / BASE).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
     tensors = {name: tensor.contiguous() for name, tensor in adapter.tensors(parameters).items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
@@ -45,12 +51,13 @@ def read_adapter(adapter: Adapter, path: Path, source: Path) -> None:
     adapter.load(load_file(folder / WEIGHTS), json.loads((folder / CONFIG).read_text(encoding="utf-8")))
 
 
-def adapter_folder(path: Path) -> Path:
-    """The folder itself, or the `adapter` in a final model's. Raises ConfigError where neither is an adapter's."""
+def adapter_folder(path: Path, key: str = "model.adapter.path") -> Path:
+    """The folder itself, or the `adapter` in a final model's. Raises ConfigError, which names `key`, where neither is
+    an adapter's."""
     for folder in (path, path / ADAPTER):
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
             return folder
-    raise ConfigError(f"model.adapter.path {path}: holds no adapter ({CONFIG} and {WEIGHTS})")
+    raise ConfigError(f"{key} {path}: holds no adapter ({CONFIG} and {WEIGHTS})")
 
 
 def check_base(folder: Path, kind: str, source: Path) -> None:
@@ -60,9 +67,15 @@ def check_base(folder: Path, kind: str, source: Path) -> None:
     origin = json.loads((folder / BASE).read_text(encoding="utf-8"))
     if origin["kind"] != kind:
         raise ConfigError(f"model.adapter.path {folder}: is of kind {origin['kind']}, not {kind}")
+    check_version(origin, folder, source, ("model.adapter.path", "model.path"))
+
+
+def check_version(origin: Mapping[str, Any], folder: Path, source: Path, keys: tuple[str, str]) -> None:
+    """Raises ConfigError, which names the keys of adapter and base, unless `source` is the base that `origin` (what
+    base.json says) names."""
     here = version_of(source, OF_TOKENS)
     if origin["version"].rpartition("@")[2] != here.rpartition("@")[2]:
         raise ConfigError(
-            f"model.adapter.path {folder}: was trained on {origin['version']} ({origin['base']}), and model.path is "
-            f"{here}; give it the base that it was trained on"
+            f"{keys[0]} {folder}: was trained on {origin['version']} ({origin['base']}), and {keys[1]} is {here}; "
+            "give it the base that it was trained on"
         )

@@ -34,6 +34,10 @@ class SoftConfig(base.AdapterConfig):
     unmergeable: ClassVar[str | None] = "trained vectors before the input are no weights of the base model"
     never_with: ClassVar[Mapping[str, str]] = {"packing": "each row needs its own vectors before it"}
 
+    @property
+    def keeps_base(self) -> bool:
+        return True
+
 
 class Soft(base.Adapter):
     """`peft_config` says what is trained."""
@@ -42,15 +46,12 @@ class Soft(base.Adapter):
     def peft_config(self) -> PeftConfig: ...
 
     def place(self) -> None:
-        from peft import get_peft_model
+        from peft import PeftModel
 
         described = self.peft_config()
-        scores = self.network.get_output_embeddings() is None
-        # As SEQ_CLS, peft would wrap the scalar head, which is ours to train; the file says what the model is.
-        described.task_type = "FEATURE_EXTRACTION" if scores else "CAUSAL_LM"
-        self.peft_model: Any = get_peft_model(self.network, described)
-        if scores:
-            self.peft_model.peft_config[DEFAULT].task_type = "SEQ_CLS"
+        described.task_type = "SEQ_CLS" if self.network.get_output_embeddings() is None else "CAUSAL_LM"
+        # Not peft's class for the task, which would wrap a scalar head.
+        self.peft_model: Any = PeftModel(self.network, described, DEFAULT)
         self.network.requires_grad_(False)
         self.encoder: nn.Module = self.peft_model.prompt_encoder[DEFAULT].to(self.network.dtype)
         # What trains may be spread over ranks, with hooks that gather it; what makes the saved vectors may not.
@@ -58,8 +59,13 @@ class Soft(base.Adapter):
         body: nn.Module = self.network.base_model
         body.add_module(NAME, self.encoder)
         self.encoder.requires_grad_(True)
-        body.register_forward_pre_hook(self.before, with_kwargs=True)
-        body.register_forward_hook(self.after)
+        self.enable(True)
+        # Asked each time, as hooks that are removed and come back would run in another order than ZeRO-3's own.
+        body.register_forward_pre_hook(lambda *given: self.before(*given) if self.enabled else None, with_kwargs=True)
+        body.register_forward_hook(lambda *given: self.after(*given) if self.enabled else None)
+
+    def enable(self, on: bool) -> None:
+        self.enabled = on
 
     def vectors(self, rows: int) -> Any:
         return self.peft_model.get_prompt(batch_size=rows)

@@ -31,6 +31,10 @@ class TargetedConfig(AdapterConfig):
     modules_to_save: tuple[str, ...] = ()
     """Other modules that are trained whole and saved with the adapter, as in [norm]."""
 
+    @property
+    def keeps_base(self) -> bool:
+        return not self.modules_to_save
+
 
 def linear_layers(network: PreTrainedModel) -> dict[str, nn.Linear]:
     """By name; without the output head, whose weights log-probs use directly, and the scalar head, which is trained

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlsys.errors import ConfigError
 from rlsys.models.adapters import base
@@ -14,7 +14,7 @@ from rlsys.models.adapters.shared.targets import chosen, short, train_whole
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from torch import Tensor, nn
+    from torch import Tensor
 
 DEFAULT = "default"
 """peft's name of the one adapter."""
@@ -30,19 +30,23 @@ NOT_OF_THE_KIND = {
 
 
 class Tuner(base.Adapter):
-    """Its `Config` is a `TargetedConfig`. `peft_config` says what is put in place, `merged_weight` what it makes of a
-    layer's weight."""
+    """Its `Config` is a `TargetedConfig`. `peft_config` says what is put in place, `formula` what it makes of a layer's
+    weight and of its `trained` parameters."""
+
+    trained: ClassVar[tuple[str, ...]]
+    """Names of a layer's trained parameters within it, as the formula takes them."""
 
     @abstractmethod
     def peft_config(self, names: list[str], targets: list[str]) -> PeftConfig:
         """Of the layers with these names, which `targets` calls as shortly as possible."""
 
     @abstractmethod
-    def merged_weight(self, layer: Any, weight: Tensor) -> Tensor:
-        """float32, from a float32 weight of the wrapped layer."""
+    def formula(self, layer: Any) -> Callable[..., Tensor]:
+        """As `Merge.formula`, of the wrapped layer's weight."""
 
-    def merged_bias(self, layer: Any, bias: Tensor) -> Tensor:
-        return bias
+    def bias_formula(self, layer: Any) -> Callable[..., Tensor] | None:
+        """The same of its bias; None where that stays."""
+        return None
 
     def place(self) -> None:
         from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
@@ -59,28 +63,22 @@ class Tuner(base.Adapter):
             raise ConfigError(f"model.adapter: {str(error).splitlines()[0]}") from error
         train_whole(self.network, self.config.modules_to_save)
 
-    def layer(self, name: str) -> Any | None:
-        """The layer that wraps this parameter; None for one that has no adapter."""
-        return self.network.get_submodule(name.rpartition(WRAPPED)[0]) if WRAPPED in name else None
-
     def layers(self) -> Iterator[Any]:
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         return (module for module in self.network.modules() if isinstance(module, BaseTunerLayer))
 
-    def parts(self, name: str) -> Sequence[nn.Parameter]:
-        prefix = name.rpartition(WRAPPED)[0]
-        if not prefix:
-            return ()
-        layer = self.network.get_submodule(prefix)
-        return [part for own, part in layer.named_parameters() if self.base_names[f"{prefix}.{own}"] is None]
+    def merge(self, name: str) -> base.Merge | None:
+        wrapper, _, own = name.rpartition(WRAPPED)
+        if not wrapper:
+            return None
+        layer = self.network.get_submodule(wrapper)
+        formula = self.bias_formula(layer) if own == "bias" else self.formula(layer)
+        return base.Merge(formula, tuple(f"{wrapper}.{part}" for part in self.trained)) if formula else None
 
-    def merged(self, name: str, weight: Tensor) -> Tensor:
-        layer = self.layer(name)
-        if layer is None:
-            return weight
-        change = self.merged_bias if name.endswith("bias") else self.merged_weight
-        return change(layer, weight.float()).to(weight.dtype)
+    def enable(self, on: bool) -> None:
+        for layer in self.layers():
+            layer.enable_adapters(on)
 
     def tensors(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         from peft import get_peft_model_state_dict

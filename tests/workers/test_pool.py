@@ -6,15 +6,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.command_line import title
 
-from rlsys.rewards.worker_pool import CallFailed, WorkerPool
+from rlsys.workers.pool import CallFailed, Worker, WorkerPool
 
 MODULE = "support.hanging_worker"
 
 
 @pytest.fixture(scope="module")
 def pool():
-    pool = WorkerPool(MODULE, 1, 1.0)
+    pool = WorkerPool(Worker(MODULE, 1.0), 1)
     yield pool
     pool.close()
 
@@ -35,7 +36,7 @@ def test_a_call_that_fails_says_why(pool):
 
 
 def test_a_worker_killed_from_outside_is_replaced(pool):
-    (worker,) = [child for child in psutil.Process().children() if MODULE in child.cmdline()]
+    (worker,) = [child for child in psutil.Process().children() if MODULE in title(child)]
     worker.kill()
     psutil.wait_procs([worker], timeout=5)
     with suppress(CallFailed):  # it may have to find out first
@@ -60,8 +61,8 @@ def test_many_threads_share_the_workers(pool):
 def test_no_worker_outlives_a_killed_parent():
     program = (
         f"import sys; sys.path.append({str(Path(__file__).parents[1])!r})\n"
-        "import threading; from rlsys.rewards.worker_pool import WorkerPool\n"
-        f"pool = WorkerPool({MODULE!r}, 2, 3)\n"
+        "import threading; from rlsys.workers.pool import Worker, WorkerPool\n"
+        f"pool = WorkerPool(Worker({MODULE!r}, 3), 2)\n"
         "pool.call({'number': 1}); pool.call({'number': 1})\n"
         "threading.Thread(target=pool.call, args=({},)).start()\n"
         "print([worker._process.pid for worker in pool._workers], flush=True)\n"

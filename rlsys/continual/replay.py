@@ -1,0 +1,31 @@
+"""Replay: a fraction of the rows that a task trains on are of the tasks before it, of each alike (experience replay;
+Rolnick et al. 2019, arXiv 1811.11682, mix new and old data so)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rlsys.config.dataset import Part, Share
+from rlsys.config.experiment import Experiment
+from rlsys.continual.base import Against
+
+
+class Config(Against):
+    kind: str = "replay"
+    """This file."""
+    fraction: Share = 0.2
+    """Of all rows drawn, this fraction is of earlier tasks (`data.also.fraction`)."""
+    keep: Share | None = None
+    """Replay only about this share of each old training set, the same rows each time; none replays all of it."""
+
+
+def settings(config: Config, earlier: Sequence[Experiment], last: bool) -> dict[str, Any]:
+    if not earlier:
+        return {}
+    # An earlier task's own `also` is what it replayed.
+    old = [one.data.training()[0] for one in earlier if one.data.train is not None]
+    changed: dict[str, Any] = {"fraction": config.fraction / len(old), "weight": 1.0}
+    if config.keep is not None:
+        changed["part"] = Part(share=config.keep)
+    return {"data.also": [one.model_copy(update=changed).model_dump(mode="json") for one in old]}

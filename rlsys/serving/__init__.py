@@ -1,0 +1,1 @@
+"""Adapters in service: which may be served on a model, and which of them answers a request."""
