@@ -46,11 +46,11 @@ FAST = $(BIN)/python -m pytest -m "not engine and not slow" -n auto $(ARGS) || [
 ENGINES = $(BIN)/python -m pytest -m "engine and not slow" $(ARGS) || [ $$? -eq 5 ]
 
 test: setup  ## Every promise, and a short real run of each loop; about 12 minutes on 2 cores (ARGS="tests/objectives -k kl" for some)
-	@RLSYS_TEST_MINUTES=3.5 $(FAST)
-	@RLSYS_TEST_MINUTES=11.5 $(ENGINES)
+	@RLSYS_TEST_MINUTES=4 $(FAST)
+	@RLSYS_TEST_MINUTES=11 $(ENGINES)
 
 test-fast: setup  ## What needs no engine, on all cores; under 3 minutes on 2 cores
-	@RLSYS_TEST_MINUTES=4 $(FAST)
+	@RLSYS_TEST_MINUTES=5 $(FAST)
 
 test-all: test test-slow  ## Everything; about 43 minutes on 2 cores
 

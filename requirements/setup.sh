@@ -56,6 +56,8 @@ install_torch() {
 
 [ "$(uname -sm)" = "Linux x86_64" ] ||
     fail "$LOCK is resolved for Linux on x86-64, this is $(uname -sm); build launch/Dockerfile with docker build --platform linux/amd64"
+# What a link points to is not ours to clear.
+[ ! -L "$VENV" ] || fail "$VENV is a link to $(readlink "$VENV"); remove it, so that one can be made here"
 if [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$(fingerprint)" ] && chosen; then
     exit 0
 fi

@@ -44,6 +44,8 @@ class Recovery:
     loop: Loop | None = None
     """None as long as nothing was started: what fails at the first start is nothing that died."""
     faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What had happened to the run when the last fault came, and that fault: a checkpoint knows less."""
 
     def run(self, attempt: Callable[[bool], ResultT]) -> ResultT:
         """What `attempt` gives, which is told whether it follows a fault."""
@@ -65,6 +67,7 @@ class Recovery:
             go_on = command("rlsys", "resume", self.run_dir.path)
             raise type(error)(f"{error}{tried}; go on from step {fault.back_to}: `{go_on}`") from error
         self.faults.append(fault)
+        self.notes = [*self.loop.state.notes, f"step {fault.back_to}: {fault.note}"]
         with self.run_dir.error_log.open("a", encoding="utf-8") as log:
             log.write("".join(traceback.format_exception(error)))
         print_line(f"{self.run_dir.name}: {fault.note} (restart {in_vain + 1} of {self.allowed})")
@@ -74,8 +77,7 @@ class Recovery:
         self.loop, loop.restarts = loop, len(self.faults)
         for fault in self.faults:
             loop.ledger.record_fault(fault.step, fault.back_to, fault.error)
-            if not any(note.endswith(fault.note) for note in loop.state.notes):
-                loop.state.notes.append(f"step {loop.state.step}: {fault.note}")
+        loop.state.notes = [*self.notes] or loop.state.notes
 
 
 def told_of_ledger(run_dir: RunDir, error: sqlite3.Error) -> RunError:

@@ -63,9 +63,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         os.symlink(scored if "reward" in name else policy, place / name)
     for name, row in ROWS.items():
         (place / name).mkdir(parents=True)
-        for split in ("train", "test", "validation", "train_sft", "test_sft"):
+        for number, split in enumerate(("train", "test", "validation", "train_sft", "test_sft"), 1):
             rows = ({**row, "label": n % 2 == 0} if "kto" in name else row for n in range(COUNT))
-            (place / name / f"{split}.jsonl").write_text("".join(json.dumps(own) + "\n" for own in rows))
+            (place / name / f"{split}.jsonl").write_text(
+                "".join(json.dumps(own).replace("1+1", f"{number}+1") + "\n" for own in rows)
+            )
     return place
 
 
