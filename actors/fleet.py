@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from actors.wait import fetch
-from rlsys.errors import ActorDied, RlsysError, WaitTimeout
+from rlsys.errors import ActorDied, ActorError, RlsysError, WaitTimeout
 
 GONE = (ActorDied, WaitTimeout)
 """What fetching from an engine raises that died, or that does not answer in time."""
@@ -73,7 +73,18 @@ class Fleet:
                 del self.starting[number]
             except GONE as error:
                 self.bury(number, self.actors[number], error)
+            except ActorError as error:  # no fault of the run's: other actors may find the machine in another state
+                raise ActorDied(f"sampling engine {number} has no successor: {error}") from error
         return found
+
+    def adopt(self) -> None:
+        """Take in the successors that have started, where they need no weights but those that they loaded."""
+        for number, started in [*self.starting.items()]:
+            if ray.wait([started], timeout=0)[0]:
+                fetch(started, f"the successor of sampling engine {number} to start", self.start_timeout)
+                del self.starting[number]
+        if not self.starting:
+            self.proven()
 
     def proven(self) -> None:
         """All hold proven weights: whatever dies from here on is a new misfortune."""

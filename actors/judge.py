@@ -129,7 +129,15 @@ class RolloutBackend(EngineBackend):
 
     def __init__(self, rollout: RolloutHandle, model: str, timeout: float) -> None:
         super().__init__(rollout.actors, f"{model} (the policy itself)", timeout)
-        self.actors = rollout.fleet.actors  # the very list, in which successors take the place of dead engines
+        self.rollout = rollout
+
+    def ask(self, requests: Sequence[Request]) -> list[Reply | Failure]:
+        """Of those that hold proven weights."""
+        fleet = self.rollout.fleet
+        if not fleet.living():
+            self.rollout.renew()
+        self.actors = [fleet.actors[number] for number in fleet.living()]
+        return super().ask(requests)
 
 
 def tell(line: str) -> None:

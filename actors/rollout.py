@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -109,8 +109,16 @@ class Share:
     unfinished: dict[tuple[str, int], Prompt]
     """Prompts of which a group is wanted and has not come, by `key`."""
     stream: Any
-    heard: list[float]
-    """When it gave the last sign of life, one entry."""
+
+
+@dataclass(slots=True)
+class Clock:
+    """When something was last heard in one call of `generate`."""
+
+    finished: float
+    """Groups of any engine."""
+    heard: dict[int, float] = field(default_factory=dict)
+    """Anything, by engine: what one is asked for later waits until it is done with what came before."""
 
 
 class RolloutHandle:
@@ -122,6 +130,7 @@ class RolloutHandle:
         self.timeout = timeout
         self.vocab_size = vocab_size
         self.max_model_len = spec.max_model_len
+        self.fixed = spec.fixed
         config = spec.config
         self.per_item = min(GROUPS_PER_ITEM, config.queue_groups)
         self.items = config.queue_groups // self.per_item
@@ -140,31 +149,37 @@ class RolloutHandle:
         Raises WaitTimeout when no engine finishes anything for `timeout` seconds, ActorError with the cause when one
         dies and has no successor.
         """
-        shares = deque(self._deal(prompts, {key(prompt) for prompt in prompts}, sampling, tag))
+        if self.fixed:
+            self.fleet.adopt()
+        clock = Clock(time.monotonic())
+        shares = deque(self._deal(prompts, {key(prompt) for prompt in prompts}, sampling, tag, clock))
         while shares:
-            share = self._ready(shares, tag)
+            share = self._ready(shares, tag, clock)
             try:
                 groups = self._heard(share, tag)
             except GONE as error:
                 self.fleet.bury(share.number, share.actor, error)
-                shares.extend(self._again(share, sampling, tag))
+                shares.extend(self._again(share, sampling, tag, clock))
                 continue
-            if groups is None:
-                continue
-            for group in groups:
+            for group in groups or ():
                 if share.unfinished.pop(key(group.prompt), None):
                     yield group
-            share.heard[0] = time.monotonic()
+            clock.heard[share.number] = time.monotonic()
+            if groups is None:
+                continue
+            if groups:
+                clock.finished = time.monotonic()
             shares.append(share)  # at the end: a busy engine can't hold back the others
 
-    def _again(self, share: Share, sampling: Sampling, tag: str) -> Iterator[Share]:
+    def _again(self, share: Share, sampling: Sampling, tag: str, clock: Clock) -> Iterator[Share]:
         """What a dead engine has not finished. An only engine's successor gets the whole call, as the same calls give
         bitwise the same samples."""
         alone = len(self.fleet.actors) == 1
-        return self._deal(share.asked if alone else [*share.unfinished.values()], {*share.unfinished}, sampling, tag)
+        prompts = share.asked if alone else [*share.unfinished.values()]
+        return self._deal(prompts, {*share.unfinished}, sampling, tag, clock)
 
     def _deal(
-        self, prompts: Sequence[Prompt], wanted: set[tuple[str, int]], sampling: Sampling, tag: str
+        self, prompts: Sequence[Prompt], wanted: set[tuple[str, int]], sampling: Sampling, tag: str, clock: Clock
     ) -> Iterator[Share]:
         """Over the living engines, and over the successors if there are no others; nothing if nothing is wanted."""
         if not wanted:
@@ -180,16 +195,18 @@ class RolloutHandle:
                 per_item = min(self.per_item, max(1, len(own) // 4))
                 unfinished = {key(prompt): prompt for prompt in own if key(prompt) in wanted}
                 stream = method.remote(own, sampling, tag, per_item)
-                yield Share(number, actor, own, unfinished, stream, [time.monotonic()])
+                clock.heard[number] = time.monotonic()
+                yield Share(number, actor, own, unfinished, stream)
 
-    def _ready(self, shares: deque[Share], tag: str) -> Share:
+    def _ready(self, shares: deque[Share], tag: str, clock: Clock) -> Share:
         """Take out the first share that has something to say, or whose engine has been silent for too long. Raises
         WaitTimeout when no engine finishes anything for `timeout` seconds."""
-        since = time.monotonic()
-        while time.monotonic() - since < self.timeout:
+        while time.monotonic() - clock.finished < self.timeout:
             streams = [share.stream for share in shares]
             ready, _ = ray.wait(streams, num_returns=1, timeout=min(self.limit, self.timeout))
-            silent = (share for share in shares if time.monotonic() - share.heard[0] > self.limit and not told(share))
+            long_ago = time.monotonic() - self.limit
+            speaking = {share.number for share in shares if told(share)}
+            silent = (one for one in shares if clock.heard[one.number] < long_ago and one.number not in speaking)
             found = next(silent, None) or next((share for share in shares if ready and share.stream is ready[0]), None)
             if found is not None:
                 shares.remove(found)

@@ -126,6 +126,9 @@ class TrainerActor:
         """Open this rank's end of the weight transfer to the sampling engines."""
         from actors.weight_sync.sender import Samplers, Sender
 
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
         host = ray.util.get_node_ip_address()
         self._sender = Sender(self.engine, Samplers(samplers, plan.timeout), plan, self.rank, host, self.engine.device)
 

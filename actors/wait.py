@@ -8,10 +8,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import (
+    GetTimeoutError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 
 from rlsys.errors import ActorDied, ActorError, RlsysError, WaitTimeout
 
+DEATHS = (RayActorError, NodeDiedError, ObjectLostError, OutOfMemoryError)
+"""What Ray says of a process that is gone: by itself, with its node, with what it had made, or for its memory."""
 GRACE = 3.0
 """Seconds after one rank's error for Ray to notice that it failed only because another one died."""
 
@@ -49,7 +59,7 @@ def _root(refs: list[Any], first: RayError) -> RayError:
 
 
 def _is_death(error: RayError) -> bool:
-    return isinstance(error, RayActorError) and not isinstance(error, RayTaskError)
+    return isinstance(error, DEATHS) and not isinstance(error, RayTaskError)
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -60,7 +70,7 @@ def _cause(error: BaseException) -> BaseException:
 
 def _explain(error: RayError, what: str) -> RlsysError:
     cause = _cause(error)
-    if isinstance(error, RayActorError) and _is_death(error):
+    if _is_death(error):
         unmade = "creation task" in str(error).splitlines()[0]  # it raised in its constructor
         return (ActorError if unmade else ActorDied)(f"{_death(error)} (while waiting for {what})")
     if isinstance(cause, RlsysError):
@@ -68,8 +78,10 @@ def _explain(error: RayError, what: str) -> RlsysError:
     return ActorError(f"{type(cause).__name__}: {_first_line(cause)} (while waiting for {what})")
 
 
-def _death(error: RayActorError) -> str:
+def _death(error: RayError) -> str:
     """Which actor died and why, without Ray's advice and log paths. Ray keeps both only in the text of its message."""
+    if not isinstance(error, RayActorError):
+        return f"an actor died: {type(error).__name__}: {_first_line(error)}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     facts = dict(line.split(": ", 1) for line in lines if ": " in line)
     name = facts.get("name") or facts.get("class_name") or error.actor_id

@@ -11,6 +11,7 @@ import ast
 import importlib
 import os
 import sys
+import traceback
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -115,8 +116,15 @@ def _import(dotted: str) -> ModuleType:
         return importlib.import_module(dotted)
     except ModuleNotFoundError:
         raise
-    except (ImportError, SyntaxError) as error:
-        raise ConfigError(f"{dotted!r} can't be imported: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # a user's file may do anything when it is read
+        line = " ".join(str(error).split())
+        raise ConfigError(f"{dotted!r} can't be imported: {type(error).__name__}: {line}{_where(error)}") from error
+
+
+def _where(error: BaseException) -> str:
+    """The innermost line of the file that failed; a SyntaxError names it itself."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return "" if isinstance(error, SyntaxError) or not frames else f" ({frames[-1].filename}, line {frames[-1].lineno})"
 
 
 def _list(options: list[str]) -> str:

@@ -17,6 +17,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "good.py").write_text("class Reward: ...\ndef brevity(prompt, trajectory): return 1.0\n")
     (package / "broken.py").write_text("def (:\n")
     (package / "hungry.py").write_text("import not_installed_anywhere\n")
+    (package / "raising.py").write_text("A = 3\nB = A / 0\n")
+    (package / "leaving.py").write_text("import sys; sys.exit(3)\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "modules", {**sys.modules})
@@ -62,6 +64,11 @@ def test_a_dotted_name_is_found_in_the_current_folder_and_may_end_in_a_function(
             "'own_package.hungry' can't be imported: it needs the module 'not_installed_anywhere', which is not "
             "installed",
         ),
+        (
+            "own_package.raising",
+            "'own_package.raising' can't be imported: ZeroDivisionError: division by zero ({own}/raising.py, line 2)",
+        ),
+        ("own_package.leaving", "'own_package.leaving' can't be imported: SystemExit: 3 ({own}/leaving.py, line 1)"),
         (".x", "'.x' is not a dotted name, as in my_package.my_module"),
         ("x.", "'x.' is not a dotted name, as in my_package.my_module"),
     ],

@@ -10,13 +10,12 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from actors.fleet import GONE
 from actors.rollout import RolloutHandle
 from actors.wait import fetch
 from actors.weight_sync.sender import SendPlan, Sent
 from rlsys.batch import Batch
 from rlsys.config.actors import SyncConfig
-from rlsys.errors import ConfigError
+from rlsys.errors import ActorError, ConfigError, WaitTimeout, WeightSyncError
 from rlsys.models.adapters.base import AdapterConfig
 from rlsys.roles import SyncReport
 from rlsys.samples import stable_seed
@@ -62,7 +61,7 @@ class WeightSyncHandle:
     def renew(self) -> None:
         """Bring successors of dead engines the weights of the last sync."""
         assert self.version is not None, "nothing samples before the first sync"
-        self.sync(self.version)
+        self._mend_and_send(self.version)
 
     def sync(self, version: int) -> SyncReport:
         """Send the weights to every sampler as `version`, then let each score a fixed prompt and compare with the
@@ -72,20 +71,22 @@ class WeightSyncHandle:
         where they disagree. The samplers refuse to sample until a later sync succeeds. Engines that are dead, or die
         meanwhile, are replaced first, and the sync is done anew with all.
         """
-        fleet = self.rollout.fleet
         self.version = version
+        report = self._mend_and_send(version)
+        self.rollout.fleet.proven()
+        return report
+
+    def _mend_and_send(self, version: int) -> SyncReport:
+        fleet = self.rollout.fleet
         fleet.check()
         while True:
             try:
                 if fleet.join():
                     self.open()
-                report = self._send(version)
-            except GONE:
+                return self._send(version)
+            except (ActorError, WeightSyncError, WaitTimeout):  # transports tell of a dead peer in many ways
                 if not fleet.check():
                     raise
-            else:
-                fleet.proven()
-                return report
 
     def _send(self, version: int) -> SyncReport:
         started = time.monotonic()

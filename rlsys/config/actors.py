@@ -116,7 +116,8 @@ class RolloutConfig(Model):
     eager: bool | None = None
     """Run without CUDA graphs or compilation; none means eager on CPU and compiled on GPU."""
     stall_timeout: PositiveFloat = 120.0
-    """Seconds without a sign of life (one comes after each step of the engine) after which an engine counts as dead."""
+    """Seconds without a sign of life after which an engine counts as dead; while it samples, one comes every two
+    seconds, between two of its steps."""
     restarts: NonNegativeInt = 3
     """How many engines that die or hang are replaced between two weight syncs; what they had not finished is sampled by
     the others, or by the successor. Beyond that, or with 0, `loop.restarts` decides."""

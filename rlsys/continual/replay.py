@@ -9,6 +9,7 @@ from typing import Any
 from rlsys.config.dataset import Part, Share
 from rlsys.config.experiment import Experiment
 from rlsys.continual.base import Against
+from rlsys.errors import ConfigError
 
 
 class Config(Against):
@@ -27,5 +28,10 @@ def settings(config: Config, earlier: Sequence[Experiment], last: bool) -> dict[
     old = [one.data.training()[0] for one in earlier if one.data.train is not None]
     changed: dict[str, Any] = {"fraction": config.fraction / len(old), "weight": 1.0}
     if config.keep is not None:
+        if parted := next((one for one in old if one.part is not None), None):
+            raise ConfigError(
+                f"continual.against.keep: {parted.path} has a part of its own or one held out (data.eval.share), and "
+                "keep would take other rows; leave keep out, or hold out by a file of its own"
+            )
         changed["part"] = Part(share=config.keep)
     return {"data.also": [one.model_copy(update=changed).model_dump(mode="json") for one in old]}

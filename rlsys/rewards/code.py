@@ -3,6 +3,7 @@ that can harm nothing; where there can be none, there is no such reward."""
 
 from __future__ import annotations
 
+import ast
 import json
 
 from pydantic import PositiveFloat, PositiveInt
@@ -79,10 +80,24 @@ def tests_of(fields: dict[str, str]) -> list[str] | Abstention:
     if not fields.get("test", "").strip():
         return Abstention("the row has no tests")
     if "entry_point" not in fields:
-        return [fields["test"]]
+        problem = _runs_nothing(fields["test"])
+        return [fields["test"]] if problem is None else Abstention(f"the row's test {problem}")
     if not fields["entry_point"].isidentifier():
         return Abstention(f"the row's entry_point is {fields['entry_point'][:40]!r}, which is no name of a function")
     return [f"{fields['test']}\ncheck({fields['entry_point']})"]
+
+
+def _runs_nothing(test: str) -> str | None:
+    """Why any program would pass a test that is run by itself; None where it may fail."""
+    try:
+        tree = ast.parse(test)
+    except SyntaxError:
+        return None  # no program passes
+    if any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body):
+        return "only defines check; data.*.fields must name the column of its entry_point"
+    if not any(isinstance(node, ast.Assert | ast.Call | ast.Raise) for node in ast.walk(tree)):
+        return "asserts and calls nothing; a list of tests is called `tests`"
+    return None
 
 
 def truth_problem(prompt: Prompt, config: Config) -> str | None:

@@ -12,6 +12,8 @@ from rlsys.errors import did_you_mean
 
 WINDOW = 50
 """Earlier values that `z` compares with."""
+STOPPED = "loop.stop_when: "
+"""How the reason begins that a run ended for."""
 FEWEST = 10
 """Without so many there is no `z`."""
 TO_SIGMA = 1.4826
@@ -38,16 +40,24 @@ class Alarms:
                 continue
             self.seen.add(alarm.metric)
             found = robust_z(value, self.past[alarm.metric]) if alarm.robust else value
-            holds = found is not None and (math.isnan(found) or alarm.holds(found))
+            holds = math.isnan(value) or (found is not None and alarm.holds(found))
             self.in_a_row[alarm.text] = self.in_a_row.get(alarm.text, 0) + 1 if holds else 0
             if self.in_a_row[alarm.text] == alarm.steps:
                 times = f" {alarm.steps} times in a row" if alarm.steps > 1 else ""
-                z = f", {found:.3g} robust standard deviations from its median" if alarm.robust else ""
+                z = (
+                    ""
+                    if found is None or not alarm.robust
+                    else f", {found:.3g} robust standard deviations from its median"
+                )
                 yield alarm.text in self.stops, f"{alarm.text}: {alarm.metric} is {value:.4g}{z}{times}"
         for metric, past in self.past.items():
             if metric in metrics and not math.isnan(metrics[metric]):
                 past.append(metrics[metric])
                 del past[:-WINDOW]
+
+    def stands(self, done: str) -> bool:
+        """Whether the reason that a run ended for holds with these alarms: one that was taken away no longer does."""
+        return not done.startswith(STOPPED) or any(done.startswith(f"{STOPPED}{text}:") for text in self.stops)
 
     def unseen(self, metrics: Mapping[str, float]) -> list[str]:
         """That a metric never came; `metrics`: some that did."""

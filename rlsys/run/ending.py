@@ -38,7 +38,7 @@ def close_account(loop: Loop, summary: dict[str, Any], warnings: Sequence[str]) 
     """Write the summary and show it. Raises RunError if the run gave up."""
     state, run_dir, progress = loop.state, loop.run_dir, loop.progress
     summary["notes"] = state.notes
-    summary["restarts"] = loop.restarts
+    summary["restarts"] = state.restarts
     unseen = loop.alarms.unseen({**state.first, **state.last, **state.after}) if state.step else []
     summary["warnings"] = [*warnings, *loop.watch.warnings(state.step), *unseen]
     run_dir.write_summary(summary)

@@ -52,8 +52,7 @@ CREATE INDEX IF NOT EXISTS samples_by_step ON samples (step, phase);
 CREATE TABLE IF NOT EXISTS faults (
     step INTEGER NOT NULL,     -- the last complete one
     back_to INTEGER NOT NULL,  -- the checkpoint's step that the run went back to
-    error TEXT NOT NULL,
-    UNIQUE (step, back_to, error)
+    error TEXT NOT NULL
 ) STRICT;
 """
 
@@ -190,9 +189,9 @@ class Ledger:
         return ledger_verdicts.read(self._database, where, sample_id, texts)
 
     def record_fault(self, step: int, back_to: int, error: str) -> None:
-        """That the run went from `step` back to the checkpoint of another, and why; once, however often it is said."""
+        """That the run went from `step` back to the checkpoint of another, and why."""
         with self._database:
-            self._database.execute("INSERT OR IGNORE INTO faults VALUES (?, ?, ?)", (step, back_to, error))
+            self._database.execute("INSERT INTO faults VALUES (?, ?, ?)", (step, back_to, error))
 
     def faults(self) -> list[tuple[int, int, str]]:
         """What `record_fault` was told, in order."""

@@ -16,7 +16,7 @@ from rlsys.judging.auditing.quality import canaries_fail
 from rlsys.methods.base import Method, Step
 from rlsys.objectives.stats import values
 from rlsys.roles import Roles
-from rlsys.run.alarms import Alarms
+from rlsys.run.alarms import STOPPED, Alarms
 from rlsys.run.checkpoint import Checkpoints, step_of
 from rlsys.run.evaluation import ComparesWithStart, Evaluation, Evaluator
 from rlsys.run.folder import RunDir
@@ -55,8 +55,6 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.state = State()
-        self.restarts = 0
-        """How often new actors took the place of dead ones."""
         config = self.experiment.loop
         self.queue = ExperienceQueue(config.max_staleness)
         self.alarms = Alarms(config.warn_when, config.stop_when)
@@ -84,8 +82,9 @@ class Loop:
             if evaluation:
                 metrics |= evaluation.metrics
                 self.sound(evaluation.metrics)
-            metrics |= self.mended()
-            metrics |= {f"time/{name}": seconds for name, seconds in self.progress.timings().items()}
+            times = {f"time/{name}": seconds for name, seconds in self.progress.timings().items()}
+            self.sound(added := self.mended() | times)
+            metrics |= added
             self.metrics.log(self.state.step, metrics)
             self.progress.update(self.state.step, metrics)
             stops = self.stopping.requested
@@ -134,7 +133,7 @@ class Loop:
         """Tell of the alarms that these metrics set off; the first that stops the run ends it."""
         for stops, what in self.alarms.fired(metrics):
             if stops and self.state.done is None:
-                self.state.done = f"loop.stop_when: {what}"
+                self.state.done = f"{STOPPED}{what}"
             self.note(what)
         self.state.alarms = self.alarms.state()
 
@@ -169,8 +168,8 @@ class Loop:
         for name, value in metrics.items():
             if name.startswith(COUNTS):
                 self.state.counts[name] = self.state.counts.get(name, 0.0) + value
-        if self.restarts:
-            metrics["faults/restarts"] = float(self.restarts)
+        if self.state.restarts:
+            metrics["faults/restarts"] = float(self.state.restarts)
         if (epochs := epochs_taken(self.source)) is not None:
             metrics["data/epoch"] = epochs
         if tokens := metrics.get("data/tokens"):
@@ -254,7 +253,9 @@ class Loop:
 
     def note(self, what: str) -> None:
         """Say what happened to the run, now and in its summary."""
-        self.state.notes.append(f"step {self.state.step}: {what}")
+        noted = f"step {self.state.step}: {what}"
+        if noted not in self.state.notes:  # a step that is done again makes the same remarks
+            self.state.notes.append(noted)
         self.progress.warn(what)
 
     def mended(self) -> dict[str, float]:
@@ -275,13 +276,15 @@ class Loop:
         forgotten."""
         if folder is not None:
             saved = read_state(folder)
-            self.checkpoints.go_back_to(folder)
             self.state = saved["state"]
             self.watch.restore(self.state.watch)
             self.alarms.restore(self.state.alarms)
+            if self.state.done is not None and not self.alarms.stands(self.state.done):
+                self.state.done = None
             self.source.restore(saved["source"])
             for role, model in self.roles.trained().items():
                 model.load_state(folder / role)
+            self.checkpoints.go_back_to(folder)  # only now that all of it could be read
         self.ledger.truncate_after(self.state.step if folder else -1)
         self.metrics.truncate_after(self.state.step if folder else -1)
         self.dataset.truncate_after(self.state.step if folder else -1)

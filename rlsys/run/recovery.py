@@ -44,6 +44,10 @@ class Recovery:
     loop: Loop | None = None
     """None as long as nothing was started: what fails at the first start is nothing that died."""
     faults: list[Fault] = field(default_factory=list)
+    unrecorded: list[Fault] = field(default_factory=list)
+    """Those that the ledger does not tell of yet."""
+    restarts: int = 0
+    """Of the run, with those of earlier drivers."""
     notes: list[str] = field(default_factory=list)
     """What had happened to the run when the last fault came, and that fault: a checkpoint knows less."""
 
@@ -59,6 +63,8 @@ class Recovery:
         """Note the fault. Raises the error, with the command that goes on, where no restart is left or can help."""
         if self.loop is None:
             raise error
+        if self.loop.stopping.requested:  # whoever asked the run to stop may have asked its actors, too
+            raise KeyboardInterrupt from error
         steps = self.checkpoints.steps()
         fault = Fault(self.loop.state.step, steps[-1] if steps else 0, str(error))
         in_vain = sum(one.back_to == fault.back_to for one in self.faults)
@@ -67,17 +73,23 @@ class Recovery:
             go_on = command("rlsys", "resume", self.run_dir.path)
             raise type(error)(f"{error}{tried}; go on from step {fault.back_to}: `{go_on}`") from error
         self.faults.append(fault)
-        self.notes = [*self.loop.state.notes, f"step {fault.back_to}: {fault.note}"]
+        self.unrecorded.append(fault)
+        state, mended = self.loop.state, self.loop.roles.mended
+        state.notes += [*(f"step {state.step}: {what}" for what in mended), f"step {fault.back_to}: {fault.note}"]
+        mended.clear()
+        self.notes, self.restarts = state.notes, state.restarts + 1
         with self.run_dir.error_log.open("a", encoding="utf-8") as log:
             log.write("".join(traceback.format_exception(error)))
         print_line(f"{self.run_dir.name}: {fault.note} (restart {in_vain + 1} of {self.allowed})")
 
     def watch(self, loop: Loop) -> None:
         """The loop that runs now: it tells what befell the ones before."""
-        self.loop, loop.restarts = loop, len(self.faults)
-        for fault in self.faults:
+        self.loop = loop
+        while self.unrecorded:
+            fault = self.unrecorded.pop(0)
             loop.ledger.record_fault(fault.step, fault.back_to, fault.error)
         loop.state.notes = [*self.notes] or loop.state.notes
+        loop.state.restarts = self.restarts or loop.state.restarts
 
 
 def told_of_ledger(run_dir: RunDir, error: sqlite3.Error) -> RunError:

@@ -48,6 +48,8 @@ class State:
     """`Alarms.state`."""
     canary_alarm: bool = False
     """The judge fell below `judge.canary_alarm`; it is said once."""
+    restarts: int = 0
+    """How often new actors took the place of dead ones."""
     skipped: int = 0
     """Steps with an update that was skipped because its gradient was not finite: in all, and in a row."""
     skipped_in_a_row: int = 0

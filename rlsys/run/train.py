@@ -98,7 +98,8 @@ def execute(
                 f"`{command('rlsys', 'resume', run_dir.path)}`"
             ) from error
         except RlsysError:
-            run_dir.error_log.write_text(traceback.format_exc(), encoding="utf-8")
+            with run_dir.error_log.open("a", encoding="utf-8") as log:
+                log.write(traceback.format_exc())
             raise
 
 

@@ -73,6 +73,12 @@ def test_what_is_run_after_the_program():
     for fields in ({}, {"test": " "}, {"tests": "[]"}, {"tests": "[1]"}, {"tests": '{"a": 1}'}, {"tests": '[""]'}):
         assert isinstance(code.tests_of(fields), Abstention), fields
     assert isinstance(code.tests_of({"test": CHECK, "entry_point": "add); import os; (0"}), Abstention)
+    assert code.tests_of({"test": "assert add(1, 1) == 2"}) == ["assert add(1, 1) == 2"]
+    passes_all = {"only defines check": CHECK, "asserts and calls nothing": '["assert add(1, 1) == 2"]'}
+    for why, test in passes_all.items():
+        found = code.tests_of({"test": test})
+        assert isinstance(found, Abstention)
+        assert why in found.reason
     assert truth_problem(row(), Config()) == "is no test: the row has no tests"
     assert truth_problem(row(**MBPP), Config()) is None
 

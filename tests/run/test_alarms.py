@@ -29,6 +29,7 @@ def fired(alarm: str, *values: float) -> list[int]:
         ("train/kl > 0.5 for 3", (1, 1, 0, 1, 1, 1, 1), [5]),
         ("train/kl > 0.5", (float("nan"),), [0]),
         ("z(train/kl) > 3", (100,) * 9, []),
+        ("z(train/kl) > 3", (100, float("nan")), [1]),
     ],
 )
 def test_a_comparison_goes_off_where_it_holds(alarm: str, values: tuple[float, ...], steps: list[int]):
@@ -73,6 +74,16 @@ def test_a_run_stops_with_its_checkpoint_and_says_why(tmp_path: Path):
     assert state.done.startswith("loop.stop_when: reward/mean > 0.6: reward/mean is 0.")
     assert state.notes == [f"step {state.step}: {state.done.removeprefix('loop.stop_when: ')}"]
     assert loop.checkpoints.steps() == [state.step]
+
+
+def test_a_stop_that_is_taken_away_lets_the_run_go_on(tmp_path: Path):
+    run_dir = RunDir.create(tmp_path, "a")
+    with running(run_dir, 9, stop_when=["reward/mean >= 0"]) as loop:
+        assert loop.run().step == 1
+    for alarms, last in ((["reward/mean >= 0"], 1), (["reward/mean > 5"], 9)):
+        with running(run_dir, 9, stop_when=alarms) as loop:
+            loop.restore(loop.checkpoints.latest())
+            assert loop.run().step == last
 
 
 def test_a_measure_that_never_came_is_told_with_the_nearest():

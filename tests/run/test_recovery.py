@@ -94,6 +94,22 @@ def test_faults_without_progress_end_the_run_with_the_command_that_goes_on(tmp_p
     assert str(caught.value) == f"{told}{disturbed.run_dir.path}`"
 
 
+def test_a_run_that_was_asked_to_stop_does_not_begin_again(tmp_path: Path):
+    """A scheduler's signal reaches the actors, too."""
+    disturbed = Disturbed(tmp_path, (5, ActorDied("actor A died")))
+
+    def stopped(again: bool) -> State:
+        try:
+            return disturbed.attempt(again)
+        except ActorDied:
+            assert disturbed.recovery.loop is not None
+            disturbed.recovery.loop.stopping.requested = True
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        disturbed.recovery.run(stopped)
+
+
 @pytest.mark.parametrize(
     ("error", "allowed", "told"),
     [
