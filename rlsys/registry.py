@@ -122,8 +122,8 @@ def _import(dotted: str) -> ModuleType:
 
 
 def _where(error: BaseException) -> str:
-    """The innermost line of the file that failed; a SyntaxError names it itself."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """The innermost line of a user's own file that failed; a SyntaxError names it itself."""
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if "site-packages" not in one.filename]
     return "" if isinstance(error, SyntaxError) or not frames else f" ({frames[-1].filename}, line {frames[-1].lineno})"
 
 

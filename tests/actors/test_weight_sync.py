@@ -19,7 +19,6 @@ from actors.weight_sync.sync import WeightSyncHandle
 from rlsys.batch import Batch, ScoredBatch
 from rlsys.config.actors import ModelConfig, PolicyConfig, SyncConfig
 from rlsys.errors import WeightSyncError
-from rlsys.models.adapters import dora, freeze, ia3, vera
 from rlsys.models.adapters.base import AdapterConfig
 from rlsys.models.adapters.lora import Config as Lora
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
@@ -132,10 +131,6 @@ def test_gloo_brings_the_same_weights(setup: Setup) -> None:
         pytest.param(2, 1, None, 20, marks=pytest.mark.slow, id="zero2"),
         pytest.param(3, 2, None, 20, id="zero3-2ranks"),
         pytest.param(3, 1, Lora(rank=4), 5, marks=pytest.mark.slow, id="zero3-lora"),
-        pytest.param(3, 2, dora.Config(rank=4), 2, marks=pytest.mark.slow, id="dora"),
-        pytest.param(2, 1, vera.Config(rank=16), 2, marks=pytest.mark.slow, id="vera"),
-        pytest.param(2, 1, ia3.Config(), 2, marks=pytest.mark.slow, id="ia3"),
-        pytest.param(2, 1, freeze.Config(layers=2), 2, marks=pytest.mark.slow, id="freeze"),
     ],
 )
 def test_sampler_and_trainer_agree_after_every_sync(
