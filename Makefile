@@ -45,14 +45,14 @@ demo-preference: setup  ## Every preference loss (DPO, IPO, KTO, ...) on one tas
 FAST = $(BIN)/python -m pytest -m "not engine and not slow" -n auto $(ARGS) || [ $$? -eq 5 ]
 ENGINES = $(BIN)/python -m pytest -m "engine and not slow" $(ARGS) || [ $$? -eq 5 ]
 
-test: setup  ## Every promise, and a short real run of each loop; about 12 minutes on 2 cores (ARGS="tests/objectives -k kl" for some)
+test: setup  ## Every promise, and a short real run of each loop; about 14 minutes on 2 cores (ARGS="tests/objectives -k kl" for some)
 	@RLSYS_TEST_MINUTES=4 $(FAST)
 	@RLSYS_TEST_MINUTES=11 $(ENGINES)
 
-test-fast: setup  ## What needs no engine, on all cores; under 3 minutes on 2 cores
+test-fast: setup  ## What needs no engine, on all cores; about 3 minutes on 2 cores
 	@RLSYS_TEST_MINUTES=5 $(FAST)
 
-test-all: test test-slow  ## Everything; about 43 minutes on 2 cores
+test-all: test test-slow  ## Everything; more than an hour on 2 cores
 
 test-slow: setup  ## What `make test` leaves out
 	@$(BIN)/python -m pytest -m "slow and not engine" -n auto $(ARGS) || [ $$? -eq 5 ]
