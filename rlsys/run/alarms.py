@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rlsys.config.alarm import parse
+from rlsys.config.experiment import LoopConfig
 from rlsys.errors import did_you_mean
 
 WINDOW = 50
@@ -60,11 +61,12 @@ class Alarms:
         return not done.startswith(STOPPED) or any(done.startswith(f"{STOPPED}{text}:") for text in self.stops)
 
     def unseen(self, metrics: Mapping[str, float]) -> list[str]:
-        """That a metric never came; `metrics`: some that did."""
+        """That a metric never came, of alarms that somebody asked for; `metrics`: some that did."""
+        usual = LoopConfig.model_fields["warn_when"].default
         return [
             f"{alarm.text}: no step measured {alarm.metric}{did_you_mean(alarm.metric, metrics)}"
             for alarm in self.alarms.values()
-            if alarm.metric not in self.seen
+            if alarm.metric not in self.seen and alarm.text not in usual
         ]
 
     def state(self) -> dict[str, Any]:

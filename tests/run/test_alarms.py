@@ -89,4 +89,5 @@ def test_a_stop_that_is_taken_away_lets_the_run_go_on(tmp_path: Path):
 def test_a_measure_that_never_came_is_told_with_the_nearest():
     alarms = Alarms(("trian/kl > 1",), ())
     assert list(alarms.fired({"train/kl": 2.0})) == []
+    assert Alarms(LoopConfig(steps=1).warn_when, ()).unseen({}) == [], "nobody asked for it"
     assert alarms.unseen({"train/kl": 2.0}) == ["trian/kl > 1: no step measured trian/kl; did you mean train/kl?"]
