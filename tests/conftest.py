@@ -59,10 +59,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """One local Ray for all tests that need one. Its CPUs are a count for placement, more than the machine may have."""
+    """One local Ray for all tests that need one. Its CPUs are a count for placement, more than the machine may have:
+    engines of the whole session, those of a module and those of a test hold some at the same time."""
     import ray  # the tests of the library do without
 
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+    ray.init(num_cpus=32, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 

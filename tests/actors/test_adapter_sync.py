@@ -104,6 +104,7 @@ def trained(setup: Setup, model_path: Path) -> Iterator[Trained]:
     )
     yield made
     made.end()
+    setup.rejoin()
 
 
 @pytest.mark.parametrize(

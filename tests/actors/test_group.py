@@ -27,7 +27,7 @@ from rlsys.playground.models import build
 
 pytestmark = pytest.mark.engine
 
-TIMEOUT = 60.0
+TIMEOUT = 120.0
 MODEL = ModelConfig(path="unused", dtype="float32")
 POLICY = PolicyConfig(ranks=2, zero_stage=2, tokens_per_micro_batch=100, learning_rate=1e-3)
 

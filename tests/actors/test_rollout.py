@@ -126,7 +126,7 @@ def check_stops_and_unknown_tokens(rollout: RolloutHandle, model: Path) -> None:
 @pytest.mark.slow
 def test_an_engine_from_birth_to_death(ray_session: None, wide_path: Path) -> None:
     """Without proven weights it does not sample; when it dies, whoever waits for it is told so."""
-    trainer, rollout = start_trainer(wide_path), start_engines(wide_path, 1, stop_ids=STOPS)
+    trainer, rollout = start_trainer(wide_path), start_engines(wide_path, 1, stop_ids=STOPS, restarts=0)
     with pytest.raises(WeightSyncError, match="sync them before sampling"):
         list(rollout.generate(PROMPTS, Sampling(1.0, 1.0, 0, 8, 1), tag="early"))
     sync = open_sync(trainer, rollout)

@@ -121,6 +121,7 @@ def test_gloo_brings_the_same_weights(setup: Setup) -> None:
     assert {name: group.trajectories[0].log_probs for name, group in setup.sample(GREEDY).items()} == {
         name: group.trajectories[0].log_probs for name, group in expected.items()
     }
+    setup.rejoin()
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,7 @@ def test_sampler_and_trainer_agree_after_every_sync(
     )
     for actor in policy.actors:
         ray.kill(actor)
+    setup.rejoin()
 
 
 def start_policy(model: Path, config: PolicyConfig, adapter: AdapterConfig | None, steps: int) -> PolicyGroup:

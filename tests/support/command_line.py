@@ -25,7 +25,7 @@ from rlsys.samples import Sample
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sys.executable).parent
 CONFIGS = ROOT / "configs"
-LIMIT = 240.0
+LIMIT = 480.0
 """Seconds for one command."""
 MEASURED_TIME = ("time", "time/", "rollout/tokens_per_second")
 """Metrics that tell how long something took: no two runs agree on those."""

@@ -33,7 +33,7 @@ VICTIM = "model.layers.1.mlp.up_proj.weight"
 PROMPTS = [Prompt(f"p{i}", "", tuple((17 * i + 3 * j) % 250 for j in range(12))) for i in range(6)]
 GREEDY = Sampling(0.0, 1.0, 0, 16, 1)
 SAMPLED = Sampling(1.0, 1.0, 0, 16, 4)
-TIMEOUT = 60.0
+TIMEOUT = 120.0
 
 
 class Tampering(Samplers):
@@ -148,6 +148,11 @@ class Setup:
         self.version += 1
         return self.sync.sync(self.version).probe_gap
 
+    def rejoin(self) -> None:
+        """The engines get their weights from this trainer again, after they had them from another one."""
+        self.sync = open_sync(self.trainer, self.rollout)
+        self.send()
+
     def sample(self, sampling: Sampling, engines: int = 2, tag: str = "test") -> dict[str, Group]:
         handle = RolloutHandle(
             Fleet(self.rollout.actors[:engines], TIMEOUT, TIMEOUT), SPEC, self.rollout.vocab_size, TIMEOUT
@@ -159,7 +164,9 @@ CONFIG = RolloutConfig(max_num_seqs=64, gpu_memory_fraction=0.3)
 SPEC = EngineSpec(model="", dtype="float32", max_model_len=80, seed=3, config=CONFIG)
 
 
-def start_engines(model: Path, count: int, gpus: float = 0.0, stop_ids: tuple[int, ...] = ()) -> RolloutHandle:
+def start_engines(
+    model: Path, count: int, gpus: float = 0.0, stop_ids: tuple[int, ...] = (), restarts: int = 2
+) -> RolloutHandle:
     """With less than a whole GPU each, engines sleep between calls."""
     spec = replace(SPEC, model=str(model), on_gpu=gpus > 0, sleeps=0 < gpus < 1, stop_ids=stop_ids)
     remote: Any = ray.remote(RolloutActor).options(
@@ -171,7 +178,7 @@ def start_engines(model: Path, count: int, gpus: float = 0.0, stop_ids: tuple[in
 
     actors = [make(number) for number in range(count)]
     sizes = fetch([actor.start.remote() for actor in actors], "engines", TIMEOUT)
-    return RolloutHandle(Fleet(actors, TIMEOUT, TIMEOUT, make, restarts=2), spec, sizes[0], TIMEOUT)
+    return RolloutHandle(Fleet(actors, TIMEOUT, TIMEOUT, make, restarts), spec, sizes[0], TIMEOUT)
 
 
 def open_sync(trainer: Trainer, rollout: RolloutHandle, transport: str = "shared_memory") -> WeightSyncHandle:

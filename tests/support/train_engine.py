@@ -27,7 +27,7 @@ from rlsys.objectives.stats import Stats
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers can't import this file
 
-TIMEOUT = 60.0
+TIMEOUT = 120.0
 STEPS = 20
 """Of the learning-rate schedules."""
 SEED = 7
