@@ -1,7 +1,7 @@
 """Constitutional AI's supervised phase whole, in plain lines: answer, critique, revise, imitate the revisions.
 
     make demo-cai                                  # its first two stages make the judge and the harmful model
-    python examples/constitutional.py [STEPS] [STAGE.KEY=VALUE]...
+    python examples/constitutional.py [STEPS [PROMPTS]] [STAGE.KEY=VALUE]...
 
 A reading of the methods `constitutional` and `sft` (Bai et al. 2022, arXiv 2212.08073, section 3) over the same roles,
 with nothing of `rlsys.methods` in it. The judge criticises and rewrites each answer several times, each time by a
@@ -40,7 +40,7 @@ from rlsys.samples import Prompt
 
 CONFIG = Path(__file__).parents[1] / "configs" / "constitutional" / "demo.yaml"
 NEEDS = frozenset({"policy", "rollout", "reward", "judge"})
-PROMPTS, ROUNDS, ROWS, MAX_TOKENS, MEASURED = 2048, 3, 256, 32, 256
+ROUNDS, ROWS, MAX_TOKENS, MEASURED = 3, 256, 32, 256
 SETTINGS = ("revise.model.path=runs/demo-cai/base/final", "revise.judge.model=runs/demo-cai/judge/final")
 
 
@@ -121,8 +121,9 @@ def harmlessness(roles: Roles, prompts: Sequence[Prompt], sampling: Sampling, ta
     return fmean(score for group in groups for score in group.scores)
 
 
-def main(steps: int = 100, settings: Sequence[str] = ()) -> tuple[float, float]:
-    """Harmlessness on held-out prompts, before and after; `settings` are overrides of the demo's stages."""
+def main(steps: int = 100, count: int = 2048, settings: Sequence[str] = ()) -> tuple[float, float]:
+    """Harmlessness on held-out prompts, before and after `steps` steps on the revised answers to `count` prompts;
+    `settings` are overrides of the demo's stages."""
     recipe, experiments = load_recipe(CONFIG, [*SETTINGS, *settings])
     stages = {stage.name: experiment for stage, experiment in zip(recipe.steps, experiments, strict=True)}
     revise, sl_cai, output = stages["revise"], stages["sl_cai"], recipe.output.absolute()
@@ -142,7 +143,7 @@ def main(steps: int = 100, settings: Sequence[str] = ()) -> tuple[float, float]:
         assert roles.weight_sync is not None
         roles.weight_sync.sync(0)
         before = harmlessness(roles, held_out, sampling, "before")
-        rows = revisions(roles, Stream(prompts, seed, shuffle=True).take(PROMPTS), sampling, "train-1", ROUNDS, seed)
+        rows = revisions(roles, Stream(prompts, seed, shuffle=True).take(count), sampling, "train-1", ROUNDS, seed)
         write_whole(made, "".join(json.dumps(row) + "\n" for row in rows))
         sys.stdout.write(f"{len(rows)} revisions in {made}\n")
         mixed = sl_cai.data.model_copy(update={"train": DatasetConfig(path=str(made))})
@@ -157,4 +158,5 @@ def main(steps: int = 100, settings: Sequence[str] = ()) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if sys.argv[1:] else 100, sys.argv[2:])
+    numbers = [int(one) for one in sys.argv[1:] if "=" not in one]
+    main(*numbers, settings=[one for one in sys.argv[1:] if "=" in one])

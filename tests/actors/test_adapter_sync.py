@@ -22,7 +22,7 @@ from actors.weight_sync.sync import WeightSyncHandle
 from rlsys.batch import ScoredBatch
 from rlsys.config.actors import ModelConfig, PolicyConfig, SyncConfig
 from rlsys.errors import WeightSyncError
-from rlsys.models.adapters import dora, freeze, ia3, lora_plus, qlora, rslora, vera
+from rlsys.models.adapters import dora, freeze, ia3, qlora, rslora, vera
 from rlsys.models.adapters.base import AdapterConfig
 from rlsys.models.adapters.lora import Config as Lora
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
@@ -112,7 +112,6 @@ def trained(setup: Setup, model_path: Path) -> Iterator[Trained]:
     [
         pytest.param(Lora(rank=4), 3, 2, 3 * 4 * LAYER, id="lora-zero3"),
         pytest.param(rslora.Config(rank=4, modules_to_save=("model.norm",)), 2, 1, 3 * 4 * LAYER + 128, id="rslora"),
-        pytest.param(lora_plus.Config(rank=4, target_modules=("v_proj",)), 2, 1, 3 * 4 * 256, id="lora_plus"),
         pytest.param(dora.Config(rank=4), 2, 1, 3 * (4 * LAYER + 4 * 128 + 2 * 256 + 128), id="dora"),
         pytest.param(vera.Config(rank=16), 2, 1, 3 * (7 * 16 + 4 * 128 + 2 * 256 + 128), id="vera"),
         pytest.param(qlora.Config(rank=4, target_modules=("v_proj",)), 2, 1, 3 * 4 * 256, id="qlora"),

@@ -65,7 +65,7 @@ def test_a_gradient_that_is_not_finite_on_one_rank_is_skipped_by_all_and_spoils_
     assert hashes[0] == hashes[1]
 
 
-@pytest.mark.parametrize("zero", [0, 1, 2, 3])
+@pytest.mark.parametrize("zero", [0, 2, 3])
 def test_bfloat16_trains_on_float32_masters(two: Crew, zero: int) -> None:
     """The norms' weights begin at 1, where bfloat16's next lower number is 1 - 2^-8: an update of 1e-4 is seen only if
     it is added up elsewhere."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from actors.frozen import FrozenActor
 from rlsys.batch import Batch
 from rlsys.config.actors import ModelConfig
-from rlsys.models.adapters import bottleneck, dora, ia3, lora, p_tuning, p_tuning_v2, vera
+from rlsys.models.adapters import bottleneck, ia3, lora, p_tuning_v2, vera
 from rlsys.models.adapters.base import AdapterConfig
 from rlsys.objectives.likelihood_loss import CrossEntropyLoss
 from rlsys.side_by_side import side_by_side
@@ -22,11 +22,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 KINDS: dict[str, AdapterConfig] = {
     "lora": lora.Config(rank=4, dropout=0.1),
-    "dora": dora.Config(rank=4),
     "vera": vera.Config(rank=16),
     "ia3": ia3.Config(),
     "houlsby": bottleneck.Config(size=8, placement="houlsby"),
-    "p_tuning": p_tuning.Config(tokens=4, hidden_size=16),
     "p_tuning_v2": p_tuning_v2.Config(tokens=4),
 }
 

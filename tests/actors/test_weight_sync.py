@@ -127,9 +127,9 @@ def test_gloo_brings_the_same_weights(setup: Setup) -> None:
 @pytest.mark.parametrize(
     ("stage", "ranks", "adapter", "syncs"),
     [
-        pytest.param(0, 1, None, 20, marks=pytest.mark.slow, id="zero0"),
+        pytest.param(0, 1, None, 5, marks=pytest.mark.slow, id="zero0"),
         pytest.param(1, 2, None, 20, id="zero1-2ranks"),
-        pytest.param(2, 1, None, 20, marks=pytest.mark.slow, id="zero2"),
+        pytest.param(2, 1, None, 5, marks=pytest.mark.slow, id="zero2"),
         pytest.param(3, 2, None, 20, id="zero3-2ranks"),
         pytest.param(3, 1, Lora(rank=4), 5, marks=pytest.mark.slow, id="zero3-lora"),
     ],
