@@ -14,6 +14,9 @@ from actors.judge import EndpointActor
 from rlsys.check.seats import Seat, Seating
 from rlsys.errors import ConfigError, WaitTimeout
 
+KEEPS_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
+"""glibc gives blocks above 32 MiB back to the kernel at each free, and every step would have their pages made anew."""
+
 
 @contextmanager
 def reserve(layout: Seating, timeout: float) -> Iterator[PlacementGroup]:
@@ -66,7 +69,7 @@ class Seats:
                 placement_group=self.bundles, placement_group_bundle_index=seat.bundle
             ),
             "max_concurrency": 2 if actor_class is EndpointActor else 1,
-            "runtime_env": {"env_vars": {"TOKENIZERS_PARALLELISM": "false", **environment, **hidden}},
+            "runtime_env": {"env_vars": {"TOKENIZERS_PARALLELISM": "false", **KEEPS_MEMORY, **environment, **hidden}},
         }
         actor = ray.remote(actor_class).options(**options).remote(*arguments)
         self.actors.append(actor)
