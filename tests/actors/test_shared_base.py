@@ -122,7 +122,7 @@ def test_they_have_one_seat_and_the_critic_begins_as_the_policy(here: Path) -> N
         (models("helpful base: m, normalize: true"), "normalize needs helpful/reward_scale.json"),
         (
             models("helpful base: 'playground:25m'"),
-            r"reward_models.0.path helpful/adapter: was trained on .*reward_mod",
+            r"reward_models.0.path helpful: was trained on .*reward_mod",
         ),
         (
             [*models("helpful base: m"), "model.path=safe"],
