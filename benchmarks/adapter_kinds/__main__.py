@@ -76,7 +76,6 @@ SETTINGS = {"freeze": "layers: 1"}
 """What a kind must be told."""
 SEEDS: dict[str, int] = dict.fromkeys(("lora", "rslora", "dora", "lora_plus"), 3)
 """Of these kinds; of the others one."""
-QUICK = ("loop.steps=1", "loop.eval_every=1", "evaluation.prompts=8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +102,7 @@ def main(
     from actors.spawn import spawn
 
     kinds, chosen = known("only", only, RATES), known("methods", methods, METHODS)
-    console, output = Console(), output.absolute()
-    output.mkdir(parents=True, exist_ok=True)
-    pairs = write_pairs(output)
+    runs, console = Runs(output.absolute(), spawn, quick), Console()
     found: dict[str, dict[str, list[Outcome]]] = {kind: {} for kind in kinds}
     for seed in range(seeds):
         for kind in kinds:
@@ -113,8 +110,7 @@ def main(
                 if refused(kind, method):
                     continue
                 started = time.monotonic()
-                base = based(output, kind == BIASED, spawn, quick)
-                outcome = run(output, kind, method, seed, base, pairs, spawn, quick)
+                outcome = runs.outcome(kind, method, seed)
                 found[kind].setdefault(method, []).append(outcome)
                 seconds = time.monotonic() - started
                 told = f"{method}, {kind}, seed {seed}: {outcome.before:.3f} -> {outcome.after:.3f}"
@@ -123,7 +119,7 @@ def main(
         kind: {method: [asdict(one) for one in outcomes] for method, outcomes in of_methods.items()}
         for kind, of_methods in found.items()
     }
-    write_whole(output / "adapter_kinds.json", to_json(plain, indent=1) + "\n")
+    write_whole(runs.output / "adapter_kinds.json", to_json(plain, indent=1) + "\n")
     for line in table(found, chosen):
         print(line)
 
@@ -141,38 +137,45 @@ def refused(kind: str, method: str) -> bool:
     return method == "grpo" and kind != FULL and registry.resolve(PACKAGE, kind, "Config").unmergeable is not None
 
 
-def based(output: Path, biased: bool, spawn: Spawn, quick: bool) -> Path:
-    """The model that the runs begin with."""
-    name = "base_biased" if biased else "base"
-    path = with_biases(output / "biased") if biased else "playground:0.5m"
-    return trained(output, "base", [f"name={name}", f"model.path={path}"], spawn, quick)[1].final
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The runs of one folder."""
 
+    output: Path
+    spawn: Spawn
+    quick: bool
 
-def run(
-    output: Path, kind: str, method: str, seed: int, base: Path, pairs: Mapping[str, Path], spawn: Spawn, quick: bool
-) -> Outcome:
-    adapter = "null" if kind == FULL else f"{{kind: {kind}, {SETTINGS.get(kind, '')}}}"
-    own = [f"name={method}-{kind}-{seed}", f"seed={seed}", f"model.path={base}", f"model.adapter={adapter}"]
-    if method in OF_PAIRS:
-        own += [f"data.train.path={pairs['train']}", f"data.eval.path={pairs['test']}"]
-    experiment, folder = trained(output, method, [*own, f"policy.learning_rate={RATES[kind]}"], spawn, quick)
-    key = METHODS[method].measure
-    course = {line["step"]: line[key] for line in MetricsLog.read(folder.metrics) if key in line}
-    heads = experiment.method.facts.heads if method == "reward_model" else None
-    counted = cost(placed(experiment.model, base, heads), experiment.policy).trained
-    file = folder.final / "model.safetensors" if kind == FULL else folder.final / ADAPTER / WEIGHTS
-    return Outcome(course[0], course[max(course)], counted, file.stat().st_size)
+    def outcome(self, kind: str, method: str, seed: int) -> Outcome:
+        base = self.base(kind == BIASED)
+        adapter = "null" if kind == FULL else f"{{kind: {kind}, {SETTINGS.get(kind, '')}}}"
+        own = [f"name={method}-{kind}-{seed}", f"seed={seed}", f"model.path={base}", f"model.adapter={adapter}"]
+        if method in OF_PAIRS:
+            pairs = write_pairs(self.output)
+            own += [f"data.train.path={pairs['train']}", f"data.eval.path={pairs['test']}"]
+        evaluated = ["loop.eval_every=1"] if self.quick else []
+        experiment, folder = self.trained(method, [*own, f"policy.learning_rate={RATES[kind]}", *evaluated])
+        key = METHODS[method].measure
+        course = {line["step"]: line[key] for line in MetricsLog.read(folder.metrics) if key in line}
+        heads = experiment.method.facts.heads if method == "reward_model" else None
+        counted = cost(placed(experiment.model, base, heads), experiment.policy).trained
+        file = folder.final / "model.safetensors" if kind == FULL else folder.final / ADAPTER / WEIGHTS
+        return Outcome(course[0], course[max(course)], counted, file.stat().st_size)
 
+    def base(self, biased: bool) -> Path:
+        """The model that the others begin with."""
+        name = "base_biased" if biased else "base"
+        path = with_biases(self.output / "biased") if biased else "playground:0.5m"
+        return self.trained("base", [f"name={name}", f"model.path={path}"])[1].final
 
-def trained(output: Path, stage: str, overrides: list[str], spawn: Spawn, quick: bool) -> tuple[Experiment, RunDir]:
-    """A finished run of the recipe's stage; one that was broken off is begun anew."""
-    given = [f"output={output}", *overrides, *(QUICK if quick else ())]
-    experiment = load_stage(RECIPE, stage, given, by="benchmarks.adapter_kinds")
-    folder = RunDir(output / experiment.name)
-    if not folder.summary.exists():
-        shutil.rmtree(folder.path, ignore_errors=True)
-        train(experiment, spawn)
-    return experiment, folder
+    def trained(self, stage: str, overrides: list[str]) -> tuple[Experiment, RunDir]:
+        """A finished run of the recipe's stage; one that was broken off is begun anew."""
+        given = [f"output={self.output}", *overrides, *(["loop.steps=1"] if self.quick else [])]
+        experiment = load_stage(RECIPE, stage, given, by="benchmarks.adapter_kinds")
+        folder = RunDir(self.output / experiment.name)
+        if not folder.summary.exists():
+            shutil.rmtree(folder.path, ignore_errors=True)
+            train(experiment, self.spawn)
+        return experiment, folder
 
 
 def table(found: Mapping[str, Mapping[str, list[Outcome]]], methods: Sequence[str]) -> Iterator[str]:

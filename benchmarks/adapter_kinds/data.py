@@ -21,6 +21,7 @@ HELD_OUT = 256
 
 def write_pairs(folder: Path) -> dict[str, Path]:
     """Files by split: the sorted digits, and the same digits in another order."""
+    folder.mkdir(parents=True, exist_ok=True)
     files = {split: folder / f"pairs-{split}.jsonl" for split in SPLITS}
     for split, file in files.items():
         right, wrong = rows(TASK, split), rows(TASK, split, wrong_fraction=1.0)
