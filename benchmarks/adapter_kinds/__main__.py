@@ -86,7 +86,7 @@ class Outcome:
     after: float
     trained: int
     bytes: int
-    """Of the adapter's file; of all weights where all are trained."""
+    """Of the adapter's file; of all weights where there is none."""
 
 
 def main(
@@ -158,8 +158,9 @@ class Runs:
         course = {line["step"]: line[key] for line in MetricsLog.read(folder.metrics) if key in line}
         heads = experiment.method.facts.heads if method == "reward_model" else None
         counted = cost(placed(experiment.model, base, heads), experiment.policy).trained
-        file = folder.final / "model.safetensors" if kind == FULL else folder.final / ADAPTER / WEIGHTS
-        return Outcome(course[0], course[max(course)], counted, file.stat().st_size)
+        own_file, whole = folder.final / ADAPTER / WEIGHTS, folder.final / "model.safetensors"
+        size = (own_file if own_file.is_file() else whole).stat().st_size
+        return Outcome(course[0], course[max(course)], counted, size)
 
     def base(self, biased: bool) -> Path:
         """The model that the others begin with."""

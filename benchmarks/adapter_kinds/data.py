@@ -41,7 +41,7 @@ def with_biases(folder: Path) -> Path:
         tokenizer: Any = byte_tokenizer()
         shape = SIZES["0.5m"]
         config = Qwen2Config(
-            vocab_size=len(tokenizer),
+            vocab_size=len(tokenizer) + 1,  # transformers adds <|endoftext|> to every tokenizer of a Qwen2
             hidden_size=shape.hidden,
             num_hidden_layers=shape.layers,
             num_attention_heads=shape.heads,
