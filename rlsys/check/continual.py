@@ -19,9 +19,11 @@ from rlsys.config.recipe import Recipe
 from rlsys.continual.base import PACKAGE, Against, beginning
 from rlsys.continual.matrix import model_of
 from rlsys.errors import ConfigError, did_you_mean
+from rlsys.models.adapters.base import AdapterConfig
 
 SHARED = ("cluster", "logging", "rollout", "scoring", "judge", "reward_models")
 """Sections of `common` that a stage which measures has, too."""
+OR_NO_TASK = "leave it out, or take the stage out of continual.tasks"
 OF_ANSWERS = {"rewards", "sampling", "evaluation"}
 """Sections of a task's stage that say how its answers are measured."""
 
@@ -64,7 +66,7 @@ def continual_problems(recipe: Recipe) -> Iterator[Problem]:
         given = [key for key in stage if key == "model.path"]
         model = stage.get("model")
         if given or (isinstance(model, dict) and "path" in model):
-            why = "a task begins with the model of the one before; leave it out, or take it out of continual.tasks"
+            why = f"a task begins with the model of the one before; {OR_NO_TASK}"
             yield Problem(("stages", number, "model", "path"), why)
     yield from resolved(config)[1]
 
@@ -99,9 +101,7 @@ class Sequel:
         """What follows for a task from those before it; nothing for a stage that is no task."""
         if name not in self.tasks:
             return
-        number = self.tasks.index(name)
-        by_name = {experiment.name: experiment for experiment in done}
-        earlier = [by_name[task] for task in self.tasks[:number]]
+        number, earlier = self.tasks.index(name), self.before(name, done)
         settings = registry.resolve(PACKAGE, self.against.kind, "settings")
         last = number == len(self.tasks) - 1
         for key, value in {**beginning(self.against, earlier), **settings(self.against, earlier, last)}.items():
@@ -109,9 +109,25 @@ class Sequel:
             before = stage.data.get(section, {}).get(own) if isinstance(value, list) else None
             stage.override(Override(f"{key}={json.dumps([*(before or ()), *value] if before else value)}", where))
 
-    def check(self, experiment: Experiment) -> Iterator[Problem]:
-        """Of a stage that has been put together."""
-        if experiment.name in self.tasks and self.against.isolates and experiment.model.adapter is None:
+    def before(self, name: str, done: Sequence[Experiment]) -> list[Experiment]:
+        """The tasks before the one of this name."""
+        by_name = {experiment.name: experiment for experiment in done}
+        return [by_name[task] for task in self.tasks[: self.tasks.index(name)]]
+
+    def check(self, experiment: Experiment, done: Sequence[Experiment]) -> Iterator[Problem]:
+        """Of a stage that has been put together, after those that are `done`; overrides may have changed where it
+        begins."""
+        if experiment.name not in self.tasks:
+            return
+        adapter = experiment.model.adapter
+        found = {
+            "model.path": experiment.model.path,
+            "model.adapter.path": adapter.path if isinstance(adapter, AdapterConfig) else None,
+        }
+        for key, value in beginning(self.against, self.before(experiment.name, done)).items():
+            if found[key] != value:
+                yield Problem(tuple(key.split(".")), f"this task begins with {value}; {OR_NO_TASK}")
+        if self.against.isolates and adapter is None:
             why = f"continual.against: {self.against.kind} gives each task an adapter of its own"
             yield Problem(("model", "adapter"), f"{why}; give it, as in adapter: {{kind: lora}}")
 

@@ -111,6 +111,8 @@ def _method(data: Any) -> tuple[MethodConfig | None, list[Problem]]:
 def _adapter(data: Any) -> tuple[Model | None, list[Problem]]:
     """The `Config` of the kind that `model.adapter` names, and what is wrong with it."""
     key = ("model", "adapter")
+    if isinstance(data, str):
+        return None, [Problem(key, f"wanted a section; for the kind alone, say model.adapter.kind={data}")]
     if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
         known = ", ".join(registry.names(ADAPTERS, "Adapter"))
         missing = f"required key is missing: the name of a file in {ADAPTERS} ({known}) or a dotted path"

@@ -44,7 +44,7 @@ def load_recipe(
 
         def check(experiment: Experiment) -> Iterator[Problem]:
             yield from source_problems(experiment, experiments)
-            yield from sequel.check(experiment) if sequel is not None else ()
+            yield from sequel.check(experiment, experiments) if sequel is not None else ()
 
         try:
             found = put_together()

@@ -18,11 +18,12 @@ from rlsys.config.document import Document, Override
 from rlsys.config.experiment import Experiment
 from rlsys.errors import ConfigError
 from rlsys.files import to_json, write_whole
+from rlsys.models.adapters.shared.files import adapter_folder
 from rlsys.roles import Spawn
 from rlsys.run.folder import RunDir
 from rlsys.run.progress import print_line, print_table
 from rlsys.run.summary import from_here
-from rlsys.serving.adapters import Base, check_base, named, own_folder
+from rlsys.serving.adapters import Base, check_base, named
 
 OF_THE_COMMAND = ("name", "output", "method", "model", "loop", "cluster")
 """Sections of an experiment that are not a task's to say."""
@@ -154,7 +155,7 @@ def _only(models: Sequence[str], name: str, path: str) -> str:
 def _merge(name: str, path: Path, on: Experiment) -> Experiment:
     """The run that merges the adapter into the model that `on` measures. Raises ConfigError."""
     said = f"--adapter {name}={path}"
-    folder = own_folder(said, path)
+    folder = adapter_folder(said, path).resolve()
     if warning := check_base(said, folder, Base(Path(on.model.path))):
         print_line(f"warning: {warning}")
     document = Document.empty(said)

@@ -26,6 +26,8 @@ from torch import Tensor
 
 from rlsys.errors import ConfigError
 from rlsys.merging.shards import Spec, Weights, read, specs_of
+from rlsys.models.adapters.shared.files import check_version, read_origin
+from rlsys.models.version import OF_TOKENS, version_of
 
 PREFIX = "base_model.model."
 PARTS = re.compile(
@@ -70,6 +72,7 @@ class Adapter:
     @cached_property
     def places(self) -> dict[str, tuple[Path, Spec]]:
         """Those of the base; what the adapter says of them has been looked at."""
+        self._check_base()
         for name, own in self._own.items():
             if name not in self.base.places:
                 raise ConfigError(f"{self.folder}: changes {name}, which the base ({self.base.folder}) does not have")
@@ -121,6 +124,20 @@ class Adapter:
                 yield name, "", key
             else:
                 raise ConfigError(f"{self.folder}: holds {key}, of which it is not known what it does to the base")
+
+    def _check_base(self) -> None:
+        """Raises ConfigError for an adapter of another base, as far as its folder says, or of a rounded one."""
+        said, here = str(self.folder), self.base.folder
+        origin = read_origin(said, self.folder)
+        if origin is None:
+            return
+        if origin["kind"] == "qlora":
+            raise ConfigError(
+                f"{said}: is of kind qlora, whose base was rounded to four bits, and would be added to the base as it "
+                "was before; take the merged model that its run left"
+            )
+        if not origin["version"].endswith(f"@{here.name[:12]}"):  # the hub's cache names a folder by its commit
+            check_version(said, origin, version_of(here, OF_TOKENS), "the base")
 
     def _check(self, name: str, own: Mapping[str, str]) -> None:
         shape = self.base.spec(name).shape

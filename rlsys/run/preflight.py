@@ -102,18 +102,25 @@ def check_tokenizers(experiment: Experiment, tokenizer: PreTrainedTokenizerBase,
 
 
 def check_windows(experiment: Experiment, longest: int, at: At) -> None:
-    """Raises ConfigError if a model can't see as many tokens as the longest row or sample may have."""
+    """Raises ConfigError if a model can't see as many tokens as the longest row or sample may have, with what stands
+    before them in one that is trained."""
+    adapter = experiment.model.adapter if experiment.method.facts.trains else None
     for key, path, folder in _here(experiment, at):
-        if key == ("judge", "model"):
-            continue
-        config = load_config(folder).get_text_config()
-        window = config.max_position_embeddings if hasattr(config, "max_position_embeddings") else None
-        if window is not None and longest > window:
-            sampled = experiment.method.facts.rows in SAMPLED
-            lower = "data.max_prompt_tokens or sampling.max_tokens" if sampled else "method.max_tokens"
-            raise ConfigError(
-                f"{dotted(key)} {path}: sees {window} tokens, and sequences may have {longest}; lower {lower}"
-            )
+        if key != ("judge", "model"):
+            before = adapter.positions if adapter is not None and key in (("model", "path"), ("critic", "path")) else 0
+            check_window(experiment, f"{dotted(key)} {path}", folder, longest, before)
+
+
+def check_window(experiment: Experiment, where: str, folder: Path, longest: int, before: int) -> None:
+    """Raises ConfigError, which begins with `where`, unless the model sees `longest` tokens and an adapter's `before`
+    them."""
+    config = load_config(folder).get_text_config()
+    window = config.max_position_embeddings if hasattr(config, "max_position_embeddings") else None
+    if window is not None and longest + before > window:
+        lower = "data.max_prompt_tokens or sampling.max_tokens"
+        lower = lower if experiment.method.facts.rows in SAMPLED else "method.max_tokens"
+        more = f" after the adapter's {before}" if before else ""
+        raise ConfigError(f"{where}: sees {window} tokens, and sequences may have {longest}{more}; lower {lower}")
 
 
 def check_weights(experiment: Experiment, at: At) -> None:
@@ -156,7 +163,9 @@ def check_over_base(experiment: Experiment, index: int, at: At) -> None:
         return
     keys = (f"reward_models.{index}.path", f"reward_models.{index}.base")
     heads = check_over(folder, base, keys)
-    over(skeleton(base, heads, getattr(torch, experiment.model.dtype)), folder)
+    adapter = over(skeleton(base, heads, getattr(torch, experiment.model.dtype)), folder)
+    before = adapter.config.positions
+    check_window(experiment, f"{keys[0]} {config.path}", base, longest_sequence(experiment), before)
     if config.normalize:
         read_scale(folder)
     if config.ensemble == "mean_minus_std" and heads < 2:

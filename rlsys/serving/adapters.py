@@ -7,7 +7,6 @@ adapter's content: what is trained into the folder later changes nothing that is
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -19,7 +18,15 @@ from typing import Any
 from rlsys import registry
 from rlsys.errors import ConfigError
 from rlsys.models.adapters.base import PACKAGE
-from rlsys.models.adapters.shared.files import ADAPTER, BASE, CONFIG, WEIGHTS
+from rlsys.models.adapters.shared.files import (
+    BASE,
+    CONFIG,
+    WEIGHTS,
+    adapter_folder,
+    check_version,
+    read_json,
+    read_origin,
+)
 from rlsys.models.version import OF_TOKENS, fingerprint, version_of
 
 THE_MODEL = "base"
@@ -94,40 +101,22 @@ def check_name(said: str, name: str, taken: Sequence[str]) -> None:
 def fitting(said: str, name: str, path: Path, base: Base) -> Adapter:
     """The adapter of a run (or of its final model), or the adapter's own folder. Raises ConfigError, which begins with
     `said`, where there is none, and for one that vLLM can't serve or of another base."""
-    folder = own_folder(said, path)
-    _check_kind(said, _read(said, folder / CONFIG), _origin(said, folder))
-    return Adapter(name, folder, _rank(_read(said, folder / CONFIG, "r")), check_base(said, folder, base))
-
-
-def own_folder(said: str, path: Path) -> Path:
-    """The adapter's folder: `path`, or that in a run or its final model. Raises ConfigError."""
-    tried = [path, path / ADAPTER, path / "final" / ADAPTER]
-    for folder in tried:
-        if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
-            return folder.resolve()
-    if not path.exists():
-        raise ConfigError(f"{said}: no such folder: {path} (looked in {Path.cwd()})")
-    raise ConfigError(
-        f"{said}: {path} holds no adapter ({CONFIG} and {WEIGHTS}); give a run that trained one, or the adapter's "
-        "own folder"
-    )
+    folder = adapter_folder(said, path).resolve()
+    _check_kind(said, read_json(said, folder / CONFIG), read_origin(said, folder))
+    return Adapter(name, folder, _rank(read_json(said, folder / CONFIG, "r")), check_base(said, folder, base))
 
 
 def check_base(said: str, folder: Path, base: Base) -> str | None:
     """A warning where the adapter has no base.json, which peft writes none of: its base can't be compared. Raises
     ConfigError for one of a base whose weights have another hash."""
-    origin = _origin(said, folder)
+    origin = read_origin(said, folder)
     if origin is None:
-        trained_on = _read(said, folder / CONFIG).get("base_model_name_or_path")
+        trained_on = read_json(said, folder / CONFIG).get("base_model_name_or_path")
         return (
             f"{said}: has no {BASE}, so its base can't be compared with {base.folder}; it says that it was trained on "
             f"{trained_on}"
         )
-    if _digest(origin["version"]) != _digest(base.version):
-        raise ConfigError(
-            f"{said}: was trained on {origin['version']} ({origin['base']}), and this is {base.version}; give it the "
-            "base that it was trained on"
-        )
+    check_version(said, origin, base.version, "this")
     return None
 
 
@@ -144,6 +133,11 @@ def room(adapters: Sequence[Adapter], largest: int | None) -> int:
 def _check_kind(said: str, described: dict[str, Any], origin: dict[str, Any] | None) -> None:
     """Raises ConfigError for one that vLLM does not compute as it was trained."""
     kind = origin["kind"] if origin else described.get("kind") or str(described.get("peft_type")).lower()
+    if kind == "qlora":
+        raise ConfigError(
+            f"{said}: is of kind qlora, whose base was rounded to four bits, and vLLM would add it to the base as it "
+            "was before; serve its merged model instead (the run's final)"
+        )
     unlike = [key for key in UNLIKE_LORA if described.get(key)]
     if described.get("peft_type") != "LORA" or unlike:
         shown = f"{kind} ({', '.join(unlike)})" if kind == "lora" else kind
@@ -174,23 +168,5 @@ def _instead(kind: str) -> str:
     return "serve its merged model instead (a run's final, or `rlsys merge`)"
 
 
-def _origin(said: str, folder: Path) -> dict[str, Any] | None:
-    return _read(said, folder / BASE, "kind", "base", "version") if (folder / BASE).is_file() else None
-
-
 def _rank(described: dict[str, Any]) -> int:
     return max([described["r"], *(described.get("rank_pattern") or {}).values()])
-
-
-def _digest(version: str) -> str:
-    return version.rpartition("@")[2]
-
-
-def _read(said: str, file: Path, *wanted: str) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{said}: {file} can't be read: {error}") from error
-    if not isinstance(found, dict) or not found.keys() >= {*wanted}:
-        raise ConfigError(f"{said}: {file} is none of peft's or ours: it does not say {' and '.join(wanted)}")
-    return found

@@ -15,7 +15,7 @@ from rlsys.check.seats import seating
 from rlsys.commands.validate import validated
 from rlsys.config.actors import ModelConfig
 from rlsys.errors import ConfigError
-from rlsys.models.adapters import freeze, ia3, lora, p_tuning, prefix
+from rlsys.models.adapters import freeze, ia3, lora, p_tuning, prefix, prompt
 from rlsys.models.adapters.base import AdapterConfig
 from rlsys.models.adapters.shared.over import check_over
 from rlsys.models.adapters.shared.put import put_adapter
@@ -78,11 +78,12 @@ CONFIG = (
 
 @pytest.fixture(scope="module")
 def adapters(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, torch.Tensor]]:
-    """Two reward models over the model, and a policy."""
+    """Three reward models over the model, and a policy."""
     folder = tmp_path_factory.mktemp("adapters")
     found = {name: made(model_path, folder / name, lora.Config(rank=4), 1, seed) for seed, name in enumerate(TWO)}
     policy = saved(adapted(model_path, lora.Config(rank=4)), folder / "policy", model_path)
-    return {**found, "policy": (policy, torch.empty(0))}
+    soft = made(model_path, folder / "soft", prompt.Config(tokens=20), 1)
+    return {**found, "soft": soft, "policy": (policy, torch.empty(0))}
 
 
 @pytest.fixture
@@ -117,12 +118,16 @@ def test_they_have_one_seat_and_the_critic_begins_as_the_policy(here: Path) -> N
         (models("helpful base: m", "safe base: m, threads: 2"), "reward_models.1.threads: 2, and helpful"),
         (models("helpful weight: 1"), "reward_models.0.path: helpful holds an adapter and no model: give its base as"),
         (models("m base: m"), "reward_models.0.path: m holds no adapter; give an adapter's folder"),
+        (
+            [*models("soft base: m"), "data.max_prompt_tokens=4070"],
+            "reward_models.0.path soft: sees 4096 tokens, and sequences may have 4078 after the adapter's 20; lower",
+        ),
         (models("nowhere base: m"), "reward_models.0.path: nowhere no such folder"),
         (models("helpful base: m, ensemble: mean_minus_std"), "reward_models.0.ensemble: mean_minus_std needs several"),
         (models("helpful base: m, normalize: true"), "normalize needs helpful/reward_scale.json"),
         (
             models("helpful base: 'playground:25m'"),
-            r"reward_models.0.path helpful/adapter: was trained on .*reward_mod",
+            r"reward_models.0.path helpful: was trained on .*reward_mod",
         ),
         (
             [*models("helpful base: m"), "model.path=safe"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from benchmarks import __main__ as bench
 from benchmarks import adapter, adapter_sync, estimators, forgetting, merge, spin
+from benchmarks.adapter_kinds import __main__ as adapter_kinds
 from benchmarks.over_optimization import __main__ as over_optimization
 from benchmarks.preference import __main__ as preference
 from benchmarks.result import Result
@@ -164,6 +166,15 @@ def test_forgetting(ray_session: None, tmp_path: Path):
     # The first step is at the old task's weights: full weights are at theta*, where the penalty is 0.
     (line,) = [json.loads(text) for text in (recipe / "letters_ewc" / "metrics.jsonl").read_text().splitlines()]
     assert line["train/ewc_penalty"] == 0
+
+
+def test_adapter_kinds(ray_session: None, tmp_path: Path):
+    """20 vectors of width 128, float32, in a file of their own; no sampler could be sent them."""
+    printed = called(
+        adapter_kinds.main, "--quick", "--only", "prompt", "--methods", "sft", "--methods", "grpo", "--output", tmp_path
+    )
+    ((before, after),) = re.findall(r"\| `prompt` \| 2,560 \| 0.010 \| (\S+) -> (\S+) \| refused \|", printed)
+    assert float(before) != float(after)
 
 
 def test_preference(ray_session: None, tmp_path: Path):

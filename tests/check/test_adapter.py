@@ -39,6 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (PPO, "{kind: lora, path: somewhere}", "model.adapter.path: is of a policy, and the critic"),
         (DPO, "{kind: lorra}", "'lorra' is not a file of rlsys.models.adapters.*did you mean lora?"),
         (DPO, "{rank: 4}", "model.adapter.kind: required key is missing: the name of a file in .*bitfit, bottleneck"),
+        (DPO, "lora", "model.adapter: wanted a section; for the kind alone, say model.adapter.kind=lora$"),
         (DPO, "{kind: lora, rnk: 4}", "model.adapter.rnk: unknown key; did you mean rank?"),
         (DPO, "{kind: ia3, rank: 4}", "model.adapter.rank: unknown key"),
         (DPO, "{kind: freeze}", "model.adapter.layers: required key is missing: The first so many layers stay"),
@@ -46,7 +47,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (DPO, "{kind: lora, rank: 200}", "model.adapter.rank: 200 is more than"),
         (DPO, "{kind: bitfit}", "bitfit trains biases"),
         (DPO, "{kind: qlora, modules_to_save: [q_proj]}", "modules_to_save: q_proj holds .* which is quantised"),
-        (DPO, "{kind: lora, path: nowhere}", "model.adapter.path nowhere: holds no adapter"),
+        (DPO, "{kind: lora, path: nowhere}", "model.adapter.path nowhere: no such folder"),
     ],
 )
 def test_what_can_t_work_is_one_line(here: Path, text: str, adapter: str, message: str) -> None:

@@ -116,6 +116,10 @@ def test_a_task_that_is_rewarded_is_measured_as_its_own_stage_says(tmp_path: Pat
             "leave noth",
         ),
         ("b.data.train.fraction=0.5", r"data\.train\.fraction: has no effect outside data\.also"),
+        (
+            "b.model.path=other",
+            r"command line.*: model\.path: this task begins with stage:a; leave it out, or",
+        ),
         ("b.model.adapter={kind: lora, path: 'stage:a'}", r"model\.adapter\.path: stage:a trains no adapter"),
     ],
 )

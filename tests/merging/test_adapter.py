@@ -22,6 +22,7 @@ from transformers import (
 from rlsys.errors import ConfigError
 from rlsys.merging.adapter import Adapter
 from rlsys.merging.shards import Weights
+from rlsys.models.version import OF_TOKENS, version_of
 
 SMALL: dict[str, Any] = {"vocab_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
 
@@ -90,6 +91,25 @@ def test_the_scale_is_alpha_over_rank(tmp_path: Path):
     a, b = (own[f"base_model.model.{name}.lora_{part}.weight"] for part in "AB")
     wanted = load_file(tmp_path / "base" / "model.safetensors")[f"{name}.weight"] + 1.5 * b @ a
     assert torch.allclose(adapter.read(f"{name}.weight"), wanted, atol=1e-6)
+
+
+def test_an_adapter_belongs_to_its_base(tmp_path: Path):
+    """As base.json says by which hash, or by which commit of a hub model, whose folder in the hub's cache it names."""
+    adapter, _ = saved(qwen(), LoraConfig(r=4, target_modules=["q_proj"]), tmp_path)
+
+    def told(version: str, kind: str = "lora") -> Adapter:
+        origin = {"kind": kind, "base": "x", "version": version}
+        (adapter.folder / "base.json").write_text(json.dumps(origin))
+        return Adapter(adapter.folder, adapter.base)
+
+    assert told(version_of(adapter.base.folder, OF_TOKENS)).places
+    with pytest.raises(ConfigError, match=r"was trained on other@0123 .*, and the base is base@.*; give it the base"):
+        _ = told("other@0123").places
+    with pytest.raises(ConfigError, match="is of kind qlora, whose base was rounded to four bits"):
+        _ = told(version_of(adapter.base.folder, OF_TOKENS), "qlora").places
+    commit = adapter.base.folder.rename(tmp_path / f"{'a1' * 20}")
+    told("hub/model@a1a1a1a1a1a1")
+    assert Adapter(adapter.folder, Weights(commit)).places
 
 
 def test_what_is_not_merged(tmp_path: Path):

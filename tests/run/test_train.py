@@ -12,6 +12,7 @@ from rlsys.config.experiment import Experiment
 from rlsys.errors import ConfigError, DataError
 from rlsys.methods import evaluate, grpo, rft
 from rlsys.methods.base import build_method
+from rlsys.models.adapters import prompt
 from rlsys.models.load import load_tokenizer
 from rlsys.playground.models import build
 from rlsys.run.ending import check_made
@@ -127,6 +128,14 @@ def test_models_with_the_policy_s_tokenizer_pass(model: Path) -> None:
         load_tokenizer(model),
         Path,
     )
+
+
+def test_vectors_before_the_input_take_room_in_the_window(model: Path) -> None:
+    plain = experiment(model)
+    soft = plain.model_copy(update={"model": plain.model.model_copy(update={"adapter": prompt.Config(tokens=6)})})
+    check_windows(soft, 4090, Path)
+    with pytest.raises(ConfigError, match=r"sees 4096 tokens, and sequences may have 4091 after the adapter's 6; low"):
+        check_windows(soft, 4091, Path)
 
 
 def test_rows_longer_than_a_models_window_are_refused(model: Path) -> None:

@@ -21,6 +21,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "lora": {"rank": 4},
         "rslora": {"rank": 12},
         "lora_plus": {"rank": 2},
+        "qlora": {"rank": 4},
         "dora": {"rank": 4},
         "ia3": {},
         "vera": {"rank": 4},

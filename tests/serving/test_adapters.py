@@ -48,6 +48,11 @@ def test_kinds_that_vllm_does_not_compute(served: Path, kind: str, instead: str)
     assert "\n" not in str(error.value)
 
 
+def test_lora_of_a_rounded_base_is_not_served_on_the_base_as_it_was(served: Path):
+    with pytest.raises(ConfigError, match=r"^a: is of kind qlora, whose base was rounded to four bits, and vLLM would"):
+        fitting("a", "a", served / "qlora", Base(served / "tiny"))
+
+
 def test_another_base_is_refused_by_the_hash_of_its_weights(served: Path, tmp_path: Path):
     """One number of the base differs."""
     other = tmp_path / "tiny"

@@ -41,6 +41,11 @@ class AdapterConfig(Model):
         """Whether training leaves the base model's own weights alone, so that without the adapter it is there still."""
         return False
 
+    @property
+    def positions(self) -> int:
+        """How many places of the model's window it takes from each sequence."""
+        return 0
+
     def loaded(self) -> AdapterConfig:
         """The kind that computes the same from what is saved."""
         return self

@@ -26,6 +26,9 @@ class Config(lora.Config):
     kind: str = "qlora"
     """This file."""
 
+    # peft imports it wherever it is installed, whatever the kind, which takes more than a second. To keep peft from it
+    # the package would have to be hidden from the whole process, and peft remembers that there is none: kinds of users'
+    # own that are made of its layers would no longer work.
     package: ClassVar[str | None] = "bitsandbytes"
     never_with: ClassVar[Mapping[str, str]] = {
         "zero_3": "packed weights are unpacked a whole one at a time, and ZeRO 3 spreads each over the ranks"

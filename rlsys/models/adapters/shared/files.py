@@ -42,40 +42,55 @@ def write_adapter(adapter: Adapter, folder: Path, parameters: dict[str, Tensor],
 
 def read_adapter(adapter: Adapter, path: Path, source: Path) -> None:
     """Go on from a saved adapter. Raises ConfigError where there is none, or one of another base, kind, settings or
-    shape. The base of a folder without base.json, which peft wrote, can't be compared."""
+    shape. The base of an adapter that peft wrote, without base.json, can't be compared."""
     from safetensors.torch import load_file
 
     assert adapter.config is not None
-    folder = adapter_folder(path)
-    check_base(folder, adapter.config.kind, source)
-    adapter.load(load_file(folder / WEIGHTS), json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    said = f"model.adapter.path {path}"
+    folder = adapter_folder(said, path)
+    if (origin := read_origin(said, folder)) is not None:
+        if origin["kind"] != adapter.config.kind:
+            raise ConfigError(f"{said}: is of kind {origin['kind']}, not {adapter.config.kind}")
+        check_version(said, origin, version_of(source, OF_TOKENS), "model.path")
+    adapter.load(load_file(folder / WEIGHTS), read_json(said, folder / CONFIG))
 
 
-def adapter_folder(path: Path, key: str = "model.adapter.path") -> Path:
-    """The folder itself, or the `adapter` in a final model's. Raises ConfigError, which names `key`, where neither is
-    an adapter's."""
-    for folder in (path, path / ADAPTER):
+def adapter_folder(said: str, path: Path) -> Path:
+    """The adapter's folder: `path`, or that in a run or its final model. Raises ConfigError, which begins with `said`,
+    where none is an adapter's."""
+    for folder in (path, path / ADAPTER, path / "final" / ADAPTER):
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
             return folder
-    raise ConfigError(f"{key} {path}: holds no adapter ({CONFIG} and {WEIGHTS})")
+    if not path.exists():
+        raise ConfigError(f"{said}: no such folder: {path} (looked in {Path.cwd()})")
+    raise ConfigError(
+        f"{said}: {path} holds no adapter ({CONFIG} and {WEIGHTS}); give a run that trained one, or the adapter's own "
+        "folder"
+    )
 
 
-def check_base(folder: Path, kind: str, source: Path) -> None:
-    """Raises ConfigError for an adapter of another kind, or of a base whose weights have another hash."""
-    if not (folder / BASE).is_file():
-        return
-    origin = json.loads((folder / BASE).read_text(encoding="utf-8"))
-    if origin["kind"] != kind:
-        raise ConfigError(f"model.adapter.path {folder}: is of kind {origin['kind']}, not {kind}")
-    check_version(origin, folder, source, ("model.adapter.path", "model.path"))
+def read_origin(said: str, folder: Path) -> dict[str, Any] | None:
+    """What base.json says; None of an adapter that peft wrote, which has none. Raises ConfigError as `read_json`."""
+    return read_json(said, folder / BASE, "kind", "base", "version") if (folder / BASE).is_file() else None
 
 
-def check_version(origin: Mapping[str, Any], folder: Path, source: Path, keys: tuple[str, str]) -> None:
-    """Raises ConfigError, which names the keys of adapter and base, unless `source` is the base that `origin` (what
-    base.json says) names."""
-    here = version_of(source, OF_TOKENS)
+def check_version(said: str, origin: Mapping[str, Any], here: str, key: str) -> None:
+    """Raises ConfigError, which begins with `said`, unless the base of version `here`, that `key` names, is the one
+    that `origin` (what base.json says) was trained on."""
     if origin["version"].rpartition("@")[2] != here.rpartition("@")[2]:
         raise ConfigError(
-            f"{keys[0]} {folder}: was trained on {origin['version']} ({origin['base']}), and {keys[1]} is {here}; "
-            "give it the base that it was trained on"
+            f"{said}: was trained on {origin['version']} ({origin['base']}), and {key} is {here}; give it the base "
+            "that it was trained on"
         )
+
+
+def read_json(said: str, file: Path, *wanted: str) -> dict[str, Any]:
+    """A file of an adapter's folder. Raises ConfigError, which begins with `said`, for one that can't be read, or lacks
+    a `wanted` key."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{said}: {file} can't be read: {error}") from error
+    if not isinstance(found, dict) or not found.keys() >= {*wanted}:
+        raise ConfigError(f"{said}: {file} is none of peft's or ours: it does not say {' and '.join(wanted)}")
+    return found

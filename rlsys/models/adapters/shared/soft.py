@@ -38,6 +38,10 @@ class SoftConfig(base.AdapterConfig):
     def keeps_base(self) -> bool:
         return True
 
+    @property
+    def positions(self) -> int:
+        return self.tokens
+
 
 class Soft(base.Adapter):
     """`peft_config` says what is trained."""

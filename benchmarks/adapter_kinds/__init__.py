@@ -1,0 +1,1 @@
+"""Every kind of adapter, trained by four methods from one base, as one table."""
