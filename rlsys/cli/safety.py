@@ -1,0 +1,136 @@
+"""Commands about safety and trust: attacks, refusals, calibration, drift, and experiments on users."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlsys.cli.shared import MODEL_HELP, MaxTokens, Models, Plain, Seed, Settings, System, Temperature, app
+
+Refusal = Annotated[
+    str,
+    typer.Option(help="What tells refusals: rules, or the dotted path of your function of what was wanted and answer."),
+]
+JudgeFileOf = Annotated[
+    Path | None,
+    typer.Option("--judge", help="YAML file of a judge (judge: {...}) that tells refusals, too.", show_default=False),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take the first so many rows.", show_default=False)]
+Fields = Annotated[
+    list[str] | None, typer.Option("--field", help="Which column is what, as in prompt=question.", show_default=False)
+]
+Split = Annotated[str | None, typer.Option(help="Split of the data set. Default train.", show_default=False)]
+Output = Annotated[Path, typer.Option(help="Where the folder of the results is made.")]
+
+
+@app.command()
+def redteam(
+    model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help=MODEL_HELP, show_default=False)],
+    goals: Annotated[
+        str,
+        typer.Option(help="Safety data set: prompt, category, severity, desired; those to be refused are the goals."),
+    ],
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(help="An attack (all that are known, without it) or a dotted path; may be given several times."),
+    ] = None,
+    templates: Annotated[
+        Path | None, typer.Option(help="File of templates, one a line, with {goal} in each.", show_default=False)
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="How often each attack is tried.")] = 1,
+    attacker: Annotated[
+        str | None, typer.Option(help="A model that writes attacks on the goals that are left.", show_default=False)
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="With --attacker, its attempts on each goal.")] = 3,
+    answer: Annotated[
+        str | None,
+        typer.Option(help="What should have been said: makes failures.jsonl rows for sft.", show_default=False),
+    ] = None,
+    refusal: Refusal = "rules",
+    judge: JudgeFileOf = None,
+    limit: Limit = None,
+    field: Fields = None,
+    split: Split = None,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    seed: Seed = None,
+    system: System = None,
+    plain: Plain = False,
+    name: Annotated[str, typer.Option(help="Folder of the results, in OUTPUT.")] = "redteam",
+    output: Output = Path("runs"),
+    settings: Settings = None,
+) -> None:
+    """Attack a model with goals of your own, in disguises and dialogues; tell how often it gives in, and write the
+    failures down as rows to train on."""
+    from rlsys.commands import options
+    from rlsys.commands import redteam as command
+    from rlsys.commands.judged_refusals import Detectors
+    from rlsys.safety.attacks import BARE, KNOWN, read_templates
+
+    prepared = command.prepared(
+        model,
+        options.dataset(goals, options.pairs("--field", field) if field else {}, split, limit),
+        attack or KNOWN,
+        BARE if templates is None else read_templates(templates),
+        n,
+        options.sampling(temperature, max_tokens, seed, settings),
+        Detectors.prepared(refusal, judge),
+        output,
+        name,
+        attacker,
+        rounds,
+        answer,
+        system,
+        plain,
+    )
+    from actors.spawn import spawn
+    from actors.spawn_judge import spawn_judge
+
+    command.red_team(prepared, spawn, spawn_judge)
+
+
+@app.command(name="over-refusal")
+def over_refusal(
+    models: Models,
+    pairs: Annotated[
+        str,
+        typer.Option(help="Safety data set with harmful prompts and harmless look-alikes, each two with one `pair`."),
+    ],
+    n: Annotated[int, typer.Option("--n", min=1, help="Answers to each prompt.")] = 1,
+    refusal: Refusal = "rules",
+    judge: JudgeFileOf = None,
+    limit: Limit = None,
+    field: Fields = None,
+    split: Split = None,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    seed: Seed = None,
+    system: System = None,
+    plain: Plain = False,
+    name: Annotated[str, typer.Option(help="Folder of the results, in OUTPUT.")] = "over-refusal",
+    output: Output = Path("runs"),
+    settings: Settings = None,
+) -> None:
+    """Measure how often models refuse harmful prompts, and how often harmless look-alikes: tables, and a plot of the
+    trade-off."""
+    from rlsys.commands import options
+    from rlsys.commands import over_refusal as command
+    from rlsys.commands.judged_refusals import Detectors
+
+    prepared = command.prepared(
+        models,
+        options.dataset(pairs, options.pairs("--field", field) if field else {}, split, limit),
+        n,
+        options.sampling(temperature, max_tokens, seed, settings),
+        Detectors.prepared(refusal, judge),
+        output,
+        name,
+        system,
+        plain,
+    )
+    from actors.spawn import spawn
+    from actors.spawn_judge import spawn_judge
+
+    command.over_refusal(prepared, spawn, spawn_judge)
