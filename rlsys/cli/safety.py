@@ -134,3 +134,25 @@ def over_refusal(
     from actors.spawn_judge import spawn_judge
 
     command.over_refusal(prepared, spawn, spawn_judge)
+
+
+@app.command()
+def ab(
+    log: Annotated[
+        Path, typer.Argument(help="JSON lines: unit, variant, time; unit, time, outcome.", show_default=False)
+    ],
+    control: Annotated[
+        str | None, typer.Option(help="The variant to compare with.", show_default="the first by name")
+    ] = None,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(help="Shares as designed, as in control=9,new=1.", show_default="equal ones"),
+    ] = None,
+    alpha: Annotated[float, typer.Option(min=1e-6, max=0.5, help="Chance of a false alarm.")] = 0.05,
+    output: Annotated[Path | None, typer.Option(help="JSON file of the analysis.", show_default=False)] = None,
+) -> None:
+    """Analyse an A/B experiment: the difference with its interval, bounds that hold at every look, sample ratio."""
+    from rlsys.commands import options
+    from rlsys.commands.ab import ab as command
+
+    command(log, control, options.pairs("--share", share) if share else None, alpha, output)
