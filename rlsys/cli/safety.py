@@ -156,3 +156,48 @@ def ab(
     from rlsys.commands.ab import ab as command
 
     command(log, control, options.pairs("--share", share) if share else None, alpha, output)
+
+
+@app.command()
+def calibration(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE|RUN...",
+            help="JSON lines of probability and outcome; or a run, or a folder of judge-eval, and what these forecast.",
+            show_default=False,
+        ),
+    ],
+    bins: Annotated[int, typer.Option(min=1, help="Bins.")] = 10,
+    output: Annotated[Path | None, typer.Option(help="JSON file of all measures.", show_default=False)] = None,
+) -> None:
+    """Tell whether probabilities can be believed: expected calibration error, and a reliability table."""
+    from rlsys.commands.calibration import calibration as command
+
+    command(paths, bins, output)
+
+
+@app.command()
+def drift(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL|RUN", help="A reward model, or a run that trained one.", show_default=False)
+    ],
+    data: Annotated[str, typer.Option(help="Comparisons: prompt, chosen, rejected, and a time.", show_default=False)],
+    time: Annotated[str, typer.Option(help="Column with the time: text that sorts, or a number.")] = "time",
+    slices: Annotated[int, typer.Option(min=2, help="Slices of equally many comparisons.")] = 4,
+    limit: Limit = None,
+    field: Fields = None,
+    split: Split = None,
+    name: Annotated[str, typer.Option(help="Folder of the results, in OUTPUT.")] = "drift",
+    output: Output = Path("runs"),
+    settings: Settings = None,
+) -> None:
+    """Measure an old reward model's agreement with newer and newer comparisons (exit code 1: it has fallen)."""
+    from rlsys.commands import drift as command
+    from rlsys.commands import options
+
+    rows = options.dataset(data, options.pairs("--field", field) if field else {}, split, limit)
+    prepared = command.prepared(model, rows, time, slices, options.settings((), settings or ()), output, name)
+    from actors.spawn import spawn
+
+    command.drift(prepared, spawn)
