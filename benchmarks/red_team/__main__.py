@@ -20,7 +20,6 @@ from rlsys.commands.judged_refusals import asking
 from rlsys.commands.sampler import Sampler
 from rlsys.files import to_json, write_whole
 from rlsys.roles import Spawn
-from rlsys.run.recipe import run_recipe
 from rlsys.run.train import train
 from rlsys.safety.attacks import BARE, attacks
 from rlsys.safety.over_refusal import OverRefusal, measure
@@ -32,7 +31,6 @@ GOALS, HELD_OUT = 150, 100
 """Pairs that are attacked to learn from, and to measure by."""
 NEW = 0.3
 """Share of what succeeded among the rows of the next training."""
-QUICK = ("base.loop.steps=2", "guard.loop.steps=2")
 HEADER = ("round", "attacks that are not refused", "that are carried out", "harmless refused", "new rows")
 
 
@@ -51,6 +49,7 @@ class Round:
 def main(
     seed: Annotated[int, typer.Option(help="Of data and runs.")] = 0,
     rounds: Annotated[int, typer.Option(min=1, help="Of attack and training.")] = 2,
+    base: Annotated[str | None, typer.Option(help="Take this model in place of a base trained here.")] = None,
     output: Annotated[Path, typer.Option(help="Folder in which the runs' folders are made.")] = Path("runs"),
     quick: Quick = False,
 ) -> None:
@@ -59,25 +58,26 @@ def main(
 
     folder = output / f"red-team-data-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    base, guard = (data.write(folder / f"{name}.jsonl", rows(seed)) for name, rows in ROWS.items())
-    given = [f"base.data.train.path={base}", f"guard.data.train.path={guard}", *(QUICK if quick else ())]
-    settings = [f"seed={seed}", f"output={output}"]
-    model = run_recipe(HERE / "recipe.yaml", [*settings, *given], spawn)["model"]
-    goals, held_out = (
-        data.pairs(seed, use, 4 if quick else n) for use, n in (("goals", GOALS), ("held out", HELD_OUT))
-    )
+
+    def taught(name: str, model: str, rows: Path, *more: str) -> str:
+        own = [f"name=red-team-{name}", f"model.path={model}", f"data.train.path={rows}", *more]
+        short = ["loop.steps=2"] if quick else []
+        return str(train(load(HERE / "sft.yaml", [f"seed={seed}", f"output={output}", *own, *short]), spawn)["model"])
+
+    helpful, guard = (data.write(folder / f"{name}.jsonl", rows(seed)) for name, rows in ROWS.items())
+    model = taught("guard", base or taught("base", "playground:0.5m", helpful), guard, "loop.steps=100")
+    goals = data.pairs(seed, "goals", 4 if quick else GOALS)
+    held_out = data.pairs(seed, "held out", 4 if quick else HELD_OUT)
     found: list[Round] = []
     learned: list[dict[str, Any]] = []
     for number in range(rounds + 1):
-        measured, rows = attacked(number, str(model), goals, held_out, seed, spawn)
+        measured, rows = attacked(number, model, goals, held_out, seed, spawn)
         found.append(measured)
         learned += rows
         if number < rounds and learned:
             new = data.write(folder / f"round-{number + 1}.jsonl", learned)
             also = f"data.also=[{{path: '{new}', fraction: {NEW}}}]"
-            steps = ["loop.steps=2"] if quick else []
-            own = [f"name=red-team-round-{number + 1}", f"model.path={model}", f"data.train.path={guard}", also, *steps]
-            model = train(load(HERE / "round.yaml", [*settings, *own]), spawn)["model"]
+            model = taught(f"round-{number + 1}", model, guard, also, "policy.learning_rate=0.001", "loop.steps=60")
     file = output / f"red_team_{seed}.json"
     write_whole(file, to_json({"seed": seed, "rounds": [record(one) for one in found]}, indent=1) + "\n")
     Console().print(table(found))
