@@ -83,7 +83,7 @@ def test_welch_and_chi_square_agree_with_scipy():
     old, new = chance.normal(0, 1, 40), chance.normal(0.4, 2, 25)
     variants = [Variant("", len(own), len(own), own.mean(), own.std(ddof=1)) for own in (new, old)]
     (low, high), p = welch(*variants, alpha=0.05)
-    known = stats.ttest_ind(new, old, equal_var=False)
+    known: Any = stats.ttest_ind(new, old, equal_var=False)
     assert p == pytest.approx(known.pvalue)
     assert (low, high) == pytest.approx(tuple(known.confidence_interval(0.95)))
     assert mismatch({"a": 460, "b": 540}, {"a": 1, "b": 1}) == pytest.approx(stats.chisquare([460, 540]).pvalue)
@@ -105,7 +105,7 @@ def test_the_width_by_hand_and_the_best_rho():
 def test_the_difference_is_that_of_means_and_knows_the_share():
     """Outcomes without noise around a large level: what was seen before takes the level out."""
     treated = np.tile([True, True, True, False], 300)
-    bounds = sequence(100 + 2.0 * treated, treated.tolist(), 0.75)
+    bounds = sequence((100 + 2.0 * treated).tolist(), treated.tolist(), 0.75)
     assert bounds[-1, 0] == pytest.approx(2.0, abs=0.1)
     assert np.isnan(bounds[4 * FEWEST - 2]).all()
     assert not np.isnan(bounds[4 * FEWEST]).any()
@@ -118,7 +118,7 @@ def looks(runs: int, units: int, effect: float, share: float) -> tuple[int, int,
     for _ in range(runs):
         treated = chance.random(units) < share
         values = (chance.random(units) < 0.3 + effect * treated).astype(float)
-        bounds = sequence(values, treated.tolist(), share)[2 * FEWEST :]
+        bounds = sequence(values.tolist(), treated.tolist(), share)[2 * FEWEST :]
         ever += bool(((bounds[:, 1] > 0) | (bounds[:, 2] < 0)).any())
         missed += bool(((bounds[:, 1] > effect) | (bounds[:, 2] < effect)).any())
         ones, zeros = np.cumsum(treated), np.cumsum(~treated)

@@ -26,7 +26,8 @@ def test_a_judge_is_asked_in_both_orders():
     one = Verdict("q/human/0", "human", ("a", "b"), None, "j", "", "", {}, 0.9, expected=1.0)
     two = replace(one, verdict_id="q/human/1", sample_ids=("b", "a"), value=0.3, expected=0.0)
     found = of_judge([one, two])
-    assert found["judge against people"] == [Forecast(pytest.approx(0.8), 1.0)]
+    (human,) = found["judge against people"]
+    assert (human.probability, human.outcome) == pytest.approx((0.8, 1.0))
     assert found["judge on canaries"] == []
 
 
@@ -42,7 +43,8 @@ def test_answers_by_likelihood_and_by_vote():
 
     samples = [answered(0, "4", 1.0), answered(1, "4", 1.0), answered(2, "5", 0.0)]
     found = of_answers(samples, "exact", 1.0, EvaluationConfig())
-    assert found["answers by vote"] == [Forecast(pytest.approx(2 / 3), 1.0)]
+    (vote,) = found["answers by vote"]
+    assert (vote.probability, vote.outcome) == pytest.approx((2 / 3, 1.0))
     assert [one.outcome for one in found["answers by likelihood"]] == [1.0, 1.0, 0.0]
     assert found["answers by likelihood"][0].probability == pytest.approx(math.exp(-0.2))
 
