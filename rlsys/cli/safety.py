@@ -24,30 +24,35 @@ Fields = Annotated[
 Split = Annotated[str | None, typer.Option(help="Split of the data set. Default train.", show_default=False)]
 Output = Annotated[Path, typer.Option(help="Where the folder of the results is made.")]
 
+Goals = Annotated[
+    str, typer.Option(help="Safety data set: prompt, category, severity, desired; what is to be refused is a goal.")
+]
+Attacks = Annotated[
+    list[str] | None,
+    typer.Option(help="An attack, or a dotted path; may be given several times.", show_default="all that are known"),
+]
+Templates = Annotated[
+    Path | None, typer.Option(help="File of templates, one a line, with {goal} in each.", show_default=False)
+]
+Attacker = Annotated[
+    str | None, typer.Option(help="A model that writes attacks on the goals that are left.", show_default=False)
+]
+Instead = Annotated[
+    str | None,
+    typer.Option(help="What should have been said: makes failures.jsonl rows for sft.", show_default=False),
+]
+
 
 @app.command()
 def redteam(
     model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help=MODEL_HELP, show_default=False)],
-    goals: Annotated[
-        str,
-        typer.Option(help="Safety data set: prompt, category, severity, desired; those to be refused are the goals."),
-    ],
-    attack: Annotated[
-        list[str] | None,
-        typer.Option(help="An attack (all that are known, without it) or a dotted path; may be given several times."),
-    ] = None,
-    templates: Annotated[
-        Path | None, typer.Option(help="File of templates, one a line, with {goal} in each.", show_default=False)
-    ] = None,
+    goals: Goals,
+    attack: Attacks = None,
+    templates: Templates = None,
     n: Annotated[int, typer.Option("--n", min=1, help="How often each attack is tried.")] = 1,
-    attacker: Annotated[
-        str | None, typer.Option(help="A model that writes attacks on the goals that are left.", show_default=False)
-    ] = None,
+    attacker: Attacker = None,
     rounds: Annotated[int, typer.Option(min=1, help="With --attacker, its attempts on each goal.")] = 3,
-    answer: Annotated[
-        str | None,
-        typer.Option(help="What should have been said: makes failures.jsonl rows for sft.", show_default=False),
-    ] = None,
+    answer: Instead = None,
     refusal: Refusal = "rules",
     judge: JudgeFileOf = None,
     limit: Limit = None,
