@@ -107,7 +107,8 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
     try:
         lines = [*read_lines(path)]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: can't be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise DataError(f"{path}: can't be read: {why}") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

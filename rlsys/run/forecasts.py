@@ -60,7 +60,8 @@ def of_file(path: Path) -> list[Forecast]:
     try:
         lines = [*read_lines(path)]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: can't be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise DataError(f"{path}: can't be read: {why}") from error
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)

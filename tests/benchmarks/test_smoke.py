@@ -17,6 +17,7 @@ from benchmarks import __main__ as bench
 from benchmarks import adapter, adapter_sync, estimators, forgetting, merge, spin
 from benchmarks.over_optimization import __main__ as over_optimization
 from benchmarks.preference import __main__ as preference
+from benchmarks.red_team import __main__ as red_team
 from benchmarks.result import Result
 from benchmarks.shared_actors import sharing
 from benchmarks.workload import PAD_ID, Settings, experiment
@@ -186,3 +187,13 @@ def test_over_optimization(ray_session: None, tmp_path: Path):
         "PPO, KL penalty 0.001": [0, 1, 2],
         "PPO, KL penalty 0.1": [0, 1, 2],
     }
+
+
+def test_red_team(ray_session: None, tmp_path: Path):
+    """A model that has learned nothing neither refuses nor complies, so no attack leaves a row."""
+    asked = ("--quick", "--rounds", "1", "--base", "playground:0.5m", "--output", tmp_path)
+    assert "harmless refused" in called(red_team.main, *asked)
+    before, after = json.loads((tmp_path / "red_team_0.json").read_text())["rounds"]
+    assert (before["by_rule"]["total"]["share"], before["strict"]["total"]["share"]) == (1.0, 0.0)
+    assert [one["over_refusal"]["harmless"]["of"] for one in (before, after)] == [4, 4]
+    assert before["new_rows"] == 0
