@@ -111,7 +111,7 @@ def attacked(
     for use in ("held out", "look-alikes"):
         for one, no in zip(done[use], refuses[use], strict=True):
             said.setdefault(one.attack.row.row_id, []).append(no)
-    rows = training_rows(done["goals"], data.does_not_comply(exchanges["goals"]), data.REFUSAL)
+    rows = training_rows(done["goals"], refuses["goals"], data.REFUSAL)
     by_rule = success(done["held out"], refuses["held out"])
     strict = success(done["held out"], data.does_not_comply(exchanges["held out"]))
     return Round(number, by_rule, strict, measure([*harmful, *harmless], said), len(rows)), rows

@@ -190,10 +190,10 @@ def test_over_optimization(ray_session: None, tmp_path: Path):
 
 
 def test_red_team(ray_session: None, tmp_path: Path):
-    """A model that has learned nothing neither refuses nor complies, so no attack leaves a row."""
+    """A model that has learned nothing neither refuses nor complies; what it said instead is learned from."""
     asked = ("--quick", "--rounds", "1", "--base", "playground:0.5m", "--output", tmp_path)
     assert "harmless refused" in called(red_team.main, *asked)
     before, after = json.loads((tmp_path / "red_team_0.json").read_text())["rounds"]
     assert (before["by_rule"]["total"]["share"], before["strict"]["total"]["share"]) == (1.0, 0.0)
     assert [one["over_refusal"]["harmless"]["of"] for one in (before, after)] == [4, 4]
-    assert before["new_rows"] == 0
+    assert before["new_rows"] == 4 * len(red_team.data.DISGUISES)
