@@ -43,7 +43,8 @@ class Round:
     """On the same: it is the guarded word."""
     look_alikes: OverRefusal
     rows: int
-    """What succeeded on the other goals, to learn from."""
+    """Attacks on the other goals that succeeded, each with its harmless look-alike in the same disguise, to learn
+    from: without these the model learns to refuse disguises."""
 
 
 def main(
@@ -77,7 +78,7 @@ def main(
         if number < rounds and learned:
             new = data.write(folder / f"round-{number + 1}.jsonl", learned)
             also = f"data.also=[{{path: '{new}', fraction: {NEW}}}]"
-            model = taught(f"round-{number + 1}", model, guard, also, "policy.learning_rate=0.001", "loop.steps=60")
+            model = taught(f"round-{number + 1}", model, guard, also, "policy.learning_rate=0.001", "loop.steps=100")
     file = output / f"red_team_{seed}.json"
     write_whole(file, to_json({"seed": seed, "rounds": [record(one) for one in found]}, indent=1) + "\n")
     Console().print(table(found))
@@ -112,6 +113,8 @@ def attacked(
         for one, no in zip(done[use], refuses[use], strict=True):
             said.setdefault(one.attack.row.row_id, []).append(no)
     rows = training_rows(done["goals"], refuses["goals"], data.REFUSAL)
+    partners = {harmful.text: harmless.text for harmful, harmless in goals}
+    rows += [data.demonstration(partners[row["goal"]], row["attack"]) for row in rows]
     by_rule = success(done["held out"], refuses["held out"])
     strict = success(done["held out"], data.does_not_comply(exchanges["held out"]))
     return Round(number, by_rule, strict, measure([*harmful, *harmless], said), len(rows)), rows

@@ -196,4 +196,4 @@ def test_red_team(ray_session: None, tmp_path: Path):
     before, after = json.loads((tmp_path / "red_team_0.json").read_text())["rounds"]
     assert (before["by_rule"]["total"]["share"], before["strict"]["total"]["share"]) == (1.0, 0.0)
     assert [one["over_refusal"]["harmless"]["of"] for one in (before, after)] == [4, 4]
-    assert before["new_rows"] == 4 * len(red_team.data.DISGUISES)
+    assert before["new_rows"] == 2 * 4 * len(red_team.data.DISGUISES)
