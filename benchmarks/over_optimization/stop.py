@@ -63,7 +63,7 @@ class Stopped:
 
 
 def main(
-    seeds: Annotated[str, typer.Option(help="Of PPO, with commas.")] = "0,1,2",
+    seeds: Annotated[str, typer.Option(help="Of PPO, with commas.")] = "3,4,5",
     start: Annotated[Path | None, typer.Option(help="Take base and reward model of this earlier run.")] = None,
     free: Annotated[bool, typer.Option("--free", help="Without the stop, to see what it saves from.")] = False,
     output: Annotated[Path, typer.Option(help="Folder in which the runs' folders are made.")] = Path("runs"),
