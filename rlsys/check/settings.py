@@ -10,10 +10,11 @@ from rlsys.check.adapter import adapter_problems, over_one_base
 from rlsys.check.ewc import ewc_problems
 from rlsys.check.judge_in_run import judge_problems
 from rlsys.check.unused import unused
+from rlsys.config.alarm import parse
 from rlsys.config.answers import AnswerPlaces
 from rlsys.config.experiment import Experiment
 from rlsys.config.messages import Problem
-from rlsys.errors import ConfigError, did_you_mean
+from rlsys.errors import ConfigError, did_you_mean, nearest
 from rlsys.rewards import named
 from rlsys.rewards.composite import part_names
 
@@ -30,6 +31,7 @@ def combinations(experiment: Experiment) -> Iterator[Problem]:
         _judge,
         _rewards,
         _evaluation,
+        _alarms,
         _together,
         sizes.lengths,
         sizes.budgets,
@@ -131,12 +133,35 @@ def reward_names(experiment: Experiment) -> list[str]:
     return [*part_names(experiment.rewards), *(model.name for model in experiment.reward_models), *judged]
 
 
+def gold_reward(experiment: Experiment) -> str | None:
+    """The part of the reward that is trusted more than what is optimised (`evaluation.gold`)."""
+    evaluation = experiment.evaluation
+    if evaluation.gold is not None:
+        return evaluation.gold
+    return evaluation.reward if evaluation.reward in unweighted_rewards(experiment) else None
+
+
+def unweighted_rewards(experiment: Experiment) -> list[str]:
+    """Names of the parts of the reward that are measured and not optimised."""
+    judged = [experiment.judge.reward] if experiment.judge and experiment.judge.reward else []
+    specs = (*experiment.rewards, *experiment.reward_models, *judged)
+    return [name for name, spec in zip(reward_names(experiment), specs, strict=True) if not spec.weight]
+
+
 def _evaluation(experiment: Experiment) -> Iterator[Problem]:
     evaluation, names = experiment.evaluation, reward_names(experiment)
     if evaluation.reward is not None and evaluation.reward not in names:
         yield Problem(
             ("evaluation", "reward"),
             f"{evaluation.reward!r} is not among rewards ({', '.join(names)}){did_you_mean(evaluation.reward, names)}",
+        )
+    unweighted = unweighted_rewards(experiment)
+    if evaluation.gold is not None and evaluation.gold not in unweighted:
+        known = f"there are {', '.join(unweighted)}" if unweighted else "there is none: add one with weight: 0"
+        yield Problem(
+            ("evaluation", "gold"),
+            f"{evaluation.gold!r} is not among the rewards of weight 0 ({known}), and what is optimised can't be held "
+            "against itself",
         )
     if experiment.data.eval is None and experiment.loop.eval_every:
         yield Problem(("loop", "eval_every"), "there is nothing to evaluate on; give data.eval, or set it to 0")
@@ -162,6 +187,24 @@ def _evaluation(experiment: Experiment) -> Iterator[Problem]:
             ("evaluation", "samples"),
             "0 without evaluation.greedy measures nothing; set one of them, or leave data.eval out",
         )
+
+
+PREFIXES = ("data", "dataset", "eval", "faults", "judge", "reward", "rollout", "sync", "time", "train")
+"""How the names of metrics begin, before the slash."""
+
+
+def _alarms(experiment: Experiment) -> Iterator[Problem]:
+    """Those on metrics that no step can measure. What else is misspelt is told when the first step is done."""
+    for key, texts in (("warn_when", experiment.loop.warn_when), ("stop_when", experiment.loop.stop_when)):
+        for index, alarm in enumerate(map(parse, texts)):
+            prefix = alarm.metric.partition("/")[0]
+            if prefix not in PREFIXES and (meant := nearest(prefix, PREFIXES)):
+                name = alarm.metric.replace(prefix, meant, 1)
+                yield Problem(("loop", key, index), f"no metric begins with {prefix!r}; did you mean {name}?")
+            elif prefix == "eval" and experiment.data.eval is None:
+                yield Problem(
+                    ("loop", key, index), f"nothing measures {alarm.metric}: nothing is held out; give data.eval"
+                )
 
 
 def _together(experiment: Experiment) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from rlsys.check.recipe import load_recipe
 from rlsys.commands import options
 from rlsys.config.contamination import ContaminationConfig
 from rlsys.config.dataset import DatasetConfig
-from rlsys.config.document import Document, Override
+from rlsys.config.document import Override
 from rlsys.config.experiment import Experiment
 from rlsys.config.kinds import kind_of
 from rlsys.config.paths import STAGE
@@ -47,9 +47,9 @@ def prepared(
     typed: Sequence[str],
 ) -> list[Chosen]:
     """A report for each experiment of a config, or one for all files together. Raises ConfigError."""
-    evaluation = tuple(_dataset(path, fields, None, None) for path in against)
+    evaluation = tuple(options.dataset(path, fields) for path in against)
     if Path(paths[0]).suffix.lower() not in YAML:
-        sets = tuple(_dataset(path, fields, split, limit) for path in paths)
+        sets = tuple(options.dataset(path, fields, split, limit) for path in paths)
         looked_for = ContaminationConfig(against=evaluation, near=NEAR)
         return [Chosen(", ".join(paths), Corpus(sets, looked_for), _settings(CurationConfig(), typed))]
     if len(paths) > 1 or fields or split or limit:
@@ -95,27 +95,6 @@ def _of(experiment: Experiment, evaluation: tuple[DatasetConfig, ...], typed: Se
     return Chosen(experiment.name, Corpus(sets, looked_for, held_out), _settings(config, typed))
 
 
-def _dataset(path: str, fields: dict[str, str], split: str | None, limit: int | None) -> DatasetConfig:
-    """`--split` and `--limit` are for the data, and every set has the same `--field`."""
-    given = options.settings(
-        [
-            ("PATH", "path", path),
-            ("--field", "fields", fields or None),
-            ("--split", "split", split),
-            ("--limit", "limit", limit),
-        ]
-    )
-    return _document({}, given).validated(DatasetConfig)
-
-
 def _settings(config: CurationConfig, typed: Sequence[str]) -> CurationConfig:
     given = [Override(text, f"--set {text!r}") for text in typed]
-    return _document(config.model_dump(mode="json"), given).validated(type(config)) if given else config
-
-
-def _document(data: dict[str, object], overrides: Sequence[Override]) -> Document:
-    found = Document.empty("command line")
-    found.data.update(data)
-    for override in overrides:
-        found.override(override)
-    return found
+    return options.document(config.model_dump(mode="json"), given).validated(type(config)) if given else config

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rlsys.config.document import Override
+from rlsys.config.dataset import DatasetConfig
+from rlsys.config.document import Document, Override
 from rlsys.errors import ConfigError
 
 
@@ -24,6 +25,21 @@ def sampling(
     """The options that `sample`, `chat` and `evaluate` share."""
     own = [("--temperature", "sampling.temperature", temperature), ("--max-tokens", "sampling.max_tokens", max_tokens)]
     return settings([*own, ("--seed", "seed", seed)], typed or ())
+
+
+def dataset(path: str, fields: dict[str, str], split: str | None = None, limit: int | None = None) -> DatasetConfig:
+    """A data set named on the command line, by `--field`, `--split` and `--limit`. Raises ConfigError."""
+    own = [("PATH", "path", path), ("--field", "fields", fields or None)]
+    given = settings([*own, ("--split", "split", split), ("--limit", "limit", limit)])
+    return document({}, given).validated(DatasetConfig)
+
+
+def document(data: dict[str, object], overrides: Sequence[Override]) -> Document:
+    found = Document.empty("command line")
+    found.data.update(data)
+    for override in overrides:
+        found.override(override)
+    return found
 
 
 def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:

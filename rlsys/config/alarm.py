@@ -35,6 +35,11 @@ class Alarm:
     steps: int
     """How often in a row."""
 
+    @property
+    def held_out(self) -> bool:
+        """Whether only evaluations measure the metric."""
+        return self.metric.startswith("eval/")
+
     def holds(self, value: float) -> bool:
         return COMPARE[self.compare](value, self.limit)
 

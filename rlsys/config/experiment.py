@@ -130,6 +130,10 @@ class EvaluationConfig(AnswerPlaces):
     """Which of the rewards says what is right (its score at least `pass_score`) and better (win rate; best checkpoint,
     where there is no accuracy). None: the first of `rewards` with a weight says what is right (nothing does, without
     one), and the weighted sum of all what is better."""
+    gold: str | None = None
+    """One of the rewards that is trusted more than what is optimised, and has weight 0: a stricter verifier, a judge, a
+    known gold. Measures `proxy_gap`, by how much more the reward has gained than it, and `exploits`, the share of the
+    answers right by the first of `rewards` with a weight that it calls wrong. None: `reward`, where its weight is 0."""
     pass_score: float | None = 1.0
     """Score from which an answer counts as right; none measures rewards only, no accuracy. A judge's expected scores
     lie below 1."""

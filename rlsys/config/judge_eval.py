@@ -31,3 +31,16 @@ class JudgeEval(Model):
     outages come on top."""
     cluster: ClusterConfig = ClusterConfig()
     """Where it runs."""
+
+
+class JudgeFile(Model):
+    """A judge for a command that asks it something, as `rlsys redteam --judge FILE`."""
+
+    seed: int = 0
+    """Everything random is derived from it."""
+    judge: JudgeConfig
+    """The judge, as in an experiment."""
+    timeout: PositiveFloat = 1800.0
+    """Longest wait (seconds) for the judge to answer all that is asked at once."""
+    cluster: ClusterConfig = ClusterConfig()
+    """Where it runs."""

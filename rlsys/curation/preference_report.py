@@ -14,8 +14,7 @@ from rlsys.curation.settings import PreferenceReportConfig
 from rlsys.curation.view import View
 from rlsys.data.nested import ABSENT, look
 from rlsys.data.values import as_text
-
-Z95 = 1.959964
+from rlsys.statistics.share import Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +31,6 @@ class Judged:
     """At which place the chosen answer was shown."""
     annotator: str | None = None
     time: str | float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """Of `of` cases, `count`; with Wilson's interval (1927) at 95%."""
-
-    count: int
-    of: int
-
-    @property
-    def value(self) -> float:
-        return self.count / self.of if self.of else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        if not self.of:
-            return math.nan, math.nan
-        p, n, z = self.value, self.of, Z95
-        middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
-
-    def __str__(self) -> str:
-        if not self.of:
-            return "none"
-        low, high = self.interval
-        return f"{self.value:.1%} of {self.of:,} ({low:.1%} to {high:.1%})"
 
 
 @dataclass(frozen=True)

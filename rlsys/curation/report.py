@@ -81,7 +81,9 @@ def as_json(found: Survey) -> dict[str, Any]:
         balance = found.balance
         behaviours = {category: dict(wanted) for category, wanted in balance.behaviours.items()}
         severities, warnings = dict(balance.severities), balance.warnings()
-        made["safety"] = {"behaviours": behaviours, "severities": severities, "warnings": warnings}
+        whole = sum(len(sides) == 2 for sides in balance.pairs.values())
+        pairs = {"whole": whole, "one_side": len(balance.pairs) - whole}
+        made["safety"] = {"behaviours": behaviours, "severities": severities, "pairs": pairs, "warnings": warnings}
     return made
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from rlsys.curation.settings import Desired, SafetyConfig
-from rlsys.data.nested import find
+from rlsys.data.nested import ABSENT, find, look
 from rlsys.data.raw import BadRow
 from rlsys.data.values import as_text, present
 from rlsys.errors import DataError
@@ -21,6 +21,8 @@ class Labels:
     category: str
     severity: str
     desired: str
+    pair: str | None = None
+    """What a harmful prompt and its harmless look-alike have in common."""
 
 
 def labels_of(value: dict[str, Any], config: SafetyConfig) -> Labels:
@@ -34,7 +36,8 @@ def labels_of(value: dict[str, Any], config: SafetyConfig) -> Labels:
         found[own] = text
     if found["desired"] not in WANTED:
         raise BadRow(f"the desired behaviour is none of {', '.join(WANTED)}")
-    return Labels(**found)
+    pair = look(value, config.pair)
+    return Labels(**found, pair=None if pair is ABSENT or present(pair) is None else as_text(pair))
 
 
 def surplus(rows: Sequence[tuple[int, str, int]], weights: Mapping[str, float]) -> list[int]:
@@ -63,10 +66,14 @@ class Balance:
     behaviours: dict[str, Counter[str]] = field(default_factory=dict)
     """How often each behaviour is desired, by category."""
     severities: Counter[str] = field(default_factory=Counter)
+    pairs: dict[str, set[bool]] = field(default_factory=dict)
+    """Of each pair, which sides are there: to be complied with, or not."""
 
     def add(self, labels: Labels) -> None:
         self.behaviours.setdefault(labels.category, Counter())[labels.desired] += 1
         self.severities[labels.severity] += 1
+        if labels.pair is not None:
+            self.pairs.setdefault(labels.pair, set()).add(labels.desired == "comply")
 
     def warnings(self) -> list[str]:
         """What such a balance teaches that nobody wants."""
@@ -81,6 +88,10 @@ class Balance:
             for category, counts in sorted(self.behaviours.items())
             if totals["comply"] and set(counts) == {"refuse"}
         ]
+        alone = [pair for pair, sides in self.pairs.items() if len(sides) < 2]
+        if alone:
+            told = f"{len(alone):,} of {len(self.pairs):,} pairs have one side only, the first {alone[0]!r}"
+            said.append(f"{told}: they tell nothing of look-alikes")
         sizes = {category: counts.total() for category, counts in self.behaviours.items()}
         if sizes and max(sizes.values()) >= 10 * min(sizes.values()):
             most, least = max(sizes, key=sizes.__getitem__), min(sizes, key=sizes.__getitem__)

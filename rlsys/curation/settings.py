@@ -163,9 +163,11 @@ class SafetyConfig(Model):
     """Column with a number or a word for how bad it would be."""
     desired: str = "desired"
     """Column with what the model should do."""
+    pair: str = "pair"
+    """Column with what a harmful prompt and its harmless look-alike have in common; rows without it have no partner."""
     mix: dict[str, PositiveFloat] = {}
-    """Weights of categories: as many rows stay as the scarcest one allows, chosen by a hash; others are dropped. Empty:
-    all stay."""
+    """Weights of categories: as many rows stay as the scarcest one allows, chosen by a hash, of a pair where there is
+    one; others are dropped. Empty: all stay."""
 
 
 class PreferenceReportConfig(Model):

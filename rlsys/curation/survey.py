@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rlsys.curation.contamination import Contamination, Index
 from rlsys.curation.corpus import Corpus
 from rlsys.curation.embedding import Embeddings
+from rlsys.curation.exact import short
 from rlsys.curation.examine import Batch, Examiner, signed
 from rlsys.curation.near import NearDuplicates
 from rlsys.curation.parallel import ordered
@@ -148,7 +149,8 @@ def _mix(found: Survey) -> None:
     weights = found.config.safety.mix
     staying = {row: one for row, one in found.labels.items() if row not in found.dropped}
     if weights:
-        for row in surplus([(row, one.category, found.prompts[row]) for row, one in staying.items()], weights):
+        chances = {row: found.prompts[row] if one.pair is None else short(one.pair) for row, one in staying.items()}
+        for row in surplus([(row, one.category, chances[row]) for row, one in staying.items()], weights):
             found.dropped[row] = Dropped("mix", staying[row].category)
     for row, one in staying.items():
         if row not in found.dropped:

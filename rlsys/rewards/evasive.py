@@ -35,10 +35,14 @@ class Config(Model):
     """Seconds for matching all patterns against one answer."""
 
 
+def compiled(config: Config) -> list[regex.Pattern[str]]:
+    return [regex.compile(pattern, regex.IGNORECASE) for pattern in config.patterns]
+
+
 class Reward:
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._patterns = [regex.compile(pattern, regex.IGNORECASE) for pattern in config.patterns]
+        self._patterns = compiled(config)
 
     def score(self, prompt: Prompt, trajectory: Trajectory) -> RewardResult:
         text = trajectory.text.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 from rlsys.config.alarm import parse
 from rlsys.config.experiment import LoopConfig
 from rlsys.errors import did_you_mean
+from rlsys.run.signals import LATER
 
 WINDOW = 50
 """Earlier values that `z` compares with."""
@@ -17,6 +19,12 @@ STOPPED = "loop.stop_when: "
 """How the reason begins that a run ended for."""
 FEWEST = 10
 """Without so many there is no `z`."""
+RARE = ("faults/", "time/")
+"""Of metrics that only some steps have."""
+USUAL: tuple[str, ...] = LoopConfig.model_fields["warn_when"].default
+"""Alarms that nobody asked for."""
+NEAREST = 3
+"""Names that are told of a metric that may be misspelt."""
 TO_SIGMA = 1.4826
 """The standard deviation of a normal distribution, in units of its median absolute deviation."""
 
@@ -31,6 +39,7 @@ class Alarms:
         self.past: dict[str, list[float]] = {alarm.metric: [] for alarm in self.alarms.values() if alarm.robust}
         self.in_a_row: dict[str, int] = {}
         self.seen: set[str] = set()
+        self.looked_at = False
 
     def fired(self, metrics: Mapping[str, float]) -> Iterator[tuple[bool, str]]:
         """Of each alarm that these metrics set off: whether it ends the run, and what is to be said. A metric that is
@@ -60,13 +69,28 @@ class Alarms:
         """Whether the reason that a run ended for holds with these alarms: one that was taken away no longer does."""
         return not done.startswith(STOPPED) or any(done.startswith(f"{STOPPED}{text}:") for text in self.stops)
 
+    def doubts(self, step: Mapping[str, float], evaluation: Mapping[str, float]) -> Iterator[str]:
+        """Once, after a first step: the alarms that somebody asked for on metrics which neither it nor the latest
+        evaluation (empty: there was none) measured, with the nearest names. The name may be misspelt, and a run without
+        its alarm is not what was asked for."""
+        if self.looked_at:
+            return
+        self.looked_at = True
+        names = sorted({*step, *evaluation, *(LATER if evaluation else ())})
+        for alarm in self.alarms.values():
+            later = alarm.metric.startswith(RARE) or (alarm.held_out and not evaluation)
+            if alarm.metric in names or later or alarm.text in USUAL:
+                continue
+            close = difflib.get_close_matches(alarm.metric, names, n=NEAREST, cutoff=0.5)
+            meant = f"the nearest names are {', '.join(close)}" if close else f"measured are {', '.join(names)}"
+            yield f"{alarm.text}: nothing has measured {alarm.metric} so far; {meant}"
+
     def unseen(self, metrics: Mapping[str, float]) -> list[str]:
         """That a metric never came, of alarms that somebody asked for; `metrics`: some that did."""
-        usual = LoopConfig.model_fields["warn_when"].default
         return [
             f"{alarm.text}: no step measured {alarm.metric}{did_you_mean(alarm.metric, metrics)}"
             for alarm in self.alarms.values()
-            if alarm.metric not in self.seen and alarm.text not in usual
+            if alarm.metric not in self.seen and alarm.text not in USUAL
         ]
 
     def state(self) -> dict[str, Any]:

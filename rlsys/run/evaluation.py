@@ -14,7 +14,7 @@ from rlsys.config.sampling import SamplingConfig
 from rlsys.methods.base import Measures
 from rlsys.methods.shared.sampling import collect_groups, mean_parts
 from rlsys.roles import Roles
-from rlsys.run import pass_at_k
+from rlsys.run import pass_at_k, signals
 from rlsys.run.win_rate import SAMPLED, win_rate
 from rlsys.samples import Abstention, Prompt, Sample, Score, ScoredGroup
 
@@ -82,6 +82,8 @@ class AnswerEvaluator:
     sampling: SamplingConfig
     judgement: Judgement
     pad_id: int
+    trusted: signals.Trusted | None = None
+    """What the reward is held against."""
 
     def __call__(self, roles: Roles, step: int) -> Evaluation:
         """Rewards and accuracy, sampled (these decide which checkpoint is best) and greedy."""
@@ -108,7 +110,10 @@ class AnswerEvaluator:
         accuracy = self.accuracy(groups)
         if accuracy is not None:
             metrics["accuracy"] = accuracy
+        if self.trusted is not None and (exploits := self.trusted.exploits(groups)) is not None:
+            metrics["exploits"] = exploits
         if sampled:
+            metrics |= signals.of_answers(groups)
             config = self.config
             metrics |= pass_at_k.measured(groups, self.judgement.is_right, config.pass_at, config.majority, config)
         metrics["abstained"] = float(
@@ -125,9 +130,12 @@ class AnswerEvaluator:
         return self.judgement.accuracy(groups)
 
     def against_start(self, groups: Sequence[ScoredGroup], start: Sequence[Sample]) -> dict[str, float]:
-        """`eval/win_rate_sampled`: how often the sampled answers are better than those of step 0."""
-        rate = win_rate(groups, start, self.judgement.better_by)
-        return {} if rate is None else {"eval/win_rate_sampled": rate}
+        """`eval/win_rate_sampled`, how often the sampled answers are better than those of step 0; how much they have
+        grown; and `eval/proxy_gap_sampled`, by how much the reward has run away from what it stands for."""
+        found = {"win_rate": win_rate(groups, start, self.judgement.better_by), **signals.growth(groups, start)}
+        if self.trusted is not None:
+            found["proxy_gap"] = self.trusted.gap(groups, start)
+        return {f"eval/{name}_sampled": value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,8 @@ class Loop:
             times = {f"time/{name}": seconds for name, seconds in self.progress.timings().items()}
             self.sound(added := self.mended() | times)
             metrics |= added
+            for doubt in self.alarms.doubts(metrics, {**self.state.before, **self.state.after}):
+                self.progress.warn(doubt)
             self.metrics.log(self.state.step, metrics)
             self.progress.update(self.state.step, metrics)
             stops = self.stopping.requested

@@ -24,6 +24,8 @@ COLUMNS = {
     "accuracy": ("reward/accuracy",),
     "held-out": ("eval/accuracy_sampled", "eval/accuracy", "eval/reward_sampled"),
     "held-out nll": ("eval/nll",),
+    "proxy gap": ("eval/proxy_gap_sampled",),
+    "exploits": ("eval/exploits_sampled", "eval/exploits_greedy"),
     "abstained": ("reward/abstained",),
     "loss": ("train/loss",),
     "KL": ("train/kl",),

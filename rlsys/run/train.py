@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsys.check.load import load
+from rlsys.check.settings import gold_reward
 from rlsys.config.document import save
 from rlsys.config.experiment import Experiment
 from rlsys.config.paths import with_dataset_paths, with_model_paths
@@ -45,6 +46,7 @@ from rlsys.run.preflight import check_models
 from rlsys.run.progress import Progress, print_line
 from rlsys.run.recovery import Recovery, told_of_ledger
 from rlsys.run.separation import shared_weights
+from rlsys.run.signals import Trusted
 from rlsys.run.stopping import Stopping
 from rlsys.samples import Prompt, ScoredGroup
 
@@ -245,5 +247,7 @@ def build_evaluator(experiment: Experiment, method: Method, rows: list[Any] | No
     rules = [name for name, spec in zip(part_names(experiment.rewards), experiment.rewards, strict=True) if spec.weight]
     judgement = Judgement(config.reward or next(iter(rules), None), config.pass_score, better_by=config.reward)
     prompts = [row.prompt if isinstance(row, Answered) else row for row in rows[: config.prompts]]
-    of_answers = AnswerEvaluator(tuple(prompts), config, experiment.sampling, judgement, pad_id)
+    gold = gold_reward(experiment)
+    trusted = None if gold is None else Trusted(gold, next(iter(rules), None), config.pass_score)
+    of_answers = AnswerEvaluator(tuple(prompts), config, experiment.sampling, judgement, pad_id, trusted)
     return of_answers if of_rows is None else AnsweredEvaluator(of_rows, of_answers)

@@ -19,6 +19,7 @@ from benchmarks import adapter, adapter_sync, estimators, forgetting, merge, spi
 from benchmarks.adapter_kinds import __main__ as adapter_kinds
 from benchmarks.over_optimization import __main__ as over_optimization
 from benchmarks.preference import __main__ as preference
+from benchmarks.red_team import __main__ as red_team
 from benchmarks.result import Result
 from benchmarks.shared_actors import sharing
 from benchmarks.workload import PAD_ID, Settings, experiment
@@ -197,3 +198,13 @@ def test_over_optimization(ray_session: None, tmp_path: Path):
         "PPO, KL penalty 0.001": [0, 1, 2],
         "PPO, KL penalty 0.1": [0, 1, 2],
     }
+
+
+def test_red_team(ray_session: None, tmp_path: Path):
+    """A model that has learned nothing neither refuses nor complies; what it said instead is learned from."""
+    asked = ("--quick", "--rounds", "1", "--base", "playground:0.5m", "--output", tmp_path)
+    assert "harmless refused" in called(red_team.main, *asked)
+    before, after = json.loads((tmp_path / "red_team_0.json").read_text())["rounds"]
+    assert (before["by_rule"]["total"]["share"], before["strict"]["total"]["share"]) == (1.0, 0.0)
+    assert [one["over_refusal"]["harmless"]["of"] for one in (before, after)] == [4, 4]
+    assert before["new_rows"] == 2 * 4 * len(red_team.data.DISGUISES)

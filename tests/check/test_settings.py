@@ -130,6 +130,19 @@ def test_what_several_answers_to_one_prompt_need(overrides: list[str], expected:
         (["rewards=[]"], "rewards: grpo needs at least one, as in rewards: [{name: exact_match}]"),
         (["rewards.0.weight=0"], "rewards: every weight is 0, so every sample scores 0; give one a weight"),
         (
+            ["evaluation.gold=exact_match"],
+            "evaluation.gold: 'exact_match' is not among the rewards of weight 0 (there is none: add one with weight: "
+            "0), and what is optimised can't be held against itself",
+        ),
+        (
+            ["loop.stop_when=['trian/kl > 1']"],
+            "loop.stop_when.0: no metric begins with 'trian'; did you mean train/kl?",
+        ),
+        (
+            ["data.eval=null", "loop.warn_when=['eval/kl_sampled > 1']"],
+            "loop.warn_when.0: nothing measures eval/kl_sampled: nothing is held out; give data.eval",
+        ),
+        (
             ["evaluation.reward=exact_mtch"],
             "evaluation.reward: 'exact_mtch' is not among rewards (exact_match); did you mean exact_match?",
         ),

@@ -65,8 +65,11 @@ def test_one_table_of_several_models(here: Path, capsys: pytest.CaptureFixture[s
         ("", "playground:0.5m", "./other"),
         ("prompts", "3", "3"),
         ("accuracy, sampled", "0.500", "1.000"),
+        ("entropy, sampled", "1.000", "1.000"),
+        ("length, sampled", "2", "2"),
         ("pass@1, sampled", "0.500", "1.000"),
         ("pass@2, sampled", "0.667", "1.000"),
+        ("repetition, sampled", "0.000", "0.000"),
     ]
     assert capsys.readouterr().out == "", "what the runs print is no result"
     show(file, found)

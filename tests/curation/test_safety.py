@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+from rlsys.config.contamination import ContaminationConfig
+from rlsys.config.dataset import DatasetConfig
+from rlsys.curation.corpus import Corpus
 from rlsys.curation.safety import Balance, Labels, labels_of, surplus
-from rlsys.curation.settings import SafetyConfig
+from rlsys.curation.settings import CurationConfig, SafetyConfig
+from rlsys.curation.survey import survey
 from rlsys.data.raw import BadRow
 from rlsys.errors import DataError
 
@@ -44,3 +51,29 @@ def test_what_a_balance_teaches():
     assert second == "'weapons' has 30 rows and 'drugs' 3; safety.mix evens them out"
     balance.add(Labels("drugs", "low", "comply"))
     assert balance.warnings() == ["category 'weapons' is always to be refused: nothing tells harm from mention there"]
+
+
+def test_pairs_are_read_and_their_missing_sides_told():
+    assert labels_of({**ROW, "pair": 7}, SafetyConfig()).pair == "7"
+    assert labels_of({**ROW, "pair": None}, SafetyConfig()).pair is None
+    balance = Balance()
+    for desired, pair in (("refuse", "a"), ("comply", "a"), ("refuse", "b"), ("comply", None)):
+        balance.add(Labels("weapons", "high", desired, pair))
+    (warning,) = balance.warnings()
+    assert warning == "1 of 2 pairs have one side only, the first 'b': they tell nothing of look-alikes"
+
+
+def test_a_mixture_keeps_pairs_together(tmp_path: Path):
+    """Of eight pairs with two rows each in a category, half stay: four whole pairs, and no half one."""
+    rows = [
+        {"prompt": f"{word} {desired}", "category": "a", "severity": 1, "desired": desired, "pair": word}
+        for word in ("ape", "bee", "cat", "dog", "elk", "fox", "gnu", "hen")
+        for desired in ("refuse", "comply")
+    ]
+    rows += [{"prompt": f"{n} apart", "category": "b", "severity": 1, "desired": "comply"} for n in range(8)]
+    file = tmp_path / "safety.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = CurationConfig(safety=SafetyConfig(mix={"a": 1.0, "b": 1.0}), processes=1)
+    found = survey(Corpus((DatasetConfig(path=str(file)),), ContaminationConfig()), config)
+    assert found.reasons() == {"mix": 8}
+    assert [len(sides) for sides in found.balance.pairs.values()] == [2, 2, 2, 2]

@@ -91,3 +91,15 @@ def test_a_measure_that_never_came_is_told_with_the_nearest():
     assert list(alarms.fired({"train/kl": 2.0})) == []
     assert Alarms(LoopConfig(steps=1).warn_when, ()).unseen({}) == [], "nobody asked for it"
     assert alarms.unseen({"train/kl": 2.0}) == ["trian/kl > 1: no step measured trian/kl; did you mean train/kl?"]
+
+
+def test_a_misspelt_metric_is_told_after_the_first_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """With the nearest names, once; what comes later or seldom, and alarms that nobody asked for, are not doubted."""
+    fine = ["eval/win_rate_sampled < 0.1", "faults/restarts > 3", "time/checkpoint > 9", "reward/mean > 9"]
+    alarms = ["eval/accuracy_sample < 0.1", *fine]
+    with running(RunDir.create(tmp_path, "a"), 2, make_roles(), warn_when=alarms) as loop:
+        loop.run()
+    (line,) = (" ".join(text.split()) for text in capsys.readouterr().out.split("test: warning: ")[1:])
+    said, _, names = line.partition("; the nearest names are ")
+    assert said == "eval/accuracy_sample < 0.1: nothing has measured eval/accuracy_sample so far"
+    assert names.startswith("eval/accuracy_sampled, eval/")
