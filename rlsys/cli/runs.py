@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from rlsys.cli.shared import AnyConfig, Config, Merging, Overrides, RunFolder, app
+from rlsys.errors import command
 
 
 @app.command()
@@ -21,12 +24,13 @@ def train(config: Config, overrides: Overrides = None) -> None:
     if kind == "recipe":
         from rlsys.run.recipe import run_recipe
 
-        run_recipe(config, settings, spawn)
+        summary = run_recipe(config, settings, spawn)
     else:
         from rlsys.check.load import load
         from rlsys.run.train import train as run
 
-        run(load(config, settings), spawn)
+        summary = run(load(config, settings), spawn)
+    tell_of_report(summary)
 
 
 @app.command()
@@ -41,7 +45,7 @@ def resume(
     """Go on with a run that was interrupted, from its newest checkpoint. Some settings may be changed; one that may not
     is refused before anything starts."""
     from rlsys.check.load import load
-    from rlsys.errors import ConfigError, command
+    from rlsys.errors import ConfigError
     from rlsys.run.folder import RunDir
     from rlsys.run.recipe import RECIPE, resume_recipe
 
@@ -54,11 +58,12 @@ def resume(
     from actors.spawn import spawn
 
     if recipe:
-        resume_recipe(run_folder, spawn)
+        summary = resume_recipe(run_folder, spawn)
     else:
         from rlsys.run.train import resume as run
 
-        run(run_folder, spawn, settings, start)
+        summary = run(run_folder, spawn, settings, start)
+    tell_of_report(summary)
 
 
 @app.command()
@@ -71,11 +76,11 @@ def merge(config: Merging, overrides: Overrides = None) -> None:
     from rlsys.run.train import train as run
 
     if not experiment.method.facts.samples:
-        run(experiment, no_actors)
+        tell_of_report(run(experiment, no_actors))
         return
     from actors.spawn import spawn
 
-    run(experiment, spawn)
+    tell_of_report(run(experiment, spawn))
 
 
 @app.command(name="judge-eval")
@@ -102,3 +107,17 @@ def validate(
 
     for line in validated(config, overrides or [], every):
         typer.echo(line)
+
+
+def tell_of_report(summary: Mapping[str, Any]) -> None:
+    """Write the finished run's page, and say where it is. What can't be written here keeps nobody from the model."""
+    from rlsys.commands.report.html import write_all
+
+    folder = Path(summary["run"])
+    try:
+        typer.echo(f"report: {write_all(folder)}")
+    except OSError as error:
+        again = command("rlsys", "report", folder)
+        typer.echo(
+            f"warning: {error.filename or folder}: the report can't be written: {error.strerror}; `{again}`", err=True
+        )

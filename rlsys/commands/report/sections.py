@@ -67,7 +67,9 @@ def of_feedback(record: Record) -> Iterator[Block]:
     if not run.ledger.exists():
         return
     with Ledger(run.ledger, read_only=True) as ledger:
-        verdicts, outcomes = list(ledger.verdicts(texts=False)), list(ledger.outcomes())
+        verdicts = list(ledger.verdicts(texts=False))
+        # Those of a whole run are many, and tell nothing where there was neither a judge nor this part of a reward.
+        outcomes = list(ledger.outcomes()) if verdicts or ledger.scores(feedback.EVASIVE) else []
     if evasive := feedback.evasiveness(outcomes):
         yield Heading("Evasiveness")
         rows = [[name, f"{count:,}", number(share)] for name, (count, share) in evasive.items()]
