@@ -91,6 +91,14 @@ def test_the_summary_agrees_with_the_ledger(run: Run):
     assert run.summary["after"]["eval/accuracy_sampled"] == pytest.approx(right)
 
 
+def test_the_report_has_the_figures(recipe: Run, run: Run):
+    text = (recipe.path / "report.html").read_text(encoding="utf-8")
+    before, after = (recipe.summary[when]["eval/accuracy_sampled"] for when in ("before", "after"))
+    assert f"held-out accuracy, sampled {before:.3f} -&gt; {after:.3f}" in text
+    assert f"Best and worst samples of step {STEPS}" in text
+    assert run.path.with_name("warmup").joinpath("report.html").exists()
+
+
 def test_the_final_model_gives_the_sampler_s_greedy_answers(run: Run):
     """Loaded with plain transformers, it answers the held-out questions as vLLM did with the weights that it was sent
     last."""
