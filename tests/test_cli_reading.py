@@ -48,12 +48,11 @@ def test_report(runs: Path):
 
 
 def test_a_report_that_can_not_be_written_keeps_nobody_from_the_model(runs: Path, capsys: pytest.CaptureFixture[str]):
-    summary = {"run": str(runs / "seed-0")}
-    tell_of_report(summary)
+    tell_of_report(runs / "seed-0")
     assert capsys.readouterr().out == f"report: {runs / 'seed-0' / 'report.html'}\n"
     (runs / "seed-0" / "report.html").unlink()
     (runs / "seed-0" / "report.html").mkdir()
-    tell_of_report(summary)
+    tell_of_report(runs / "seed-0")
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("warning: ")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,22 +14,9 @@ from rlsys.errors import command
 @app.command()
 def train(config: Config, overrides: Overrides = None) -> None:
     """Run an experiment or a recipe in a new folder."""
-    from rlsys.commands.validate import experiments
+    from rlsys.library import train as run
 
-    settings = overrides or []
-    kind, _ = experiments(config, settings)  # before Ray is even imported, so that a mistake costs no time
-    from actors.spawn import spawn
-
-    if kind == "recipe":
-        from rlsys.run.recipe import run_recipe
-
-        summary = run_recipe(config, settings, spawn)
-    else:
-        from rlsys.check.load import load
-        from rlsys.run.train import train as run
-
-        summary = run(load(config, settings), spawn)
-    tell_of_report(summary)
+    tell_of_report(run(config, overrides or []).path)
 
 
 @app.command()
@@ -63,7 +49,7 @@ def resume(
         from rlsys.run.train import resume as run
 
         summary = run(run_folder, spawn, settings, start)
-    tell_of_report(summary)
+    tell_of_report(Path(summary["run"]))
 
 
 @app.command()
@@ -76,11 +62,11 @@ def merge(config: Merging, overrides: Overrides = None) -> None:
     from rlsys.run.train import train as run
 
     if not experiment.method.facts.samples:
-        tell_of_report(run(experiment, no_actors))
+        tell_of_report(Path(run(experiment, no_actors)["run"]))
         return
     from actors.spawn import spawn
 
-    tell_of_report(run(experiment, spawn))
+    tell_of_report(Path(run(experiment, spawn)["run"]))
 
 
 @app.command(name="judge-eval")
@@ -109,11 +95,10 @@ def validate(
         typer.echo(line)
 
 
-def tell_of_report(summary: Mapping[str, Any]) -> None:
+def tell_of_report(folder: Path) -> None:
     """Write the finished run's page, and say where it is. What can't be written here keeps nobody from the model."""
     from rlsys.commands.report.html import write_all
 
-    folder = Path(summary["run"])
     try:
         typer.echo(f"report: {write_all(folder)}")
     except OSError as error:

@@ -23,6 +23,7 @@ SETTINGS = (
     "grpo.policy.learning_rate=2.0e-4",
     "grpo.logging.wandb=offline",
 )
+TINY = ("grpo.method.prompts_per_step=4", "grpo.evaluation.prompts=16")
 EVERY_STEP = {
     "reward": ("mean", "std", "accuracy", "exact_match", "abstained", "equal_groups_rate"),
     "rollout": ("samples", "tokens", "tokens_per_second", "response_length_mean", "stopped_rate"),
@@ -151,3 +152,14 @@ def test_the_example_of_grpo_learns(workplace: Workplace, recipe: Run):
 def test_the_example_of_ppo_learns(workplace: Workplace, recipe: Run):
     rewards = rewards_of_example("ppo.py", workplace, recipe, 10)
     assert fmean(rewards[-2:]) > fmean(rewards[:2]) + 0.05
+
+
+@pytest.mark.slow
+def test_the_example_of_a_notebook(workplace: Workplace):
+    """A recipe from Python, its figures and its report."""
+    settings = ("warmup.loop.steps=2", "grpo.loop.steps=1", f"output={workplace.folder}", "name=notebook")
+    told = workplace.succeed(sys.executable, ROOT / "examples" / "notebook.py", *settings, *TINY)
+    summary = Run(workplace.folder / "notebook").summary
+    assert f"held-out accuracy: {summary['after']['eval/accuracy_sampled']:.3f}\n" in told
+    assert re.search(r"^step 1: reward \d\.\d{3}$", told, re.MULTILINE)
+    assert told.endswith(f"report: {workplace.folder / 'notebook' / 'report.html'}\n")
