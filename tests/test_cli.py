@@ -86,6 +86,12 @@ def test_a_bad_config_costs_seconds_and_starts_no_ray(folder: Path):
         (["trace"], 2, "which sample? give SAMPLE_ID; `rlsys trace --run FOLDER` lists a few of a run or recipe\n"),
         (["report", "nowhere"], 1, NO_RUN),
         (
+            ["list", "nowhere"],
+            1,
+            "nowhere: no such folder; give the one that holds the runs, as in `rlsys list runs`\n",
+        ),
+        (["compare", "nowhere"], 2, "compare: give two runs or more\n"),
+        (
             ["judge-eval", "good.yaml"],
             2,
             "good.yaml: is a config of `rlsys train` (experiment); give one with name, judge and data, as "
@@ -180,7 +186,18 @@ def test_help_is_instant(folder: Path):
     assert code == 0
     assert all(
         command in out
-        for command in ("train", "resume", "validate", "explain", "doctor", "trace", "report", "judge-eval")
+        for command in (
+            "train",
+            "resume",
+            "validate",
+            "explain",
+            "doctor",
+            "trace",
+            "report",
+            "list",
+            "compare",
+            "judge-eval",
+        )
     )
     assert after.children_user - before.children_user < 1.5  # it imports no torch
 

@@ -10,7 +10,8 @@ import typer
 
 from rlsys import __version__
 
-from rlsys.cli import runs, guidance, afterwards, safety  # isort: skip  # noqa: F401  (in this order in --help)
+# Their commands, in this order in --help.
+from rlsys.cli import runs, guidance, reading, afterwards, safety  # isort: skip  # noqa: F401
 from rlsys.cli.lazy import load_when_used
 from rlsys.cli.shared import app
 from rlsys.errors import ConfigError, RlsysError

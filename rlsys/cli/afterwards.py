@@ -1,4 +1,4 @@
-"""Commands about what a run made: its samples and its report, and its model, to be asked, measured and served."""
+"""Commands about the models that runs made: to be asked, measured and served."""
 
 from __future__ import annotations
 
@@ -15,64 +15,12 @@ from rlsys.cli.shared import (
     MaxTokens,
     Models,
     Plain,
-    RunFolder,
     Seed,
     Settings,
     System,
     Temperature,
     app,
 )
-from rlsys.errors import ConfigError
-
-
-@app.command()
-def trace(
-    sample_id: Annotated[
-        str | None,
-        typer.Argument(
-            help="Id of a sample, as in train-3/train:17/0/2; without it, --run lists a few.", show_default=False
-        ),
-    ] = None,
-    run: Annotated[
-        Path | None, typer.Option(help="Folder of its run or recipe; without it, all of runs/ is searched.")
-    ] = None,
-    chat: Annotated[bool, typer.Option("--chat", help="Show what the judge was sent, whole.")] = False,
-) -> None:
-    """Tell the story of one sample: prompt, response, verdicts, reward, advantage, the step that learned from it, the
-    rows made of it."""
-    from rlsys.commands.trace import some_ids
-    from rlsys.commands.trace import trace as story
-
-    if sample_id is not None:
-        lines = story(sample_id, run, chat)
-    elif run is not None:
-        lines = some_ids(run)
-    else:
-        raise ConfigError("which sample? give SAMPLE_ID; `rlsys trace --run FOLDER` lists a few of a run or recipe")
-    for line in lines:
-        typer.echo(line)
-
-
-@app.command()
-def samples(
-    run_folder: RunFolder,
-    worst: Annotated[int | None, typer.Option(min=1, help="The so many of least reward.", show_default=False)] = None,
-    best: Annotated[int | None, typer.Option(min=1, help="The so many of most reward.", show_default=False)] = None,
-    step: Annotated[int | None, typer.Option(min=0, help="Those of a step.", show_default=False)] = None,
-    phase: Annotated[
-        str | None, typer.Option(help="Those of a phase, as in train or eval.", show_default=False)
-    ] = None,
-    search: Annotated[
-        str | None, typer.Option(help="Those with this text in prompt or response.", show_default=False)
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Show so many at most, without --worst and --best.")] = 20,
-) -> None:
-    """Show samples of a run or recipe: prompt, response, reward, and the id that `rlsys trace` takes."""
-    from rlsys.commands.samples import Choice
-    from rlsys.commands.samples import samples as found
-
-    for line in found(run_folder, Choice(worst, best, step, phase, search, limit)):
-        typer.echo(line)
 
 
 @app.command()
@@ -263,12 +211,3 @@ def serve(
         beside = Adapters.of(asked, called, Path(copies)) if asked else None
         port = free_port(host, port)
         run(Server(folder, called, dtype_of(folder), host, port, on_gpu(), options, beside), typer.echo)
-
-
-@app.command()
-def report(run_folder: RunFolder) -> None:
-    """Write report.md into the folder of a run or recipe, finished or not, and print it: what it measured, and the
-    audit of its AI feedback."""
-    from rlsys.commands.report.write import report as write
-
-    typer.echo(write(run_folder), nl=False)

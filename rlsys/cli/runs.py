@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rlsys.cli.shared import AnyConfig, Config, Merging, Overrides, RunFolder, app
+from rlsys.errors import command
 
 
 @app.command()
 def train(config: Config, overrides: Overrides = None) -> None:
     """Run an experiment or a recipe in a new folder."""
-    from rlsys.commands.validate import experiments
+    from rlsys.library import train as run
 
-    settings = overrides or []
-    kind, _ = experiments(config, settings)  # before Ray is even imported, so that a mistake costs no time
-    from actors.spawn import spawn
-
-    if kind == "recipe":
-        from rlsys.run.recipe import run_recipe
-
-        run_recipe(config, settings, spawn)
-    else:
-        from rlsys.check.load import load
-        from rlsys.run.train import train as run
-
-        run(load(config, settings), spawn)
+    tell_of_report(run(config, overrides or []).path)
 
 
 @app.command()
@@ -41,7 +31,7 @@ def resume(
     """Go on with a run that was interrupted, from its newest checkpoint. Some settings may be changed; one that may not
     is refused before anything starts."""
     from rlsys.check.load import load
-    from rlsys.errors import ConfigError, command
+    from rlsys.errors import ConfigError
     from rlsys.run.folder import RunDir
     from rlsys.run.recipe import RECIPE, resume_recipe
 
@@ -54,11 +44,12 @@ def resume(
     from actors.spawn import spawn
 
     if recipe:
-        resume_recipe(run_folder, spawn)
+        summary = resume_recipe(run_folder, spawn)
     else:
         from rlsys.run.train import resume as run
 
-        run(run_folder, spawn, settings, start)
+        summary = run(run_folder, spawn, settings, start)
+    tell_of_report(Path(summary["run"]))
 
 
 @app.command()
@@ -71,11 +62,11 @@ def merge(config: Merging, overrides: Overrides = None) -> None:
     from rlsys.run.train import train as run
 
     if not experiment.method.facts.samples:
-        run(experiment, no_actors)
+        tell_of_report(Path(run(experiment, no_actors)["run"]))
         return
     from actors.spawn import spawn
 
-    run(experiment, spawn)
+    tell_of_report(Path(run(experiment, spawn)["run"]))
 
 
 @app.command(name="judge-eval")
@@ -102,3 +93,16 @@ def validate(
 
     for line in validated(config, overrides or [], every):
         typer.echo(line)
+
+
+def tell_of_report(folder: Path) -> None:
+    """Write the finished run's page, and say where it is. What can't be written here keeps nobody from the model."""
+    from rlsys.commands.report.html import write_all
+
+    try:
+        typer.echo(f"report: {write_all(folder)}")
+    except OSError as error:
+        again = command("rlsys", "report", folder)
+        typer.echo(
+            f"warning: {error.filename or folder}: the report can't be written: {error.strerror}; `{again}`", err=True
+        )

@@ -6,10 +6,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import rlsys
 from rlsys.config import yaml_file
 from rlsys.config.experiment import ModelConfig
 from rlsys.config.merge import MergeSettings
@@ -41,7 +41,7 @@ class Card:
         """Hashes are SHA-256 of whole files, by their names."""
         parts = zip(self.settings.models, self.plan.sources, strict=True)
         return {
-            "rlsys": rlsys.__version__,
+            "rlsys": metadata.version("rlsys"),
             "by": self.settings.by.model_dump(mode="json"),
             "seed": self.plan.seed,
             "dtype": self.model.dtype,

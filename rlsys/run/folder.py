@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -114,6 +115,26 @@ class RunDir:
     def write_summary(self, values: Mapping[str, Any]) -> None:
         """Write `summary.json` whole. Numbers that are not finite become null."""
         write_whole(self.summary, to_json(values, indent=2) + "\n")
+
+    def read_summary(self) -> dict[str, Any]:
+        """Raises RunError if it can't be read as JSON."""
+        try:
+            return json.loads(self.summary.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RunError(f"{self.summary}: not JSON: {error}; put it aside to see the run without it") from error
+
+    def is_locked(self) -> bool:
+        """Whether a driver writes this run now, as far as this machine can tell. Of a lock file that names nobody
+        nothing is asked, as asking holds the lock for an instant."""
+        path = self.path / ".lock"
+        if not path.exists() or not path.stat().st_size:
+            return False
+        with path.open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     @contextmanager
     def lock(self) -> Iterator[None]:

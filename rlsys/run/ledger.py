@@ -156,11 +156,36 @@ class Ledger:
         found = [_sample(row) for row in self._database.execute(query, values)]
         return found, self._database.execute(f"SELECT count(*) {chosen}", values).fetchone()[0]
 
+    def spread(self, most: int) -> tuple[list[Sample], int]:
+        """At most so many samples, evenly spaced in the order they were first recorded; and how many there are."""
+        count = self._database.execute("SELECT count(*) FROM samples").fetchone()[0]
+        # An odd stride meets every place in groups of 2, 4, 8, ... samples.
+        query = f"SELECT {', '.join(COLUMNS)} FROM samples WHERE rowid % ? = 1 % ? ORDER BY rowid LIMIT ?"
+        stride = max(-(-count // most), 1)
+        stride += stride % 2 == 0
+        return [_sample(row) for row in self._database.execute(query, (stride, stride, most))], count
+
+    def abstentions(self) -> list[tuple[str, str, int]]:
+        """Reasons why samples have no reward, each with the phase and how many it kept from one, the commonest
+        first."""
+        query = "SELECT abstention, phase, count(*) FROM samples WHERE abstention IS NOT NULL GROUP BY 1, 2"
+        return [*self._database.execute(f"{query} ORDER BY 3 DESC, min(rowid)")]
+
+    def steps(self, phase: str) -> list[int]:
+        """Those with samples of the phase, in order."""
+        query = "SELECT DISTINCT step FROM samples WHERE phase = ? ORDER BY step"
+        return [step for (step,) in self._database.execute(query, (phase,))]
+
     def outcomes(self) -> Iterator[Outcome]:
         """Of all samples, in the order they were first recorded: little enough for those of a whole run."""
         query = "SELECT sample_id, step, phase, reward, reward_parts FROM samples ORDER BY rowid"
         for sample_id, step, phase, reward, parts in self._database.execute(query):
             yield Outcome(sample_id, step, phase, reward, {} if parts is None else json.loads(parts))
+
+    def scores(self, part: str) -> bool:
+        """Whether any sample has this part of the reward."""
+        query = "SELECT 1 FROM samples WHERE instr(reward_parts, ?) LIMIT 1"
+        return self._database.execute(query, (f"{json.dumps(part)}:",)).fetchone() is not None
 
     def phases(self) -> list[tuple[str, str, int]]:
         """Each phase with the id of its first sample and how many it has, in the order in which they began."""
@@ -194,7 +219,9 @@ class Ledger:
             self._database.execute("INSERT INTO faults VALUES (?, ?, ?)", (step, back_to, error))
 
     def faults(self) -> list[tuple[int, int, str]]:
-        """What `record_fault` was told, in order."""
+        """What `record_fault` was told, in order; nothing in a ledger from before there was this table."""
+        if self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'faults'").fetchone() is None:
+            return []
         return list(self._database.execute("SELECT step, back_to, error FROM faults ORDER BY rowid"))
 
     def record_rewards(self, step: int, sources: Sequence[RewardSource]) -> list[str]:

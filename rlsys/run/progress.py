@@ -154,9 +154,11 @@ def print_line(text: str) -> None:
     Console(stderr=True).print(Text(text), soft_wrap=True)
 
 
-def print_table(title: str, rows: Sequence[Sequence[str]], console: Console | None = None) -> None:
-    """Rows of cells under a title."""
-    table = Table(title=title or None, show_header=False)
+def print_table(
+    title: str, rows: Sequence[Sequence[str]], console: Console | None = None, head: Sequence[str] = ()
+) -> None:
+    """Rows of cells under a title, and under a head where there is one."""
+    table = Table(*head, title=title or None, show_header=bool(head))
     for row in rows:
         table.add_row(*(Text(cell, overflow="fold") for cell in row))
     (console or Console()).print(table)

@@ -84,7 +84,7 @@ def judge_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return quality_rows(summary.get("judge"))
 
 
-def work_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+def work_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What was done, made and left out."""
     rows = [*training_rows(summary), *map(tuple, summary.get("merged", ()))]
     steps = str(summary["steps"])
@@ -128,7 +128,7 @@ def work_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def training_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+def training_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What training itself measured, in its first and its last step."""
     first, last = summary.get("first") or {}, summary.get("last") or {}  # older summaries have none
     labels = {name: label for label, names in COLUMNS.items() for name in names}
@@ -147,7 +147,7 @@ def place_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def measured_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+def measured_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What was measured on held-out data, before and after: first of sampled answers, then of greedy ones, then of
     rows."""
     before, after = summary["before"], summary["after"]

@@ -23,6 +23,7 @@ SETTINGS = (
     "grpo.policy.learning_rate=2.0e-4",
     "grpo.logging.wandb=offline",
 )
+TINY = ("grpo.method.prompts_per_step=4", "grpo.evaluation.prompts=16")
 EVERY_STEP = {
     "reward": ("mean", "std", "accuracy", "exact_match", "abstained", "equal_groups_rate"),
     "rollout": ("samples", "tokens", "tokens_per_second", "response_length_mean", "stopped_rate"),
@@ -91,6 +92,14 @@ def test_the_summary_agrees_with_the_ledger(run: Run):
     assert run.summary["after"]["eval/accuracy_sampled"] == pytest.approx(right)
 
 
+def test_the_report_has_the_figures(recipe: Run, run: Run):
+    text = (recipe.path / "report.html").read_text(encoding="utf-8")
+    before, after = (recipe.summary[when]["eval/accuracy_sampled"] for when in ("before", "after"))
+    assert f"held-out accuracy, sampled {before:.3f} -&gt; {after:.3f}" in text
+    assert f"Best and worst samples of step {STEPS}" in text
+    assert run.path.with_name("warmup").joinpath("report.html").exists()
+
+
 def test_the_final_model_gives_the_sampler_s_greedy_answers(run: Run):
     """Loaded with plain transformers, it answers the held-out questions as vLLM did with the weights that it was sent
     last."""
@@ -143,3 +152,14 @@ def test_the_example_of_grpo_learns(workplace: Workplace, recipe: Run):
 def test_the_example_of_ppo_learns(workplace: Workplace, recipe: Run):
     rewards = rewards_of_example("ppo.py", workplace, recipe, 10)
     assert fmean(rewards[-2:]) > fmean(rewards[:2]) + 0.05
+
+
+@pytest.mark.slow
+def test_the_example_of_a_notebook(workplace: Workplace):
+    """A recipe from Python, its figures and its report."""
+    settings = ("warmup.loop.steps=2", "grpo.loop.steps=1", f"output={workplace.folder}", "name=notebook")
+    told = workplace.succeed(sys.executable, ROOT / "examples" / "notebook.py", *settings, *TINY)
+    summary = Run(workplace.folder / "notebook").summary
+    assert f"held-out accuracy: {summary['after']['eval/accuracy_sampled']:.3f}\n" in told
+    assert re.search(r"^step 1: reward \d\.\d{3}$", told, re.MULTILINE)
+    assert told.endswith(f"report: {workplace.folder / 'notebook' / 'report.html'}\n")

@@ -13,6 +13,8 @@ from rlsys.run.ledger import Outcome
 from rlsys.samples import Verdict
 
 Parts = Mapping[str, float]
+EVASIVE = "evasive"
+"""The part of the reward that says whether an answer evades."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def evasiveness(outcomes: Iterable[Outcome]) -> dict[str, tuple[int, float]]:
     """Of samples with a part `evasive`, by what they are: how many, and the mean. Of held-out answers, those of the
     first and last evaluation."""
     found: dict[tuple[int, int, str], list[float]] = {}
-    rest = [outcome for outcome in outcomes if "evasive" in outcome.reward_parts]
+    rest = [outcome for outcome in outcomes if EVASIVE in outcome.reward_parts]
     evaluated = [outcome.step for outcome in rest if outcome.phase == "eval"]
     for outcome in rest:
         number = round_of(outcome.sample_id)
@@ -83,7 +85,7 @@ def evasiveness(outcomes: Iterable[Outcome]) -> dict[str, tuple[int, float]]:
             key = (1, 0, "answers sampled to train on")
         else:
             continue
-        found.setdefault(key, []).append(outcome.reward_parts["evasive"])
+        found.setdefault(key, []).append(outcome.reward_parts[EVASIVE])
     return {name: (len(values), fmean(values)) for (*_, name), values in sorted(found.items())}
 
 

@@ -1,20 +1,25 @@
-"""Tables in Markdown."""
+"""A report as Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+from rlsys.commands.report.blocks import Block, Heading, Table, Text
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines; the first column is left-aligned, the others right. Nothing where there are no rows."""
-    if not rows:
-        return []
-    marks = ["---", *["---:"] * (len(head) - 1)]
-    return [_line(head), _line(marks), *map(_line, rows), ""]
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+def lines_of(blocks: Iterable[Block]) -> Iterator[str]:
+    """An empty line follows each block. The first column of a table is left-aligned, the others right."""
+    for block in blocks:
+        match block:
+            case Heading(text, level):
+                yield from (f"{'#' * level} {text}", "")
+            case Text(text):
+                yield from (text, "")
+            case Table(_, ()):
+                pass
+            case Table(head, rows):
+                marks = ["---", *["---:"] * (len(head) - 1)]
+                yield from (_line(head), _line(marks), *map(_line, rows), "")
 
 
 def _line(cells: Sequence[str]) -> str:

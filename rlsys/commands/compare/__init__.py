@@ -1,0 +1,1 @@
+"""Runs side by side: `together.together`, as text and as a page."""
