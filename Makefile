@@ -43,9 +43,7 @@ demo-preference: setup  ## Every preference loss (DPO, IPO, KTO, ...) on one tas
 
 # Exit code 5 of pytest: ARGS choose no test of this part.
 FAST = $(BIN)/python -m pytest -m "not engine and not slow" -n auto $(ARGS) || [ $$? -eq 5 ]
-# Tests of one file share engines, so they stay together.
-TWO = -n 2 --dist loadfile
-ENGINES = $(BIN)/python -m pytest -m "engine and not slow" $(TWO) $(ARGS) || [ $$? -eq 5 ]
+ENGINES = $(BIN)/python -m pytest -m "engine and not slow" $(ARGS) || [ $$? -eq 5 ]
 
 test: setup  ## Every promise, and a short real run of each loop; about 14 minutes on 2 cores (ARGS="tests/objectives -k kl" for some)
 	@RLSYS_TEST_MINUTES=4 $(FAST)
@@ -58,7 +56,7 @@ test-all: test test-slow  ## Everything; more than an hour on 2 cores
 
 test-slow: setup  ## What `make test` leaves out
 	@$(BIN)/python -m pytest -m "slow and not engine" -n auto $(ARGS) || [ $$? -eq 5 ]
-	@$(BIN)/python -m pytest -m "slow and engine" $(TWO) $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/python -m pytest -m "slow and engine" $(ARGS) || [ $$? -eq 5 ]
 
 faults: setup  ## Inject every fault of docs/reliability.md; about 12 minutes on 2 cores (ARGS="-k full_disk" for some)
 	@$(BIN)/python -m pytest -v $$(grep -o 'tests/[a-z_/]*\.py::[a-z0-9_]*' docs/reliability.md) $(ARGS)

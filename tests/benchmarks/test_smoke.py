@@ -175,7 +175,8 @@ def test_adapter_kinds(ray_session: None, tmp_path: Path):
         adapter_kinds.main, "--quick", "--only", "prompt", "--methods", "sft", "--methods", "grpo", "--output", tmp_path
     )
     ((before, after),) = re.findall(r"\| `prompt` \| 2,560 \| 0.010 \| (\S+) -> (\S+) \| refused \|", printed)
-    assert float(before) != float(after)
+    # One step of vectors that begin as nothing: little learned, by a model that knows as little, ln 264 = 5.58 a token.
+    assert 5 < float(after) <= float(before) < 5.58
 
 
 def test_preference(ray_session: None, tmp_path: Path):
