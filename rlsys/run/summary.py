@@ -169,8 +169,14 @@ def measured_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
                 told.add((was, now))
                 own_name = name.removesuffix(f"_{mode}")
                 label = (LABELS.get(own_name) or own_name.replace("_", " ")) + (f", {mode}" if mode else "")
-                rows.append((f"held-out {label}", f"{now:.3f}" if was is None else f"{was:.3f} -> {now:.3f}"))
+                change = f"{figure(was)} -> {figure(now)}" if f"eval/{name}" in before else figure(now)
+                rows.append((f"held-out {label}", change))
     return rows
+
+
+def figure(value: float | None) -> str:
+    """JSON has no NaN: what is not defined, such as the correlation with something constant, is null there."""
+    return "undefined" if value is None else f"{value:.3f}"
 
 
 def mode_of(key: str) -> str:
