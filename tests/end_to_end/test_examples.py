@@ -23,11 +23,11 @@ def trained(workplace: Workplace, stage: str, *settings: str) -> str:
 def test_the_example_of_constitutional_ai_takes_the_harm_out(workplace: Workplace):
     """The judge learns only what this loop asks of it: to criticise and to revise."""
     asked = (row for row in read("faults_judge", "train") if row["kind"] in ("critique", "revision"))
-    (workplace.folder / "judge.jsonl").write_text("".join(json.dumps(row) + "\n" for row in islice(asked, 10_000)))
-    judge = trained(workplace, "judge", "loop.steps=230", "data.train={path: judge.jsonl}", "policy.ranks=1")
-    base = trained(workplace, "base", "loop.steps=80")
+    (workplace.folder / "judge.jsonl").write_text("".join(json.dumps(row) + "\n" for row in islice(asked, 12_000)))
+    judge = trained(workplace, "judge", "loop.steps=270", "data.train={path: judge.jsonl}", "policy.ranks=1")
+    base = trained(workplace, "base", "loop.steps=100")
     settings = (f"revise.model.path={base}", f"revise.judge.model={judge}", f"output={workplace.folder}")
-    told = workplace.succeed(sys.executable, ROOT / "examples" / "constitutional.py", "80", "1024", *settings)
+    told = workplace.succeed(sys.executable, ROOT / "examples" / "constitutional.py", "80", *settings)
     (found,) = re.findall(r"harmlessness (\S+) before, (\S+) after", told)
     before, after = map(float, found)
     assert before < -1
